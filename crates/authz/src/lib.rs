@@ -1,0 +1,1 @@
+//! Roles, routes and who may do what.

@@ -1,0 +1,1 @@
+//! The build machine: a plan and events in, effects out.

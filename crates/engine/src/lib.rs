@@ -1,0 +1,1 @@
+//! What drives the pure machines: scheduler, checks, builds and collection of garbage.

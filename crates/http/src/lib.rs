@@ -1,0 +1,1 @@
+//! The HTTP edge: Concourse's API, login and event streams.

@@ -1,0 +1,1 @@
+//! Registry images: references, pulls by digest, layers unpacked safely, pushes.

@@ -1,0 +1,1 @@
+//! The pipeline language: vars, parsing, validation and planning.

@@ -1,0 +1,1 @@
+//! Which versions a job's next build takes.

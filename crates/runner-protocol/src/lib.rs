@@ -1,0 +1,1 @@
+//! The framed protocol between the server and the runner in a container.

@@ -1,0 +1,122 @@
+//! The runtime port: container specs, the runner's client, a fake and the conformance suite.
+//!
+//! A runtime finds or creates containers by handle, so that asking twice is harmless, and gives a
+//! byte stream to the runner inside each. What runs in a container, its output and its exit status
+//! all travel over that stream (see `jb-runner-protocol` and [`client`]).
+//!
+//! Contract, checked by [`conformance`] for every adapter:
+//! - `create` with a handle that exists returns the existing container and changes nothing.
+//! - A container and its processes outlive the server process that created them.
+//! - An input mount shows the volume's content; writes to it do not reach the volume.
+//! - An output or cache mount is a volume of its own that survives the container.
+//! - `destroy` ends every process, removes the container, and succeeds when it is gone already.
+//! - Volumes live until `destroy_volume`; one in use by a container is kept until that is destroyed.
+
+pub mod client;
+pub mod conformance;
+pub mod fake;
+pub mod spec;
+
+use async_trait::async_trait;
+use jb_model::{ContainerHandle, VolumeHandle};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use spec::{ContainerKind, ContainerSpec, Image, Mount, MountSource, Network, User};
+
+/// A two-way byte stream to a runner.
+pub trait RunnerStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> RunnerStream for T {}
+
+/// A one-way stream of bytes, such as a tar archive.
+pub type ByteStream = Box<dyn AsyncRead + Send + Unpin>;
+
+/// What is known of one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerInfo {
+    pub handle: ContainerHandle,
+    /// False once its runner ended and only its files remain.
+    pub running: bool,
+}
+
+/// What went wrong in a runtime, sorted by what a caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("container `{0}` does not exist")]
+    NoContainer(ContainerHandle),
+    #[error("volume `{0}` does not exist")]
+    NoVolume(VolumeHandle),
+    /// The image cannot be used: missing rootfs, unknown registry name, unauthorized.
+    #[error("{0}")]
+    Image(String),
+    /// The spec asks for something this machine or cluster does not offer.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Trying again later may work.
+    #[error("{context}: {source}")]
+    Transient { context: String, source: std::io::Error },
+    #[error("{context}: {source}")]
+    Io { context: String, source: std::io::Error },
+    #[error("{0}")]
+    Protocol(String),
+}
+
+impl Error {
+    pub fn io(context: impl Into<String>, source: std::io::Error) -> Self {
+        Self::Io { context: context.into(), source }
+    }
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Where containers run. See the crate's documentation for the contract.
+#[async_trait]
+pub trait Runtime: Send + Sync + 'static {
+    /// The worker's name as `fly workers` shows it.
+    fn worker_name(&self) -> &str;
+
+    /// Base resource types this runtime can run without an image from elsewhere.
+    fn base_types(&self) -> Vec<BaseType>;
+
+    /// Finds or creates the container and starts its runner; returns when the runner can be connected to.
+    async fn create(&self, spec: &ContainerSpec) -> Result<()>;
+
+    /// Opens a new stream to the runner of a container.
+    async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>>;
+
+    /// Ends every process of the container and removes it.
+    async fn destroy(&self, handle: &ContainerHandle) -> Result<()>;
+
+    async fn list(&self) -> Result<Vec<ContainerInfo>>;
+
+    /// Finds or creates an empty volume.
+    async fn create_volume(&self, volume: &VolumeHandle) -> Result<()>;
+
+    /// Extracts a plain tar archive into a directory of a volume (`path` relative, `.` for its root).
+    /// Refuses entries that would leave the volume.
+    async fn stream_in(&self, volume: &VolumeHandle, path: &str, tar: ByteStream) -> Result<()>;
+
+    /// A plain tar archive of a directory, or of one file, of a volume.
+    async fn stream_out(&self, volume: &VolumeHandle, path: &str) -> Result<ByteStream>;
+
+    /// One whole file of a volume, at most `limit` bytes; `Ok(None)` when there is no such file.
+    async fn read_file(
+        &self,
+        volume: &VolumeHandle,
+        path: &str,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>>;
+
+    async fn list_volumes(&self) -> Result<Vec<VolumeHandle>>;
+
+    async fn destroy_volume(&self, volume: &VolumeHandle) -> Result<()>;
+}
+
+/// A resource type that comes with the runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseType {
+    pub name: String,
+    pub version: String,
+    pub privileged: bool,
+    /// Two resources with the same source never share versions (true for `time`).
+    pub unique_version_history: bool,
+}

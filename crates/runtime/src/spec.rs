@@ -1,0 +1,90 @@
+//! What a container shall be.
+
+use jb_model::config::ContainerLimits;
+use jb_model::{ContainerHandle, VolumeHandle};
+
+/// What a container is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerKind {
+    Check,
+    Get,
+    Put,
+    Task,
+    Run,
+}
+
+impl ContainerKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Get => "get",
+            Self::Put => "put",
+            Self::Task => "task",
+            Self::Run => "run",
+        }
+    }
+}
+
+/// A container to find or create. Holds no secret: environment and stdin travel to the runner later.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerSpec {
+    pub handle: ContainerHandle,
+    pub kind: ContainerKind,
+    pub image: Image,
+    pub hostname: String,
+    /// Created if missing; every relative mount path is below it.
+    pub working_dir: String,
+    pub mounts: Vec<Mount>,
+    pub limits: ContainerLimits,
+    pub privileged: bool,
+    pub network: Network,
+    /// Volumes are made writable for this user.
+    pub user: User,
+}
+
+/// Where the root file system comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// The runtime's own file system, read-only below a writable layer; on clusters a default image.
+    Host,
+    /// A built-in resource type, at `/opt/resource`.
+    BaseType(String),
+    /// A volume with `rootfs/` and `metadata.json`, as the `registry-image` resource makes them.
+    Volume(VolumeHandle),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Absolute, or relative to the working directory. Mounts may nest in any order.
+    pub path: String,
+    pub source: MountSource,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountSource {
+    /// The volume's content, copy on write. The written copy is kept as the volume `copy` when
+    /// an output has the same path.
+    Input { volume: VolumeHandle, copy: Option<VolumeHandle> },
+    /// A volume created empty for this container that stays when it goes.
+    Output(VolumeHandle),
+    /// A volume kept between builds, created when missing.
+    Cache(VolumeHandle),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// A network of its own with a way out.
+    #[default]
+    Outbound,
+    /// Loopback only.
+    Hermetic,
+}
+
+/// Who the step's process runs as: a name or number as `/etc/passwd` of the image resolves it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum User {
+    /// The image's own user, root when it names none.
+    #[default]
+    Image,
+    Named(String),
+}

@@ -1,1 +1,108 @@
 //! What drives the pure machines: scheduler, checks, builds and collection of garbage.
+//!
+//! Every loop here is a reconciler: it takes no input, re-reads what it needs, and runs when nudged
+//! and on a timer. After a restart they simply run.
+
+mod build;
+mod cancel;
+mod config_diff;
+mod driver;
+mod leaf;
+mod log;
+mod process;
+mod service;
+mod supervisor;
+mod turns;
+mod workspace;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jb_model::config::ContainerLimits;
+use jb_model::{BuildId, BuildStatus, Object, ScopeId, Timestamp};
+use jb_runtime::Runtime;
+use jb_store::{ResourceRecord, Store};
+
+pub use driver::Error;
+pub use service::{EvaluateError, HijackError, UploadError, WayIn};
+
+/// Where the engine gets the time from.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How the engine shall work.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Names this server in leases.
+    pub owner: String,
+    /// Where people reach the server, without a slash at its end.
+    pub external_url: String,
+    pub default_task_limits: ContainerLimits,
+    pub default_timeouts: Timeouts,
+}
+
+/// Limits for steps that have none of their own; `None` is no limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    pub get: Option<Duration>,
+    pub put: Option<Duration>,
+    pub task: Option<Duration>,
+    pub check: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { get: None, put: None, task: None, check: Duration::from_secs(3600) }
+    }
+}
+
+/// The engine: everything that happens by itself.
+pub struct Engine {
+    pub store: Store,
+    pub runtime: Arc<dyn Runtime>,
+    pub settings: Settings,
+    clock: Clock,
+    turns: turns::Turns,
+    /// Tells uploads of the same instant apart.
+    uploads: std::sync::atomic::AtomicU64,
+    supervisor: supervisor::Supervisor,
+}
+
+impl Engine {
+    pub fn new(
+        store: Store,
+        runtime: Arc<dyn Runtime>,
+        settings: Settings,
+        clock: Clock,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            runtime,
+            settings,
+            clock,
+            turns: turns::Turns::default(),
+            uploads: std::sync::atomic::AtomicU64::new(0),
+            supervisor: supervisor::Supervisor::default(),
+        })
+    }
+
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// The scope of a resource with its source as resolved, made when missing.
+    pub(crate) async fn scope_of(
+        &self,
+        resource: &ResourceRecord,
+        source: &Object,
+    ) -> jb_store::Result<ScopeId> {
+        let config = serde_json::json!({"type": resource.type_name, "source": source});
+        let hash = build::hash(&config);
+        let (scope, _) = self.store.set_scope(resource.id, &hash, false, self.now()).await?;
+        Ok(scope)
+    }
+
+    /// What happens once a build is over: its containers and log can be tidied up.
+    fn build_ended(&self, build: BuildId, status: BuildStatus) {
+        tracing::info!(%build, %status, "build ended");
+    }
+}

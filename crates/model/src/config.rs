@@ -14,6 +14,8 @@ pub struct PipelineConfig {
     pub prototypes: Vec<ResourceTypeConfig>,
     pub jobs: Vec<JobConfig>,
     pub display: Option<DisplayConfig>,
+    /// Free-form data of the user's, shown with the pipeline and otherwise ignored.
+    pub user_data: Option<Value>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,131 @@
+//! What the HTTP edge asks of the engine. Everything else it reads from and writes to the store.
+
+use async_trait::async_trait;
+use jb_model::{BuildId, ContainerHandle, PipelineId, TeamId, Timestamp, Version, VolumeHandle};
+use jb_runtime::client::RunnerClient;
+use jb_runtime::{BaseType, ByteStream};
+use jb_store::ResourceKind;
+
+/// What to check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckTarget {
+    pub pipeline: PipelineId,
+    pub kind: ResourceKind,
+    pub name: String,
+}
+
+/// How to check it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckOptions {
+    /// Continue from this version instead of the newest known one.
+    pub from: Option<Version>,
+    /// Leave the types that the target needs as they were last checked.
+    pub shallow: bool,
+    /// Who asked; `None` for a webhook.
+    pub created_by: Option<String>,
+}
+
+/// A way into a container.
+pub struct Hijack {
+    pub client: RunnerClient,
+    /// The environment of the container's image, below what the client asks for.
+    pub env: Vec<(String, String)>,
+    /// The user when the client names none.
+    pub user: Option<String>,
+    /// Where the process starts when the client does not say.
+    pub dir: String,
+    /// The container itself is privileged, so that processes in it may be.
+    pub privileged: bool,
+}
+
+/// A place where containers run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerInfo {
+    pub name: String,
+    pub platform: String,
+    pub tags: Vec<String>,
+    /// The team it works for alone; empty for all.
+    pub team: String,
+    pub active_containers: u64,
+    pub active_volumes: u64,
+    pub active_tasks: u64,
+    pub base_types: Vec<BaseType>,
+    pub started_at: Option<Timestamp>,
+    /// `running`, `stalled`, `landing`, `landed` or `retiring`.
+    pub state: String,
+}
+
+/// How much the server tells in its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    Debug,
+    #[default]
+    Info,
+    Error,
+    Fatal,
+}
+
+impl LogLevel {
+    pub const ALL: [Self; 4] = [Self::Debug, Self::Info, Self::Error, Self::Fatal];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Error => "error",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
+/// Why the engine could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The thing asked for does not exist, or not any more.
+    #[error("{0}")]
+    NotFound(String),
+    /// The request cannot be served as it is.
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The engine as the edge sees it.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Starts a check that has a build of its own, now, whatever the interval.
+    async fn check(
+        &self,
+        target: CheckTarget,
+        options: CheckOptions,
+    ) -> Result<BuildId, EngineError>;
+
+    /// Tells that a build was created, started or marked for abortion.
+    fn nudge_build(&self, build: BuildId);
+
+    /// Stops a build. With `force` its containers are not waited for: it is aborted when this returns.
+    async fn abort(&self, build: BuildId, force: bool) -> Result<(), EngineError>;
+
+    /// Connects to the runner of a container.
+    async fn hijack(&self, container: &ContainerHandle) -> Result<Hijack, EngineError>;
+
+    /// Makes a volume of a plain tar archive. The volume is recorded in the store.
+    async fn upload_artifact(
+        &self,
+        team: TeamId,
+        tar: ByteStream,
+    ) -> Result<VolumeHandle, EngineError>;
+
+    /// The content of a volume as a plain tar archive.
+    async fn artifact_stream(&self, volume: &VolumeHandle) -> Result<ByteStream, EngineError>;
+
+    async fn workers(&self) -> Result<Vec<WorkerInfo>, EngineError>;
+
+    /// Replaces the vars in a text of a pipeline's configuration, such as a webhook's token.
+    async fn evaluate(&self, pipeline: PipelineId, text: &str) -> Result<String, EngineError>;
+
+    fn log_level(&self) -> LogLevel;
+
+    fn set_log_level(&self, level: LogLevel);
+}

@@ -10,15 +10,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jb_model::{BuildId, JobId, ResourceId};
+use jb_model::{BuildId, JobId, ResourceId, VersionId};
 
 use crate::view::{BuildList, BuildVersion, Need, PassedBuild, Position, View};
-use crate::{Failure, Input, MAX_TRIES, Pick, VersionKey};
+use crate::{Failure, Input, MAX_TRIES, Pick};
 
 /// A version proposed for an input, and who vouches for it.
 #[derive(Clone, Debug)]
 struct Candidate {
-    version: VersionKey,
+    version: VersionId,
     vouched_by: BTreeSet<JobId>,
     builds: Vec<BuildId>,
     has_next: bool,
@@ -39,10 +39,10 @@ impl From<Need> for Stop {
 struct Search<'a> {
     inputs: &'a [&'a Input],
     view: &'a View,
-    pins: Vec<Option<VersionKey>>,
+    pins: Vec<Option<VersionId>>,
     candidates: Vec<Option<Candidate>>,
     /// The versions of the last dead end: the same set is not tried again.
-    doomed: Vec<Option<VersionKey>>,
+    doomed: Vec<Option<VersionId>>,
     /// Where `every` inputs of the group stand, once one of them was used by this job.
     last_used: Option<&'a BTreeMap<JobId, Position>>,
     n_tries: usize,
@@ -145,10 +145,10 @@ impl<'a> Search<'a> {
     }
 
     /// One version that a build of `job` must hold to fit what is proposed already.
-    fn constraint(&self, job: JobId) -> Option<(ResourceId, VersionKey)> {
+    fn constraint(&self, job: JobId) -> Option<(ResourceId, VersionId)> {
         self.inputs.iter().zip(&self.candidates).find_map(|(input, candidate)| {
             let candidate = candidate.as_ref().filter(|_| input.passed.contains(&job))?;
-            Some((input.resource, candidate.version.clone()))
+            Some((input.resource, candidate.version))
         })
     }
 
@@ -207,8 +207,7 @@ impl<'a> Search<'a> {
             if self.satisfy_all()? {
                 return Ok(true);
             }
-            self.doomed =
-                self.candidates.iter().map(|c| c.as_ref().map(|c| c.version.clone())).collect();
+            self.doomed = self.candidates.iter().map(|c| c.as_ref().map(|c| c.version)).collect();
         }
         for (changed, before) in restore {
             self.candidates[changed] = before;
@@ -240,9 +239,6 @@ impl<'a> Search<'a> {
                 if !self.is_allowed(index, held) {
                     continue;
                 }
-                if candidate.is_none() && !held.known {
-                    return (restore, true);
-                }
                 let vouched = vouch(candidate, held, job, build.position.build, unused);
                 restore.insert(index, self.candidates[index].replace(vouched));
             }
@@ -271,7 +267,7 @@ fn vouch(
     unused: bool,
 ) -> Candidate {
     let mut candidate = before.cloned().unwrap_or_else(|| Candidate {
-        version: held.version.clone(),
+        version: held.version,
         vouched_by: BTreeSet::new(),
         builds: Vec::new(),
         has_next: false,

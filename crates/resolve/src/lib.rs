@@ -17,36 +17,16 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 
-use jb_model::{BuildId, JobId, ResourceId, Version};
+use jb_model::{BuildId, JobId, ResourceId, Version, VersionId};
 
 pub use view::{
-    BuildList, BuildPage, BuildVersion, EveryFacts, LoadedVersion, Need, Needs, PAGE_SIZE,
-    PassedBuild, Position, View,
+    BuildList, BuildPage, BuildVersion, EveryFacts, Need, Needs, PAGE_SIZE, PassedBuild, Position,
+    View,
 };
 
 /// How many builds one search looks at before it gives up with [`Failure::SearchTooLong`].
 pub const MAX_TRIES: usize = 1_000_000;
-
-/// What identifies a version of a resource whatever scope it is found in: the digest of its fields.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VersionKey(Arc<str>);
-
-impl VersionKey {
-    pub fn new(digest: impl Into<Arc<str>>) -> Self {
-        Self(digest.into())
-    }
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for VersionKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// One input of the job, with names replaced by rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +76,7 @@ impl fmt::Display for Failure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chosen {
     pub resource: ResourceId,
-    pub version: VersionKey,
+    pub version: VersionId,
     /// No build of this job has had this version under this input's name.
     pub first_occurrence: bool,
     /// The builds of passed jobs that vouch for it, in the order they were found.
@@ -121,13 +101,13 @@ impl Resolution {
 /// What a solver found for one input, before it is known whether the job used it already.
 #[derive(Clone, Debug)]
 struct Pick {
-    version: VersionKey,
+    version: VersionId,
     passed_builds: Vec<BuildId>,
     has_next: bool,
 }
 
 impl Pick {
-    fn plain(version: VersionKey) -> Self {
+    fn plain(version: VersionId) -> Self {
         Self { version, passed_builds: Vec::new(), has_next: false }
     }
 }
@@ -171,7 +151,7 @@ pub fn resolve(inputs: &[Input], view: &View) -> Result<Resolution, Needs> {
 }
 
 fn record(input: &Input, pick: Pick, view: &View, resolution: &mut Resolution, needs: &mut Needs) {
-    match view.used(&input.name, input.resource, &pick.version) {
+    match view.used(&input.name, input.resource, pick.version) {
         Ok(used) => {
             let chosen = Chosen {
                 resource: input.resource,
@@ -194,20 +174,18 @@ fn single(input: &Input, view: &View) -> Result<Result<Pick, Failure>, Need> {
         return Ok(found.map(Pick::plain).ok_or_else(|| Failure::PinnedNotFound(pin.clone())));
     }
     if input.every {
-        return Ok(every(view.every(input.resource)?).ok_or(Failure::EveryNotFound));
+        return Ok(every(*view.every(input.resource)?).ok_or(Failure::EveryNotFound));
     }
     Ok(view.latest(input.resource)?.map(Pick::plain).ok_or(Failure::LatestNotFound))
 }
 
-fn every(facts: &EveryFacts) -> Option<Pick> {
+fn every(facts: EveryFacts) -> Option<Pick> {
     match facts {
-        EveryFacts::NeverUsed { latest } => latest.clone().map(Pick::plain),
-        EveryFacts::Used { next: Some(next), more_after_next, .. } => Some(Pick {
-            version: next.clone(),
-            passed_builds: Vec::new(),
-            has_next: *more_after_next,
-        }),
-        EveryFacts::Used { next: None, newest_until, .. } => newest_until.clone().map(Pick::plain),
+        EveryFacts::NeverUsed { latest } => latest.map(Pick::plain),
+        EveryFacts::Used { next: Some(next), more_after_next, .. } => {
+            Some(Pick { version: next, passed_builds: Vec::new(), has_next: more_after_next })
+        }
+        EveryFacts::Used { next: None, newest_until, .. } => newest_until.map(Pick::plain),
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jb_model::{BuildId, JobId, ResourceId, Version};
-
-use crate::VersionKey;
+use jb_model::{BuildId, JobId, ResourceId, Version, VersionId};
 
 /// How many builds a caller loads for one [`Need::Builds`]; fewer means the list ends there.
 pub const PAGE_SIZE: usize = 100;
@@ -44,11 +42,11 @@ impl Position {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BuildList {
     /// All of them, newest first; with `holding`, those that used or made that version.
-    Newest { job: JobId, holding: Option<(ResourceId, VersionKey)> },
+    Newest { job: JobId, holding: Option<(ResourceId, VersionId)> },
     /// Those for which [`Position::is_followed_by`] holds, oldest first.
     Unused { job: JobId, since: Position },
     /// That build and the ones before it, newest first; `holding` as above.
-    Until { job: JobId, last: Position, holding: Option<(ResourceId, VersionKey)> },
+    Until { job: JobId, last: Position, holding: Option<(ResourceId, VersionId)> },
 }
 
 /// A fact to load and put into the [`View`].
@@ -66,27 +64,24 @@ pub enum Need {
     /// The next page of a list, after that position (from its start without): [`View::put_builds`].
     Builds { list: BuildList, after: Option<Position> },
     /// Whether some build of this job had that version as the input of that name: [`View::put_used`].
-    Used { input: String, resource: ResourceId, version: VersionKey },
+    Used { input: String, resource: ResourceId, version: VersionId },
 }
 
 /// Where `version: every` stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EveryFacts {
     /// No build of this job has used a version of the resource that its present scope knows.
-    NeverUsed { latest: Option<VersionKey> },
+    NeverUsed { latest: Option<VersionId> },
     /// Relative to the newest version, by check order, that this job has used.
     Used {
         /// The oldest enabled one after it.
-        next: Option<VersionKey>,
+        next: Option<VersionId>,
         /// There is an enabled one after `next`.
         more_after_next: bool,
         /// The newest enabled one that is not after it.
-        newest_until: Option<VersionKey>,
+        newest_until: Option<VersionId>,
     },
 }
-
-/// What a lookup of one version found.
-pub type LoadedVersion = Option<VersionKey>;
 
 /// A successful build of a passed job with what it can vouch for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,13 +91,12 @@ pub struct PassedBuild {
     pub versions: Vec<BuildVersion>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A version that a build used or made and that the resource's present scope still knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuildVersion {
     pub resource: ResourceId,
-    pub version: VersionKey,
+    pub version: VersionId,
     pub disabled: bool,
-    /// False when the resource's present scope does not know the version.
-    pub known: bool,
 }
 
 /// One page of a list.
@@ -116,20 +110,20 @@ pub struct BuildPage {
 /// Everything loaded so far for one job.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    latest: BTreeMap<ResourceId, LoadedVersion>,
-    matching: BTreeMap<(ResourceId, Version), LoadedVersion>,
+    latest: BTreeMap<ResourceId, Option<VersionId>>,
+    matching: BTreeMap<(ResourceId, Version), Option<VersionId>>,
     every: BTreeMap<ResourceId, EveryFacts>,
     pipes: BTreeMap<ResourceId, Option<BTreeMap<JobId, Position>>>,
     builds: BTreeMap<BuildList, BuildPage>,
-    used: BTreeMap<(String, ResourceId, VersionKey), bool>,
+    used: BTreeMap<(String, ResourceId, VersionId), bool>,
 }
 
 impl View {
-    pub fn put_latest(&mut self, resource: ResourceId, version: LoadedVersion) {
+    pub fn put_latest(&mut self, resource: ResourceId, version: Option<VersionId>) {
         self.latest.insert(resource, version);
     }
 
-    pub fn put_matching(&mut self, resource: ResourceId, pin: Version, version: LoadedVersion) {
+    pub fn put_matching(&mut self, resource: ResourceId, pin: Version, version: Option<VersionId>) {
         self.matching.insert((resource, pin), version);
     }
 
@@ -153,24 +147,24 @@ impl View {
         &mut self,
         input: String,
         resource: ResourceId,
-        version: VersionKey,
+        version: VersionId,
         used: bool,
     ) {
         self.used.insert((input, resource, version), used);
     }
 
-    pub(crate) fn latest(&self, resource: ResourceId) -> Result<LoadedVersion, Need> {
-        self.latest.get(&resource).cloned().ok_or(Need::Latest(resource))
+    pub(crate) fn latest(&self, resource: ResourceId) -> Result<Option<VersionId>, Need> {
+        self.latest.get(&resource).copied().ok_or(Need::Latest(resource))
     }
 
     pub(crate) fn matching(
         &self,
         resource: ResourceId,
         pin: &Version,
-    ) -> Result<LoadedVersion, Need> {
+    ) -> Result<Option<VersionId>, Need> {
         let key = (resource, pin.clone());
         match self.matching.get(&key) {
-            Some(found) => Ok(found.clone()),
+            Some(found) => Ok(*found),
             None => Err(Need::Matching(key.0, key.1)),
         }
     }
@@ -207,9 +201,9 @@ impl View {
         &self,
         input: &str,
         resource: ResourceId,
-        version: &VersionKey,
+        version: VersionId,
     ) -> Result<bool, Need> {
-        let key = (input.to_owned(), resource, version.clone());
+        let key = (input.to_owned(), resource, version);
         match self.used.get(&key) {
             Some(used) => Ok(*used),
             None => Err(Need::Used { input: key.0, resource: key.1, version: key.2 }),

@@ -2,26 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jb_model::{BuildId, JobId, ResourceId, Version};
+use jb_model::{BuildId, JobId, ResourceId, Version, VersionId};
 
-use crate::{
-    BuildList, BuildPage, BuildVersion, EveryFacts, Need, PassedBuild, Position, VersionKey, View,
-};
+use crate::{BuildList, BuildPage, BuildVersion, EveryFacts, Need, PassedBuild, Position, View};
 
 /// The job being resolved.
 pub(super) const ME: JobId = JobId(1000);
 
 #[derive(Clone, Debug)]
 pub(super) struct Row {
-    pub(super) key: VersionKey,
+    pub(super) text: String,
+    pub(super) id: VersionId,
     pub(super) fields: Version,
     pub(super) disabled: bool,
 }
 
 impl Row {
     pub(super) fn enabled(text: &str) -> Self {
-        Self { key: VersionKey::new(text), fields: fields(text), disabled: false }
+        Self { text: text.to_owned(), id: id(text), fields: fields(text), disabled: false }
     }
+}
+
+/// The row of a version, made from its text so that it is the same everywhere.
+pub(super) fn id(text: &str) -> VersionId {
+    let hash =
+        text.bytes().fold(7_i64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    VersionId(hash)
 }
 
 /// `v1` is short for `ver=v1`.
@@ -37,8 +43,8 @@ pub(super) struct Build {
     pub(super) position: Position,
     pub(super) job: JobId,
     pub(super) succeeded: bool,
-    pub(super) inputs: Vec<(String, ResourceId, VersionKey)>,
-    pub(super) outputs: Vec<(ResourceId, VersionKey)>,
+    pub(super) inputs: Vec<(String, ResourceId, VersionId)>,
+    pub(super) outputs: Vec<(ResourceId, VersionId)>,
     pub(super) pipes: Vec<BuildId>,
 }
 
@@ -50,13 +56,13 @@ pub(super) struct Database {
 }
 
 impl Database {
-    pub(super) fn add_build(&mut self, id: i64, job: JobId, outputs: &[(ResourceId, &str)]) {
+    pub(super) fn add_build(&mut self, build: i64, job: JobId, outputs: &[(ResourceId, &str)]) {
         self.builds.push(Build {
-            position: Position::new(BuildId(id), None),
+            position: Position::new(BuildId(build), None),
             job,
             succeeded: true,
             inputs: Vec::new(),
-            outputs: outputs.iter().map(|(r, v)| (*r, VersionKey::new(*v))).collect(),
+            outputs: outputs.iter().map(|(r, v)| (*r, id(v))).collect(),
             pipes: Vec::new(),
         });
     }
@@ -65,8 +71,8 @@ impl Database {
         self.versions.get(&resource).map_or(&[], Vec::as_slice)
     }
 
-    fn newest_enabled(rows: &[Row]) -> Option<VersionKey> {
-        rows.iter().rev().find(|row| !row.disabled).map(|row| row.key.clone())
+    fn newest_enabled(rows: &[Row]) -> Option<VersionId> {
+        rows.iter().rev().find(|row| !row.disabled).map(|row| row.id)
     }
 
     /// Versions that a build vouches for: what it made, then what it used, by resource.
@@ -76,16 +82,11 @@ impl Database {
             .outputs
             .iter()
             .cloned()
-            .chain(build.inputs.iter().map(|(_, r, v)| (*r, v.clone())))
-            .filter(|held| seen.insert(held.clone()))
-            .map(|(resource, version)| {
-                let row = self.rows(resource).iter().find(|row| row.key == version);
-                BuildVersion {
-                    resource,
-                    disabled: row.is_some_and(|row| row.disabled),
-                    known: row.is_some(),
-                    version,
-                }
+            .chain(build.inputs.iter().map(|(_, r, v)| (*r, *v)))
+            .filter(|held| seen.insert(*held))
+            .filter_map(|(resource, version)| {
+                let row = self.rows(resource).iter().find(|row| row.id == version)?;
+                Some(BuildVersion { resource, version, disabled: row.disabled })
             })
             .collect();
         versions.sort_by_key(|held| held.resource);
@@ -128,13 +129,13 @@ impl Database {
             self.builds
                 .iter()
                 .filter(|build| build.job == ME)
-                .any(|build| build.inputs.iter().any(|(_, r, v)| *r == resource && *v == row.key))
+                .any(|build| build.inputs.iter().any(|(_, r, v)| *r == resource && *v == row.id))
         });
         let Some(last_used) = last_used else {
             return EveryFacts::NeverUsed { latest: Self::newest_enabled(rows) };
         };
         let (until, after) = rows.split_at(last_used + 1);
-        let mut after = after.iter().filter(|row| !row.disabled).map(|row| row.key.clone());
+        let mut after = after.iter().filter(|row| !row.disabled).map(|row| row.id);
         EveryFacts::Used {
             next: after.next(),
             more_after_next: after.next().is_some(),
@@ -147,7 +148,7 @@ impl Database {
             self.builds
                 .iter()
                 .filter(|build| build.job == ME)
-                .rfind(|build| build.inputs.iter().any(|(_, r, v)| *r == resource && *v == row.key))
+                .rfind(|build| build.inputs.iter().any(|(_, r, v)| *r == resource && *v == row.id))
         })?;
         let from = self.builds.iter().filter(|other| build.pipes.contains(&other.position.build));
         Some(from.map(|other| (other.job, other.position)).collect())
@@ -162,7 +163,7 @@ impl Database {
                 let found = self.rows(*resource).iter().rev().find(|row| {
                     pin.iter().all(|(field, value)| row.fields.get(field) == Some(value))
                 });
-                view.put_matching(*resource, pin.clone(), found.map(|row| row.key.clone()));
+                view.put_matching(*resource, pin.clone(), found.map(|row| row.id));
             }
             Need::Every(resource) => view.put_every(*resource, self.every(*resource)),
             Need::Pipes(resource) => view.put_pipes(*resource, self.pipes(*resource)),
@@ -182,7 +183,7 @@ impl Database {
                 let used = self.builds.iter().filter(|build| build.job == ME).any(|build| {
                     build.inputs.iter().any(|(n, r, v)| n == input && r == resource && v == version)
                 });
-                view.put_used(input.clone(), *resource, version.clone(), used);
+                view.put_used(input.clone(), *resource, *version, used);
             }
         }
     }

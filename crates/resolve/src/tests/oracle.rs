@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jb_model::{BuildId, JobId, ResourceId};
+use jb_model::{BuildId, JobId, ResourceId, VersionId};
 use proptest::prelude::*;
 
-use super::database::{Build, Database, Row};
+use super::database::{Build, Database, Row, id};
 use super::run;
-use crate::{Failure, Input, Position, VersionKey};
+use crate::{Failure, Input, Position};
 
 const JOBS: i64 = 3;
 const RESOURCES: i64 = 3;
@@ -22,13 +22,13 @@ fn database(rows: &Rows) -> Database {
         let versions = (0..VERSIONS).map(|v| Row::enabled(&format!("v{v}"))).collect();
         database.versions.insert(ResourceId(resource), versions);
     }
-    for (id, (job, held)) in (1..).zip(rows) {
+    for (build, (job, held)) in (1..).zip(rows) {
         let outputs = (1..)
             .zip(held)
-            .filter_map(|(r, v)| v.map(|v| (ResourceId(r), VersionKey::new(format!("v{v}")))))
+            .filter_map(|(r, v)| v.map(|v| (ResourceId(r), id(&format!("v{v}")))))
             .collect();
         database.builds.push(Build {
-            position: Position::new(BuildId(id), None),
+            position: Position::new(BuildId(build), None),
             job: JobId(*job),
             succeeded: true,
             inputs: Vec::new(),
@@ -65,7 +65,7 @@ fn passed() -> impl Strategy<Value = Vec<BTreeSet<i64>>> {
     proptest::collection::vec(proptest::collection::btree_set(1..=JOBS, 1..=3), 1..=3)
 }
 
-fn holds(build: &Build, input: &Input, choice: &BTreeMap<String, VersionKey>) -> bool {
+fn holds(build: &Build, input: &Input, choice: &BTreeMap<String, VersionId>) -> bool {
     build.outputs.iter().any(|(r, v)| *r == input.resource && *v == choice[&input.name])
 }
 
@@ -73,7 +73,7 @@ fn holds(build: &Build, input: &Input, choice: &BTreeMap<String, VersionKey>) ->
 fn is_vouched_together(
     database: &Database,
     inputs: &[Input],
-    choice: &BTreeMap<String, VersionKey>,
+    choice: &BTreeMap<String, VersionId>,
 ) -> bool {
     let jobs: BTreeSet<JobId> =
         inputs.iter().flat_map(|input| input.passed.iter().copied()).collect();
@@ -90,11 +90,7 @@ fn is_vouched_together(
 /// Whether each input's version is in a build of each of its passed jobs that has no other version
 /// for another input. A build from before a job got an input lacks that input's resource; then
 /// another build may vouch for it.
-fn is_vouched(
-    database: &Database,
-    inputs: &[Input],
-    choice: &BTreeMap<String, VersionKey>,
-) -> bool {
+fn is_vouched(database: &Database, inputs: &[Input], choice: &BTreeMap<String, VersionId>) -> bool {
     inputs.iter().flat_map(|input| input.passed.iter().map(move |job| (input, *job))).all(
         |(input, job)| {
             database
@@ -115,7 +111,7 @@ fn is_vouched(
 }
 
 /// All ways to give each input a version.
-fn choices(inputs: &[Input]) -> Vec<BTreeMap<String, VersionKey>> {
+fn choices(inputs: &[Input]) -> Vec<BTreeMap<String, VersionId>> {
     let mut all = vec![BTreeMap::new()];
     for input in inputs {
         all = all
@@ -123,7 +119,7 @@ fn choices(inputs: &[Input]) -> Vec<BTreeMap<String, VersionKey>> {
             .flat_map(|choice| {
                 (0..VERSIONS).map(move |v| {
                     let mut choice = choice.clone();
-                    choice.insert(input.name.clone(), VersionKey::new(format!("v{v}")));
+                    choice.insert(input.name.clone(), id(&format!("v{v}")));
                     choice
                 })
             })
@@ -134,7 +130,7 @@ fn choices(inputs: &[Input]) -> Vec<BTreeMap<String, VersionKey>> {
 
 /// One build per passed job, jobs in the order the inputs name them, newest builds first: the first
 /// combination in which every input's jobs agree. Right when every build holds every resource.
-fn first_agreement(database: &Database, inputs: &[Input]) -> Option<BTreeMap<String, VersionKey>> {
+fn first_agreement(database: &Database, inputs: &[Input]) -> Option<BTreeMap<String, VersionId>> {
     let mut jobs: Vec<JobId> = Vec::new();
     for job in inputs.iter().flat_map(|input| &input.passed) {
         if !jobs.contains(job) {
@@ -167,7 +163,7 @@ fn first_agreement(database: &Database, inputs: &[Input]) -> Option<BTreeMap<Str
                 .map(|(_, version)| version)
                 .collect();
             let [version] = versions.into_iter().collect::<Vec<_>>()[..] else { return None };
-            choice.insert(input.name.clone(), version.clone());
+            choice.insert(input.name.clone(), *version);
         }
         Some(choice)
     })
@@ -190,8 +186,8 @@ proptest! {
                     (Ok(chosen), Some(expected)) => {
                         prop_assert_eq!(&chosen.version, &expected[&input.name]);
                         for job in &input.passed {
-                            let vouching = chosen.passed_builds.iter().filter(|id| {
-                                database.builds.iter().any(|b| b.position.build == **id && b.job == *job)
+                            let vouching = chosen.passed_builds.iter().filter(|vouching| {
+                                database.builds.iter().any(|b| b.position.build == **vouching && b.job == *job)
                             });
                             prop_assert_eq!(vouching.count(), 1);
                         }
@@ -214,7 +210,7 @@ proptest! {
                 .iter()
                 .map(|input| {
                     let result = resolution.inputs[&input.name].as_ref();
-                    result.ok().map(|chosen| (input.name.clone(), chosen.version.clone()))
+                    result.ok().map(|chosen| (input.name.clone(), chosen.version))
                 })
                 .collect();
             match choice {

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use jb_model::{BuildId, JobId, ResourceId};
 
-use super::database::{Build, Database, ME, Row, fields};
+use super::database::{Build, Database, ME, Row, fields, id};
 use super::run;
-use crate::{Input, Position, Resolution, VersionKey};
+use crate::{Input, Position, Resolution};
 
 #[derive(Default)]
 struct Names(Vec<String>);
@@ -70,10 +70,10 @@ impl Example {
     fn build(&mut self, rest: &str) {
         let (head, versions) = rest.split_once(':').unwrap();
         let mut words = head.split(' ');
-        let id = BuildId(words.next().unwrap().parse().unwrap());
+        let build_id = BuildId(words.next().unwrap().parse().unwrap());
         let job = self.job(words.next().unwrap());
         let mut build = Build {
-            position: Position::new(id, None),
+            position: Position::new(build_id, None),
             job,
             succeeded: true,
             inputs: Vec::new(),
@@ -84,7 +84,7 @@ impl Example {
             match word.split_once('=') {
                 None if word == "failed" => build.succeeded = false,
                 Some(("rerun", of)) => {
-                    build.position = Position::new(id, Some(BuildId(of.parse().unwrap())));
+                    build.position = Position::new(build_id, Some(BuildId(of.parse().unwrap())));
                 }
                 Some(("pipes", from)) => {
                     build.pipes = from.split(',').map(|b| BuildId(b.parse().unwrap())).collect();
@@ -97,12 +97,12 @@ impl Example {
             let (place, version) = word.split_once('=').unwrap();
             let (name, resource) = place.split_once(':').unwrap_or((place, place));
             let resource = self.resource(resource);
-            build.inputs.push((name.to_owned(), resource, VersionKey::new(version)));
+            build.inputs.push((name.to_owned(), resource, id(version)));
         }
         for word in outputs.split_whitespace() {
             let (resource, version) = word.split_once('=').unwrap();
             let resource = self.resource(resource);
-            build.outputs.push((resource, VersionKey::new(version)));
+            build.outputs.push((resource, id(version)));
         }
         self.database.builds.push(build);
     }
@@ -133,14 +133,16 @@ impl Example {
 }
 
 /// What came out, in the words of the specs; only what the example speaks of.
-fn describe(resolution: &Resolution, expected: &str) -> String {
+fn describe(database: &Database, resolution: &Resolution, expected: &str) -> String {
     let mut lines: BTreeMap<&str, String> = BTreeMap::new();
     for (name, result) in &resolution.inputs {
         let mut line = name.clone();
         match result {
             Err(failure) => write!(line, " ! {failure}").unwrap(),
             Ok(chosen) => {
-                write!(line, " {}", chosen.version).unwrap();
+                let rows = database.versions.values().flatten();
+                let row = rows.into_iter().find(|row| row.id == chosen.version).unwrap();
+                write!(line, " {}", row.text).unwrap();
                 if chosen.first_occurrence {
                     line.push_str(" first");
                 }
@@ -174,7 +176,7 @@ fn check(file: &str, text: &str) {
         block.lines().filter(|line| !line.is_empty()).for_each(|line| example.line(line));
         for page_size in [1, 2, 100] {
             let resolution = run(&example.database, &example.inputs, page_size);
-            let actual = describe(&resolution, &example.expected);
+            let actual = describe(&example.database, &resolution, &example.expected);
             assert_eq!(actual, example.expected, "{file}: {title}, pages of {page_size}");
         }
         n_examples += 1;

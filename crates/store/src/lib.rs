@@ -1,1 +1,61 @@
 //! Everything that is kept, on SQLite or PostgreSQL.
+//!
+//! One concrete [`Store`], cheap to clone. Its methods stand in one module per aggregate, beside the
+//! records they return. Every method is one transaction; none spans a network call, reads a clock or
+//! draws an id: `now` comes in, row ids come out of the database.
+//!
+//! SQL is written once for both engines. What differs between them is in `dialect`; `sql` is the thin
+//! layer that binds arguments and reads rows strictly, and the only user of sqlx besides it.
+//!
+//! To add a statement: write it with `$1` placeholders and the column types of the migrations (64-bit
+//! integers, text, blobs), read it through [`sql::Row`], and cover it in the conformance suite, which
+//! runs on SQLite in memory, SQLite in a file and PostgreSQL.
+
+macro_rules! unfinished {
+    ($($used:expr),* $(,)?) => {{
+        $(let _ = &$used;)*
+        Err(crate::Error::Refused { reason: "not stored yet".into() })
+    }};
+}
+
+pub mod artifacts;
+pub mod builds;
+pub mod caches;
+pub mod change;
+pub mod containers;
+pub mod error;
+pub mod events;
+pub mod jobs;
+pub mod machine;
+pub mod page;
+pub mod pipelines;
+pub mod resources;
+pub mod settings;
+pub mod store;
+pub mod teams;
+pub mod tokens;
+pub mod vars;
+pub mod versions;
+pub mod view;
+
+pub use artifacts::{ArtifactRecord, BuildArtifact};
+pub use builds::{
+    BuildInput, BuildOutput, BuildRecord, NewCheckBuild, NextBuild, RerunOf, RetentionBuild,
+};
+pub use caches::{CacheRecord, NewCache, NewVolume, TaskCacheKey, VolumeRecord};
+pub use change::Change;
+pub use containers::{ContainerFilter, ContainerRecord, ContainerState, NewContainer};
+pub use error::{Error, Result};
+pub use events::{Position, StoredEvent};
+pub use jobs::{BuildBrief, DueJob, JobInput, JobOutput, JobRecord, NextInput, NextInputChoice};
+pub use machine::{Fence, Lease, RunnableBuild};
+pub use page::{Page, Paged, Visible};
+pub use pipelines::{PipelineRecord, PipelineRef, SaveOutcome, SavePipeline};
+pub use resources::{CheckState, Pin, ResourceKind, ResourceRecord};
+pub use settings::{ComponentRecord, Wall};
+pub use store::{EncryptionKey, Options, Store};
+pub use teams::TeamRecord;
+pub use tokens::{TokenRecord, UserRecord};
+pub use vars::BuildVar;
+pub use versions::{ResourceVersion, SavedVersions};
+pub use view::{PassedBuild, Pipe, ScopeVersion};

@@ -1,1 +1,15 @@
-//! The build machine: a plan and events in, effects out.
+//! From a job to a plan, and from a plan to its end.
+//!
+//! [`planner`] compiles configuration into a [`jb_model::Plan`]; [`machine`] walks a plan: events in, effects out.
+//! Both are pure: no IO, no clock, no randomness.
+
+pub mod error;
+pub mod machine;
+mod plan_tree;
+mod substitute;
+
+pub use error::PlanError;
+pub use machine::{
+    Applied, BuildMachine, CancelReason, Effect, Event, IgnoredReason, ImageNeed, LeafResult,
+    NodeId, Phase,
+};

@@ -4,6 +4,7 @@
 //! YAML in `jb-yaml` and `jb-pipeline`.
 
 pub mod config;
+pub mod duration;
 pub mod event;
 pub mod id;
 pub mod plan;

@@ -1,1 +1,3 @@
 //! The JSON forms of plans, events and API objects.
+
+pub mod api;

@@ -1,3 +1,37 @@
-//! Tasks of the project: demo, test, bench.
+//! Tasks of the project, run as `cargo xtask <task>`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool talks to its terminal"
+)]
 
-fn main() {}
+mod api;
+mod demo;
+mod install;
+mod server;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the JetBridge project")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build, start a server, and run a pipeline on a real git repository
+    Demo(demo::Options),
+    /// Install what the tests need where possible, and run every test
+    Test(test::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    match cli.task {
+        Task::Demo(options) => demo::run(&options),
+        Task::Test(options) => test::run(&options),
+    }
+}

@@ -1,0 +1,45 @@
+//! The objects of the HTTP API, field by field in the order that clients have always seen.
+//!
+//! Fields that are left out when empty say so; everything else is always there. Times are whole
+//! seconds since the epoch.
+
+mod build;
+mod container;
+mod job;
+mod json;
+mod pipeline;
+mod requests;
+mod resource;
+mod system;
+mod team;
+#[cfg(test)]
+mod tests;
+
+pub use build::{
+    Build, BuildInput, BuildPreparation, BuildResources, BuildSummary, PublicBuildInput,
+    PublicBuildOutput, RerunOf, WorkerArtifact,
+};
+pub use container::{BaseType, Container, Volume, VolumeResourceType, Worker, WorkerResourceType};
+pub use job::{Job, JobInput, JobInputSummary, JobOutput, JobSummary};
+pub use json::{to_body, to_text};
+pub use pipeline::{Display, Group, Pipeline};
+pub use requests::{
+    CheckRequest, CommentRequest, NewName, PinCommentRequest, SetTeamRequest, VersionRequest,
+};
+pub use resource::{
+    Causality, CausalityBuild, CausalityJob, CausalityResource, CausalityVersion, MetadataField,
+    Resource, ResourceVersion, Shared, SharedBy,
+};
+pub use system::{
+    Component, ComponentHealth, ConfigErrors, ConfigResponse, DatabaseHealth, DetailedError,
+    Health, Info, SaveConfigResponse, User, UserInfo, Wall, Warning, WorkerHealth,
+};
+pub use team::{Team, TeamAuth, TeamResponse};
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}

@@ -1,0 +1,92 @@
+//! Installs what the tests need, where that is possible, and says aloud what it could not.
+
+use std::process::Command;
+
+/// A tool the tests use.
+struct Tool {
+    /// What it is for, as the report says.
+    what: &'static str,
+    /// Any one of these files or commands shows that it is there.
+    found_by: &'static [&'static str],
+    /// Its Debian package.
+    package: &'static str,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool { what: "git", found_by: &["git"], package: "git" },
+    Tool {
+        what: "PostgreSQL server (the store's tests on PostgreSQL)",
+        found_by: &[
+            "/usr/lib/postgresql/15/bin/initdb",
+            "/usr/lib/postgresql/16/bin/initdb",
+            "/usr/lib/postgresql/17/bin/initdb",
+            "initdb",
+        ],
+        package: "postgresql",
+    },
+    Tool {
+        what: "an OCI registry (tests of images)",
+        found_by: &["docker-registry"],
+        package: "docker-registry",
+    },
+    Tool {
+        what: "busybox (root file systems of test images)",
+        found_by: &["/bin/busybox", "busybox"],
+        package: "busybox-static",
+    },
+    Tool {
+        what: "iptables (containers' way out)",
+        found_by: &["/usr/sbin/iptables", "/usr/sbin/nft", "iptables", "nft"],
+        package: "iptables",
+    },
+];
+
+/// Installs what is missing; returns what still is.
+pub(crate) fn tools() -> Vec<&'static str> {
+    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !present(tool)).collect();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    if can_install() {
+        println!("installing {}", packages.join(", "));
+        // A stale package list is the usual reason for a failure, so it is read anew first.
+        let _ = Command::new("apt-get").args(["-qq", "update"]).status();
+        let status = Command::new("apt-get")
+            .args(["-qq", "install", "--yes", "--no-install-recommends"])
+            .args(&packages)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .status();
+        if !status.is_ok_and(|status| status.success()) {
+            println!("apt-get could not install all of them");
+        }
+    }
+    let missing: Vec<&Tool> = missing.into_iter().filter(|tool| !present(tool)).collect();
+    for tool in &missing {
+        println!(
+            "MISSING: {}; its tests are skipped. Install the package `{}` to run them.",
+            tool.what, tool.package
+        );
+    }
+    missing.into_iter().map(|tool| tool.package).collect()
+}
+
+fn present(tool: &Tool) -> bool {
+    tool.found_by.iter().any(|name| {
+        if name.starts_with('/') { std::path::Path::new(name).exists() } else { on_path(name) }
+    })
+}
+
+fn on_path(command: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(command).is_file()))
+}
+
+/// Packages are installed on Debian and its kin, by root.
+fn can_install() -> bool {
+    let root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    root && on_path("apt-get")
+}

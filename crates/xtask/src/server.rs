@@ -1,0 +1,108 @@
+//! Builds `jetbridge` and runs it as a child process.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+/// The workspace's root.
+pub(crate) fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.ancestors().nth(2).unwrap_or(manifest).to_owned()
+}
+
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Builds the server; returns its path.
+pub(crate) fn build(release: bool) -> anyhow::Result<PathBuf> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).args(["build", "--package", "jetbridge"]);
+    if release {
+        command.arg("--release");
+    }
+    if !command.status().context("start cargo")?.success() {
+        bail!("building jetbridge failed");
+    }
+    Ok(target().join(if release { "release" } else { "debug" }).join("jetbridge"))
+}
+
+/// A running server; ended with its children when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+    pub(crate) log: PathBuf,
+}
+
+impl Server {
+    /// Starts `jetbridge web` with its state in `state` and waits until it is ready.
+    pub(crate) async fn start(
+        binary: &Path,
+        state: &Path,
+        address: SocketAddr,
+        extra: &[String],
+    ) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(state).with_context(|| format!("create {}", state.display()))?;
+        let log = state.join("server.log");
+        let output = std::fs::File::create(&log)?;
+        let mut child = Command::new(binary)
+            .arg("web")
+            .args(["--bind-ip", &address.ip().to_string()])
+            .args(["--bind-port", &address.port().to_string()])
+            .arg("--state-dir")
+            .arg(state)
+            .args(extra)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("start {}", binary.display()))?;
+        let url = format!("http://{address}");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = child.try_wait()? {
+                let said = std::fs::read_to_string(&log).unwrap_or_default();
+                bail!("the server ended with {status}:\n{said}");
+            }
+            let answer = reqwest::get(format!("{url}/readyz")).await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(Self { child, url, log });
+            }
+            if Instant::now() > deadline {
+                child.kill()?;
+                bail!("the server is not ready after 30 s; its log is {}", log.display());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The server's process id, for messages.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the server ends by itself or by a signal.
+    pub(crate) fn wait(&mut self) -> anyhow::Result<std::process::ExitStatus> {
+        Ok(self.child.wait()?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Ask first, so that containers are left in order; insist after five seconds.
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

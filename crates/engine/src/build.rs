@@ -17,8 +17,7 @@ use crate::driver::{self, LEASE};
 use crate::leaf::{Leaf, Trouble};
 use crate::log::Redactor;
 
-pub(crate) use records::CachedResource;
-pub(crate) use records::hash;
+pub(crate) use records::{CachedResource, config_hash};
 pub(crate) use values::Secrets;
 
 /// A build that this server drives.
@@ -51,7 +50,7 @@ impl BuildContext {
         };
         let plan = engine.store.build_plan(build).await.map_err(store_error)?;
         let plan = plan.ok_or_else(|| plan_error("it has none".to_owned()))?;
-        let plan = jb_wire::plan::decode(&plan).map_err(|error| plan_error(error.to_string()))?;
+        let plan = jb_wire::plan::from_private(&plan.to_string()).map_err(|error| plan_error(error.to_string()))?;
         let var_sources = match &record.pipeline {
             Some(pipeline) => {
                 let config = engine.store.pipeline_config(pipeline.id).await.map_err(store_error)?;

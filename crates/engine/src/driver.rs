@@ -90,12 +90,14 @@ impl Driver {
             if !batch.is_empty() && self.step(std::mem::take(&mut batch)).await? {
                 return Ok(());
             }
+            let now = self.context.now();
+            let deadline = self.machine.deadline().map(|deadline| deadline.since(now));
             tokio::select! {
                 Some(report) = self.reports.recv() => {
                     batch.push(report);
                     while let Ok(report) = self.reports.try_recv() { batch.push(report); }
                 }
-                () = self.until_deadline() => batch.push(Report { machine: Event::Tick, log: Vec::new() }),
+                () = until(deadline) => batch.push(Report { machine: Event::Tick, log: Vec::new() }),
                 () = self.nudge.notified() => batch.extend(self.abort_requested().await?),
                 _ = renew.tick() => {
                     if !self.context.renew_lease().await.map_err(|error| self.store_error(error))? {
@@ -140,13 +142,6 @@ impl Driver {
         }
         self.abort_sent = true;
         Ok(Some(Report { machine: Event::Abort, log: Vec::new() }))
-    }
-
-    async fn until_deadline(&self) {
-        match self.machine.deadline() {
-            Some(deadline) => tokio::time::sleep(deadline.since(self.context.now())).await,
-            None => std::future::pending().await,
-        }
     }
 
     /// Applies and stores a batch of reports, then acts on it; true when the build ended.
@@ -246,5 +241,12 @@ impl Driver {
 
     fn store_error(&self, error: jb_store::Error) -> Error {
         Error::Store(self.context.build.id, error)
+    }
+}
+
+async fn until(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
     }
 }

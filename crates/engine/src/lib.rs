@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jb_model::config::ContainerLimits;
-use jb_model::{BuildId, BuildStatus, Object, ScopeId, Timestamp};
+use jb_model::{BuildId, BuildStatus, Timestamp};
 use jb_runtime::Runtime;
-use jb_store::{ResourceRecord, Store};
+use jb_store::Store;
 
 pub use driver::Error;
 pub use service::{EvaluateError, HijackError, UploadError, WayIn};
@@ -87,18 +87,6 @@ impl Engine {
 
     pub fn now(&self) -> Timestamp {
         (self.clock)()
-    }
-
-    /// The scope of a resource with its source as resolved, made when missing.
-    pub(crate) async fn scope_of(
-        &self,
-        resource: &ResourceRecord,
-        source: &Object,
-    ) -> jb_store::Result<ScopeId> {
-        let config = serde_json::json!({"type": resource.type_name, "source": source});
-        let hash = build::hash(&config);
-        let (scope, _) = self.store.set_scope(resource.id, &hash, false, self.now()).await?;
-        Ok(scope)
     }
 
     /// What happens once a build is over: its containers and log can be tidied up.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jb_model::event::LogSource;
 use jb_model::{BuildEvent, ContainerHandle, PlanId};
-use jb_runtime::client::{Attached, Output, ProcessSpec, RunnerClient, StartError, Stream};
+use jb_runtime::client::{Attached, Output, ProcessSpec, RunnerClient, StartError};
 use tokio::time::Instant;
 
 use crate::build::BuildContext;
@@ -238,16 +238,16 @@ impl Follower<'_, '_> {
         Ok(None)
     }
 
-    fn data(&mut self, seq: u64, stream: Stream, bytes: &[u8]) -> Result<(), Error> {
+    fn data(&mut self, seq: u64, stream: LogSource, bytes: &[u8]) -> Result<(), Error> {
         match (self.process.show, stream) {
-            (Show::Everything, _) | (Show::Stderr, Stream::Stderr) => self.buffer.push(seq, bytes),
-            (Show::Stderr | Show::Nothing, Stream::Stdout) => {
+            (Show::Everything, _) | (Show::Stderr, LogSource::Stderr) => self.buffer.push(seq, bytes),
+            (Show::Stderr | Show::Nothing, LogSource::Stdout) => {
                 if self.result.len() + bytes.len() > RESULT_BYTES_MAX {
                     return Err(Error::ResultTooBig);
                 }
                 self.result.extend_from_slice(bytes);
             }
-            (Show::Nothing, Stream::Stderr) => {
+            (Show::Nothing, LogSource::Stderr) => {
                 self.complaint.push_str(&String::from_utf8_lossy(bytes));
                 if self.complaint.len() > 4096 {
                     let cut = self.complaint.len() - 4096;

@@ -24,7 +24,7 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    fn nudge(&self, build: BuildId) {
+    pub(crate) fn nudge(&self, build: BuildId) {
         let nudges = self.nudges.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(nudge) = nudges.get(&build) {
             nudge.notify_one();

@@ -33,15 +33,15 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     Logging::start("warn", false)?;
     let text = read(&options.pipeline)?;
     let vars = vars::collect(&options)?;
-    let checked =
-        jb_pipeline::check_pipeline_with_vars(&text, |var| jb_pipeline::vars::lookup_in(&vars, var));
-    for warning in &checked.warnings {
+    let checked = jb_pipeline::check_pipeline_with_vars(&text, &[&vars]);
+    for warning in checked.warnings() {
         eprintln!("warning: {}", warning.message);
     }
-    let Some(config) = checked.config.filter(|_| checked.errors.is_empty()) else {
-        bail!("{} is no valid pipeline:\n{}", options.pipeline.display(), checked.errors.join("\n"));
-    };
-    let mut pipeline = checked.pipeline;
+    if !checked.is_valid() {
+        let errors = checked.errors().join("\n");
+        bail!("{} is no valid pipeline:\n{errors}", options.pipeline.display());
+    }
+    let mut pipeline = checked.config;
     let job = job(&pipeline, options.job.as_deref())?.clone();
     // Nothing has passed any job here: every input takes its newest version.
     inputs::forget_passed(&mut pipeline);
@@ -62,7 +62,7 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     let (stop, stopped) = watch::channel(false);
     let loops = tokio::spawn(engine.clone().run(stopped));
 
-    let saved = save(&store, team.id, &config).await?;
+    let saved = save(&store, team.id, &checked.normalised).await?;
     let session = Session { engine: engine.clone(), team: team.id, pipeline_id: saved, pipeline };
     let build = session.start(&job, &options).await?;
     let status = session.follow(build).await?;

@@ -203,8 +203,9 @@ fn engine_settings(
     let memory = options.default_task_memory_limit.as_deref();
     let memory_bytes = memory
         .map(|text| {
-            jb_pipeline::parse::memory_limit(text)
-                .map_err(|error| anyhow::anyhow!("--default-task-memory-limit `{text}`: {error}"))
+            jb_pipeline::parse::parse_memory(text).with_context(|| {
+                format!("--default-task-memory-limit `{text}` is no size such as 512MB or 2G")
+            })
         })
         .transpose()?;
     Ok(jb_engine::Settings {

@@ -40,7 +40,8 @@ impl BuildContext {
                 );
                 let query = jb_pipeline::instance_vars::to_query(&pipeline.instance_vars);
                 if !query.is_empty() {
-                    url = format!("{url}?{query}");
+                    let mut encoded = url::form_urlencoded::Serializer::new(String::new());
+                    url = format!("{url}?{}", encoded.extend_pairs(query).finish());
                 }
             }
         }

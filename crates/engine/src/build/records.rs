@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use jb_model::config::TaskConfig;
-use jb_model::plan::{GetPlan, PutPlan};
+use jb_model::plan::{GetPlan, PutPlan, TypeImage};
 use jb_model::{ContainerHandle, Metadata, Object, PlanId, Value, Version, VolumeHandle};
+use jb_model::PlanStep;
 use jb_runtime::client::ProcessSpec;
 use jb_runtime::{ContainerSpec, User};
 use jb_store::{
@@ -124,11 +125,23 @@ impl BuildContext {
         metadata: &[Metadata],
     ) -> Result<(), Trouble> {
         let Some(resource) = self.resource(&plan.resource).await? else { return Ok(()) };
-        let scope = self.engine.scope_of(&resource, source).await?;
+        let config_hash = config_hash(&plan.image, source);
         let store = &self.engine.store;
+        let (scope, _) = store.set_scope(resource.id, &config_hash, false, self.now()).await?;
         let id = store.save_put_version(scope, version, metadata).await?;
         store.save_build_output(self.build.id, &plan.name, resource.id, id).await?;
         Ok(())
+    }
+
+    /// A type's image is cached itself, so its volume stands for the version of the type.
+    async fn type_identity(&self, leaf: &Leaf, image: &TypeImage) -> Result<String, Trouble> {
+        match &image.get {
+            Some(_) => {
+                let image = self.image_of(&leaf.plan.id).await?;
+                Ok(image.map(|volume| volume.0).unwrap_or_default())
+            }
+            None => Ok(image.base_type.clone()),
+        }
     }
 
     pub(crate) async fn resource_cache_key(
@@ -139,16 +152,9 @@ impl BuildContext {
         params: &Object,
         version: &Version,
     ) -> Result<CacheKey, Trouble> {
-        // A type's image is cached itself, so its volume stands for the version of the type.
-        let kind = match &plan.image.get {
-            Some(_) => {
-                let image = self.image_of(&leaf.plan.id).await?;
-                image.map(|volume| volume.0).unwrap_or_default()
-            }
-            None => plan.image.base_type.clone(),
-        };
+        let kind = self.type_identity(leaf, &plan.image).await?;
         let key = hash(&json!({"type": kind, "source": source, "params": params, "version": version}));
-        let config_hash = hash(&json!({"type": plan.kind, "source": source}));
+        let config_hash = config_hash(&plan.image, source);
         Ok(CacheKey { key, config_hash, type_name: plan.kind.clone() })
     }
 
@@ -228,6 +234,19 @@ impl BuildContext {
             caches.insert(path, volume);
         }
         Ok(caches)
+    }
+}
+
+/// Names a history: the type as configured, whatever its version, and the source. A new version of a type
+/// does not begin a new history.
+pub(crate) fn config_hash(image: &TypeImage, source: &Object) -> String {
+    hash(&json!({"type": type_config(image), "source": source}))
+}
+
+fn type_config(image: &TypeImage) -> Value {
+    match image.get.as_deref().map(|get| &get.step) {
+        Some(PlanStep::Get(get)) => json!({"source": get.source, "type": type_config(&get.image)}),
+        _ => json!(image.base_type),
     }
 }
 

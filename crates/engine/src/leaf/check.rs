@@ -1,15 +1,22 @@
 //! The `check` step: which versions a resource has.
 
+use std::time::Duration;
+
 use jb_model::plan::CheckPlan;
-use jb_model::{BuildEvent, Outcome, Version};
+use jb_model::{BuildEvent, Object, Outcome, Version};
 use jb_runtime::ContainerKind;
+use jb_store::{ResourceKind, ResourceRecord};
 use serde_json::Value;
 
 use super::script::{self, Script};
 use super::{Done, Leaf, Started, Trouble};
-use crate::build::BuildContext;
+use crate::build::{BuildContext, config_hash};
+use crate::checks::{Begin, BeginCheck, Planned, Purpose};
 use crate::process::Show;
 use crate::workspace::CHECK_DIR;
+
+/// Between looks at a scope that another check is running for.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(
     context: &BuildContext,
@@ -17,8 +24,105 @@ pub(crate) async fn run(
     plan: &CheckPlan,
     started: &Started<'_>,
 ) -> Result<Done, Trouble> {
-    let origin = &leaf.plan.id;
     let source = context.interpolate_object(leaf, &plan.source).await?;
+    let Some(resource) = checked_row(context, plan).await? else {
+        // The image of a task has no history of its own.
+        let from = plan.from_version.clone();
+        return match check(context, leaf, plan, &source, from, started).await? {
+            Checked::Found(versions) => succeed(context, leaf, versions.last()).await,
+            Checked::Ended(outcome) => Ok(ended(context, leaf, outcome)),
+        };
+    };
+    let (scope, from) = match begin(context, leaf, plan, &resource, &source).await? {
+        Begin::Run { scope, from } => (scope, from),
+        Begin::Served { newest, .. } => return succeed(context, leaf, newest.as_ref()).await,
+        Begin::Busy { .. } => return Ok(ended(context, leaf, Outcome::Aborted)),
+    };
+    let checked = check(context, leaf, plan, &source, from, started).await;
+    let checks = &context.engine.checks;
+    let found = match &checked {
+        Ok(Checked::Found(versions)) => Some(versions.as_slice()),
+        _ => None,
+    };
+    checks.finish(resource.id, scope, found, context.now()).await?;
+    match checked? {
+        Checked::Found(_) => {
+            let newest = context.engine.store.latest_version(scope).await?;
+            succeed(context, leaf, newest.map(|(_, version)| version).as_ref()).await
+        }
+        Checked::Ended(outcome) => Ok(ended(context, leaf, outcome)),
+    }
+}
+
+enum Checked {
+    Found(Vec<Version>),
+    Ended(Outcome),
+}
+
+/// The row whose history the check fills, if it has one.
+async fn checked_row(
+    context: &BuildContext,
+    plan: &CheckPlan,
+) -> Result<Option<ResourceRecord>, Trouble> {
+    let (kind, name) = if !plan.resource.is_empty() {
+        (ResourceKind::Resource, &plan.resource)
+    } else if !plan.resource_type.is_empty() {
+        (ResourceKind::ResourceType, &plan.resource_type)
+    } else if !plan.prototype.is_empty() {
+        (ResourceKind::Prototype, &plan.prototype)
+    } else {
+        return Ok(None);
+    };
+    let Some(pipeline) = &context.build.pipeline else { return Ok(None) };
+    Ok(context.engine.store.resource_by_name(pipeline.id, kind, name).await?)
+}
+
+/// Asks whether to check, and waits its turn while another check of the same history runs.
+async fn begin(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &CheckPlan,
+    resource: &ResourceRecord,
+    source: &Object,
+) -> Result<Begin, Trouble> {
+    let config_hash = config_hash(&plan.image, source);
+    let build = &context.build;
+    let own = build.resource_id == Some(resource.id);
+    let request = BeginCheck {
+        resource: resource.id,
+        config_hash: &config_hash,
+        shared: false,
+        build: own.then_some(build.id),
+        planned: Planned {
+            purpose: if own { Purpose::Resource } else { Purpose::Image },
+            skip_interval: plan.skip_interval,
+            has_from_version: plan.from_version.is_some(),
+            build_created: build.created_at,
+            build_started: build.start_time.unwrap_or(build.created_at),
+        },
+        from_version: plan.from_version.as_ref(),
+    };
+    loop {
+        let begin = context.engine.checks.begin(&request, context.now()).await?;
+        if !matches!(begin, Begin::Busy { .. }) {
+            return Ok(begin);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(BUSY_WAIT) => {}
+            () = leaf.cancel.requested() => return Ok(begin),
+        }
+    }
+}
+
+async fn check(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &CheckPlan,
+    source: &Object,
+    from: Option<Version>,
+    started: &Started<'_>,
+) -> Result<Checked, Trouble> {
+    let origin = &leaf.plan.id;
     let begin = context.now();
     let on_start = vec![
         BuildEvent::SelectedWorker {
@@ -28,9 +132,8 @@ pub(crate) async fn run(
         },
         BuildEvent::Start { origin: origin.clone(), time: begin },
     ];
-    context.check_started(plan).await?;
-    let mut request = script::request(&source, &Default::default());
-    if let Some(version) = &plan.from_version {
+    let mut request = script::request(source, &Object::new());
+    if let Some(version) = &from {
         request.insert("version".to_owned(), script::version_value(version));
     }
     let exit = script::run(
@@ -51,29 +154,32 @@ pub(crate) async fn run(
         started,
         on_start,
     )
-    .await;
-    let (outcome, trouble, versions) = match exit {
-        Ok(exit) if exit.cancelled => (Outcome::Aborted, None, Vec::new()),
-        Ok(exit) if exit.status != 0 => (Outcome::Failed, None, Vec::new()),
-        Ok(exit) => match parse_versions(&exit.result) {
-            Ok(versions) => (Outcome::Succeeded, None, versions),
-            Err(trouble) => (Outcome::Errored, Some(trouble), Vec::new()),
-        },
-        Err(trouble) => (Outcome::Errored, Some(trouble), Vec::new()),
-    };
-    if let Some(newest) = versions.last() {
-        context.set_version(origin, newest).await?;
+    .await?;
+    if exit.cancelled {
+        return Ok(Checked::Ended(Outcome::Aborted));
     }
-    context.check_finished(plan, outcome == Outcome::Succeeded, versions).await?;
-    match trouble {
-        Some(trouble) => Err(trouble),
-        None => {
-            let succeeded = outcome == Outcome::Succeeded;
-            let finished =
-                BuildEvent::Finish { origin: origin.clone(), time: context.now(), succeeded };
-            Ok(Done::new(outcome, vec![finished]))
-        }
+    if exit.status != 0 {
+        return Ok(Checked::Ended(Outcome::Failed));
     }
+    Ok(Checked::Found(parse_versions(&exit.result)?))
+}
+
+async fn succeed(
+    context: &BuildContext,
+    leaf: &Leaf,
+    newest: Option<&Version>,
+) -> Result<Done, Trouble> {
+    if let Some(newest) = newest {
+        context.set_version(&leaf.plan.id, newest).await?;
+    }
+    Ok(ended(context, leaf, Outcome::Succeeded))
+}
+
+fn ended(context: &BuildContext, leaf: &Leaf, outcome: Outcome) -> Done {
+    let succeeded = outcome == Outcome::Succeeded;
+    let event =
+        BuildEvent::Finish { origin: leaf.plan.id.clone(), time: context.now(), succeeded };
+    Done::new(outcome, vec![event])
 }
 
 /// Reads what a check printed: a list of versions, oldest first; nothing at all means none.

@@ -3,7 +3,6 @@
 use jb_model::config::SetPipelineStep;
 use jb_model::event::LogSource;
 use jb_model::{BuildEvent, Object, Outcome, Value};
-use jb_pipeline::vars::lookup_in;
 use jb_store::{SaveOutcome, SavePipeline};
 
 use super::{Done, Leaf, Trouble, generic_start};
@@ -27,18 +26,18 @@ pub(crate) async fn run(
     let content = context.read_artifact_file(leaf, &file, FILE_BYTES_MAX).await?;
     let text = String::from_utf8(content)
         .map_err(|_| Trouble(format!("{file} is no UTF-8 text")))?;
-    let checked = jb_pipeline::check_pipeline_with_vars(&text, |var| lookup_in(&vars, var));
-    for warning in &checked.warnings {
+    let checked = jb_pipeline::check_pipeline_with_vars(&text, &[&vars]);
+    for warning in checked.warnings() {
         context.say_on(leaf, LogSource::Stderr, &format!("WARNING: {}\n", warning.message)).await?;
     }
-    let Some(config) = checked.config.filter(|_| checked.errors.is_empty()) else {
+    if !checked.is_valid() {
         context.say_on(leaf, LogSource::Stderr, "invalid pipeline:\n").await?;
-        for error in &checked.errors {
+        for error in checked.errors() {
             context.say_on(leaf, LogSource::Stderr, &format!("- {error}\n")).await?;
         }
         return Ok(finished(context, leaf, Outcome::Failed));
-    };
-    save(context, leaf, &target, &config).await
+    }
+    save(context, leaf, &target, &checked.normalised).await
 }
 
 /// Which pipeline is set.
@@ -51,7 +50,10 @@ struct Target {
 impl Target {
     /// `name/key:value`, as people write instances.
     fn display(&self) -> String {
-        jb_pipeline::instance_vars::display_name(&self.name, &self.instance_vars)
+        jb_pipeline::instance_vars::pipeline_text(
+            &self.name,
+            Some(&self.instance_vars).filter(|vars| !vars.is_empty()),
+        )
     }
 }
 
@@ -98,13 +100,10 @@ async fn vars(
     for file in step.var_files.iter().rev() {
         let file = context.interpolate_text(leaf, file).await?;
         let content = context.read_artifact_file(leaf, &file, FILE_BYTES_MAX).await?;
-        let parsed = jb_pipeline::load_var::decode(&file, "yaml", &content)
+        let text = String::from_utf8_lossy(&content);
+        let parsed = jb_pipeline::check::parse_var_file(&text)
             .map_err(|error| Trouble(format!("var file {file}: {error}")))?;
-        match parsed {
-            Value::Object(fields) => vars.extend(fields),
-            Value::Null => {}
-            other => return Err(Trouble(format!("var file {file} is no map of vars: {other}"))),
-        }
+        vars.extend(parsed);
     }
     vars.extend(context.interpolate_object(leaf, &step.vars).await?);
     vars.extend(instance_vars.clone());
@@ -118,7 +117,7 @@ async fn save(
     config: &Value,
 ) -> Result<Done, Trouble> {
     let store = &context.engine.store;
-    let existing = store.find_pipeline(target.team.id, &target.name, &target.instance_vars).await?;
+    let existing = store.find_pipeline(&target.team.name, &target.name, &target.instance_vars).await?;
     let stored = match &existing {
         Some(pipeline) => store.pipeline_config(pipeline.id).await?,
         None => None,

@@ -15,7 +15,7 @@ use crate::process::{Error, Exit, Process, Show};
 use crate::workspace::{TaskMounts, VolumeNames, task_dir, task_mounts};
 
 /// Concourse gives every task this terminal; programs wrap their lines by it.
-const TERMINAL: WindowSize = WindowSize { columns: 500, rows: 500 };
+const TERMINAL: WindowSize = WindowSize { cols: 500, rows: 500 };
 /// An image's `metadata.json` may not be larger than this.
 const METADATA_BYTES_MAX: usize = 1024 * 1024;
 /// Exit status for a program that the image does not have, as shells use it.

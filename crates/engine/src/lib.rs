@@ -5,6 +5,7 @@
 
 mod build;
 mod cancel;
+
 mod config_diff;
 mod driver;
 mod leaf;

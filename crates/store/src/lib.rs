@@ -34,6 +34,7 @@ pub mod pipelines;
 pub mod resources;
 mod rotate;
 mod seal;
+pub mod sched;
 pub mod settings;
 mod sql;
 pub mod store;

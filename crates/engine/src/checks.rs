@@ -23,8 +23,8 @@ use jb_store::{
 };
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::scheduler::configs::Configs;
 use crate::Clock;
+use crate::scheduler::configs::Configs;
 use crate::scheduler::plans;
 pub use begin::{Planned, Purpose, is_served};
 use timing::{CheckSettings, Checkable, RateLimit, ScanFacts};
@@ -147,7 +147,11 @@ impl Checks {
             self.store.set_next_check(resource.id, now.after(interval)).await?;
             self.create(&resource, &CheckRequest::default(), false, now).await?;
         }
-        if is_limited { Ok(Some(now.after(Duration::from_secs(1)))) } else { self.store.next_check_due().await }
+        if is_limited {
+            Ok(Some(now.after(Duration::from_secs(1))))
+        } else {
+            self.store.next_check_due().await
+        }
     }
 
     /// The interval of a resource that is checked periodically; none for one that is not.
@@ -163,7 +167,8 @@ impl Checks {
         let facts = ScanFacts {
             triggers: used.triggers,
             is_input: used.is_input,
-            checked_before: resource.check.last_build.is_some() || resource.check.last_end.is_some(),
+            checked_before: resource.check.last_build.is_some()
+                || resource.check.last_end.is_some(),
             last_check_succeeded: resource.check.succeeded,
             has_versions: used.has_versions,
             pin_unknown,
@@ -275,9 +280,7 @@ impl Checks {
 
     fn interval(&self, pipeline: &PipelineConfig, resource: &ResourceRecord) -> Option<Duration> {
         match resource.kind {
-            ResourceKind::Resource => {
-                self.interval_of(resource_config(pipeline, &resource.name)?)
-            }
+            ResourceKind::Resource => self.interval_of(resource_config(pipeline, &resource.name)?),
             ResourceKind::ResourceType => {
                 let config = type_config(&pipeline.resource_types, &resource.name)?;
                 timing::interval(&config.check_every, Checkable::Type, &self.settings)
@@ -336,7 +339,8 @@ impl Checks {
         };
         self.store.finish_check(scope, found.is_some(), spacing, now).await?;
         let users = self.store.resources_of_scope(scope).await?;
-        let ids: BTreeSet<ResourceId> = users.iter().map(|user| user.id).chain([resource]).collect();
+        let ids: BTreeSet<ResourceId> =
+            users.iter().map(|user| user.id).chain([resource]).collect();
         self.wake(ids, now).await
     }
 
@@ -376,7 +380,6 @@ fn resource_config<'a>(pipeline: &'a PipelineConfig, name: &str) -> Option<&'a R
 fn type_config<'a>(types: &'a [ResourceTypeConfig], name: &str) -> Option<&'a ResourceTypeConfig> {
     types.iter().find(|config| config.name == name)
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -89,7 +89,11 @@ impl Collector {
         Collected { containers, volumes, artifacts, caches, check_builds }
     }
 
-    async fn collect_containers(&self, cutoffs: &decide::Cutoffs, now: Timestamp) -> Result<usize, Error> {
+    async fn collect_containers(
+        &self,
+        cutoffs: &decide::Cutoffs,
+        now: Timestamp,
+    ) -> Result<usize, Error> {
         let unneeded = self
             .store
             .collectable_containers(
@@ -135,13 +139,18 @@ impl Collector {
         }
     }
 
-    async fn collect_volumes(&self, cutoffs: &decide::Cutoffs, now: Timestamp) -> Result<usize, Error> {
+    async fn collect_volumes(
+        &self,
+        cutoffs: &decide::Cutoffs,
+        now: Timestamp,
+    ) -> Result<usize, Error> {
         let unneeded = self.store.collectable_volumes(cutoffs.volumes, MAX_PER_ROUND).await;
         let mut n_removed = 0;
         for handle in unneeded.map_err(stored("list volumes to collect"))? {
             n_removed += usize::from(self.remove_volume(&handle).await);
         }
-        let present = self.runtime.list_volumes().await.map_err(ran("list the runtime's volumes"))?;
+        let present =
+            self.runtime.list_volumes().await.map_err(ran("list the runtime's volumes"))?;
         let present = present.into_iter().map(|volume| volume.0).collect();
         let recorded = self.store.volume_handles(self.runtime.worker_name()).await;
         let recorded = recorded.map_err(stored("list volumes"))?;
@@ -183,7 +192,8 @@ impl Collector {
         if !idle.is_zero() {
             let micros = i64::try_from(idle.as_micros()).unwrap_or(i64::MAX);
             let since = Timestamp(now.0.saturating_sub(micros));
-            let paused = self.store.pause_idle_pipelines(since, "automatic-pipeline-pauser", now).await;
+            let paused =
+                self.store.pause_idle_pipelines(since, "automatic-pipeline-pauser", now).await;
             paused.map_err(stored("pause idle pipelines"))?;
         }
         Ok(())

@@ -41,7 +41,12 @@ struct Seen {
 }
 
 impl Retention {
-    pub fn new(store: Store, configs: Arc<Configs>, limits: RetentionLimits, has_drain: bool) -> Self {
+    pub fn new(
+        store: Store,
+        configs: Arc<Configs>,
+        limits: RetentionLimits,
+        has_drain: bool,
+    ) -> Self {
         Self { store, configs, limits, has_drain, seen: Mutex::default() }
     }
 

@@ -163,7 +163,10 @@ impl Scheduler {
             job_paused: facts.job.paused,
             max_in_flight_reached: !may_start,
             inputs: facts.gets.iter().map(|get| get.input.name.clone()).collect(),
-            next_inputs: next_inputs.into_iter().map(|next| (next.name.clone(), reason(next))).collect(),
+            next_inputs: next_inputs
+                .into_iter()
+                .map(|next| (next.name.clone(), reason(next)))
+                .collect(),
             awaiting_check: facts::names_of(&facts.gets, &awaited),
         };
         Ok(Some(preparation::prepare(build, &pending)))

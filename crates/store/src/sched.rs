@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use jb_model::{
-    BuildId, ContainerHandle, JobId, PipelineId, ResourceId, ScopeId, Timestamp, Version, VersionId,
-    VolumeHandle,
+    BuildId, ContainerHandle, JobId, PipelineId, ResourceId, ScopeId, Timestamp, Version,
+    VersionId, VolumeHandle,
 };
 
 use crate::sql::{Row, args, id_list};
@@ -364,9 +364,10 @@ const VOUCHED_VERSIONS: &str = "SELECT h.build_id, h.resource_id, v.id AS versio
 
 fn job_resource(row: &Row) -> Result<JobResource> {
     let pin = row.opt_json("pin_version")?;
-    let pin = pin.map(serde_json::from_value).transpose().map_err(|error| {
-        Error::Stored { what: "pin_version", reason: error.to_string() }
-    })?;
+    let pin = pin
+        .map(serde_json::from_value)
+        .transpose()
+        .map_err(|error| Error::Stored { what: "pin_version", reason: error.to_string() })?;
     Ok(JobResource {
         id: ResourceId(row.req_int("id")?),
         name: row.req_text("name")?,

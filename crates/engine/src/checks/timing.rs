@@ -43,7 +43,9 @@ pub enum CheckRate {
 /// What is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checkable {
-    Resource { has_webhook: bool },
+    Resource {
+        has_webhook: bool,
+    },
     /// A resource type or a prototype.
     Type,
 }
@@ -104,10 +106,17 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// How many of `n_due` checks may start now. A round that comes late may catch up one round.
-    pub fn take(&mut self, n_due: usize, per_second: Option<f64>, now: Timestamp, round: Duration) -> usize {
+    pub fn take(
+        &mut self,
+        n_due: usize,
+        per_second: Option<f64>,
+        now: Timestamp,
+        round: Duration,
+    ) -> usize {
         let Some(rate) = per_second.filter(|rate| *rate > 0.0) else { return n_due };
         let spacing = Duration::from_secs_f64(1.0 / rate);
-        let oldest = Timestamp(now.0.saturating_sub(i64::try_from(round.as_micros()).unwrap_or(i64::MAX)));
+        let oldest =
+            Timestamp(now.0.saturating_sub(i64::try_from(round.as_micros()).unwrap_or(i64::MAX)));
         self.next_at = self.next_at.max(oldest);
         let mut n_taken = 0;
         while n_taken < n_due && self.next_at <= now {

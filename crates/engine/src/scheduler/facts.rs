@@ -31,9 +31,14 @@ pub(crate) struct JobFacts {
 
 impl JobFacts {
     /// Nothing when the job left the configuration meanwhile.
-    pub(crate) async fn load(store: &Store, configs: &Configs, job: JobRecord) -> Result<Option<Self>> {
+    pub(crate) async fn load(
+        store: &Store,
+        configs: &Configs,
+        job: JobRecord,
+    ) -> Result<Option<Self>> {
         let Some(pipeline) = configs.get(job.pipeline.id).await? else { return Ok(None) };
-        let Some(config) = pipeline.jobs.iter().find(|config| config.name == job.name).cloned() else {
+        let Some(config) = pipeline.jobs.iter().find(|config| config.name == job.name).cloned()
+        else {
             return Ok(None);
         };
         let resources = store.job_resources(job.id).await?;

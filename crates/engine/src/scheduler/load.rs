@@ -77,7 +77,8 @@ async fn every_facts(
         let page = store.versions_after(resource, after, FEW).await?;
         let Some(last) = page.last() else { break };
         after = last.check_order;
-        enabled_after.extend(page.iter().filter(|version| version.enabled).map(|version| version.id));
+        enabled_after
+            .extend(page.iter().filter(|version| version.enabled).map(|version| version.id));
     }
     let mut newest_until = None;
     let mut before = used.checked_add(1);
@@ -110,7 +111,9 @@ async fn builds(store: &Store, list: &BuildList, after: Option<Position>) -> Res
     let place = |position: Position| (position.original, position.build);
     let (job, oldest_first, beyond, holding) = match list {
         BuildList::Newest { job, holding } => (*job, false, after.map(place), *holding),
-        BuildList::Unused { job, since } => (*job, true, Some(place(after.unwrap_or(*since))), None),
+        BuildList::Unused { job, since } => {
+            (*job, true, Some(place(after.unwrap_or(*since))), None)
+        }
         BuildList::Until { job, last, holding } => {
             // Inclusive of `last`: whatever lies before the place right after it.
             let start = (last.original, jb_model::BuildId(last.build.0.saturating_add(1)));

@@ -117,9 +117,7 @@ impl Pass<'_> {
         if !self.resolution.determined() {
             return Ok(());
         }
-        let is_new = |name: &str| {
-            matches!(self.resolution.inputs.get(name), Some(Ok(chosen)) if chosen.first_occurrence)
-        };
+        let is_new = |name: &str| matches!(self.resolution.inputs.get(name), Some(Ok(chosen)) if chosen.first_occurrence);
         if self.facts.gets.iter().any(|get| get.trigger && is_new(&get.input.name)) {
             self.store.ensure_pending_build(self.facts.job.id, self.now).await?;
         }
@@ -233,7 +231,10 @@ impl Pass<'_> {
     }
 
     /// What the original was made from; none while it has not started.
-    async fn rerun_inputs(&self, original: BuildId) -> Result<Option<(Vec<BuildInput>, Vec<BuildId>)>> {
+    async fn rerun_inputs(
+        &self,
+        original: BuildId,
+    ) -> Result<Option<(Vec<BuildInput>, Vec<BuildId>)>> {
         let has_inputs = match self.store.build(original).await? {
             Some(build) => build.start_time.is_some(),
             None => false,

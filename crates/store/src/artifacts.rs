@@ -2,6 +2,8 @@
 
 use jb_model::{ArtifactId, BuildId, TeamId, Timestamp, VolumeHandle};
 
+use crate::sql::{Row, args};
+use crate::store::transact;
 use crate::{Result, Store};
 
 /// A name for a volume inside a build.
@@ -32,12 +34,35 @@ impl Store {
         name: &str,
         volume: &VolumeHandle,
     ) -> Result<()> {
-        unfinished!(build, scope, name, volume)
+        transact!(self, async |tx| {
+            tx.execute(
+                "INSERT INTO build_artifacts (build_id, scope, name, volume) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (build_id, scope, name) DO UPDATE SET volume = excluded.volume",
+                args![build, scope, name, volume],
+            )
+            .await
+            .map(drop)
+        })
     }
 
     /// All names of a build by scope and name.
     pub async fn build_artifacts(&self, build: BuildId) -> Result<Vec<BuildArtifact>> {
-        unfinished!(build)
+        let rows = self
+            .rows(
+                "SELECT scope, name, volume FROM build_artifacts WHERE build_id = $1
+                 ORDER BY scope, name",
+                args![build],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(BuildArtifact {
+                    scope: row.req_text("scope")?,
+                    name: row.req_text("name")?,
+                    volume: VolumeHandle(row.req_text("volume")?),
+                })
+            })
+            .collect()
     }
 
     /// Numbers an artifact, uploaded or published by a build.
@@ -49,20 +74,55 @@ impl Store {
         volume: &VolumeHandle,
         now: Timestamp,
     ) -> Result<ArtifactRecord> {
-        unfinished!(team, build, name, volume, now)
+        transact!(self, async |tx| {
+            let row = tx
+                .one(
+                    "INSERT INTO artifacts (team_id, build_id, name, volume, created_at)
+                     VALUES ($1, $2, $3, $4, $5)
+                     RETURNING id, team_id, build_id, name, volume, created_at",
+                    args![team, build, name, volume, now],
+                )
+                .await?;
+            artifact_record(&row)
+        })
     }
 
     pub async fn artifact(&self, artifact: ArtifactId) -> Result<Option<ArtifactRecord>> {
-        unfinished!(artifact)
+        let sql = "SELECT id, team_id, build_id, name, volume, created_at FROM artifacts
+                   WHERE id = $1";
+        self.row(sql, args![artifact]).await?.as_ref().map(artifact_record).transpose()
     }
 
     /// The artifacts of a build by id.
     pub async fn artifacts_of_build(&self, build: BuildId) -> Result<Vec<ArtifactRecord>> {
-        unfinished!(build)
+        let sql = "SELECT id, team_id, build_id, name, volume, created_at FROM artifacts
+                   WHERE build_id = $1 ORDER BY id";
+        self.rows(sql, args![build]).await?.iter().map(artifact_record).collect()
     }
 
     /// Deletes artifacts made before `before` whose build, if any, is over. Returns their volumes.
     pub async fn delete_old_artifacts(&self, before: Timestamp) -> Result<Vec<VolumeHandle>> {
-        unfinished!(before)
+        transact!(self, async |tx| {
+            let rows = tx
+                .rows(
+                    "DELETE FROM artifacts WHERE created_at < $1 AND (build_id IS NULL
+                     OR build_id IN (SELECT b.id FROM builds b WHERE b.completed = 1))
+                     RETURNING volume",
+                    args![before],
+                )
+                .await?;
+            rows.iter().map(|row| row.req_text("volume").map(VolumeHandle)).collect()
+        })
     }
+}
+
+fn artifact_record(row: &Row) -> Result<ArtifactRecord> {
+    Ok(ArtifactRecord {
+        id: ArtifactId(row.req_int("id")?),
+        team_id: TeamId(row.req_int("team_id")?),
+        build: row.opt_int("build_id")?.map(BuildId),
+        name: row.req_text("name")?,
+        volume: VolumeHandle(row.req_text("volume")?),
+        created_at: row.req_time("created_at")?,
+    })
 }

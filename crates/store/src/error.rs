@@ -34,6 +34,9 @@ pub enum Error {
     /// The key itself is unusable.
     #[error("the encryption key is unusable: {reason}")]
     BadEncryptionKey { reason: String },
+    /// The transaction collided with others again and again.
+    #[error("the transaction kept colliding with others: {reason}; try again")]
+    Collided { reason: String },
     /// The database refused a statement.
     #[error("the database refused `{statement}`: {reason}")]
     Statement { statement: &'static str, reason: String },

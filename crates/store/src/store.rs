@@ -1,9 +1,18 @@
-//! Opening the store.
+//! The store itself: opening it, its transactions, and the keys of what it seals.
 
-use jb_model::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jb_model::{Timestamp, Value};
+use sqlx::postgres::{PgListener, PgPool};
 use tokio::sync::broadcast;
 
-use crate::{Change, Result};
+use crate::dialect::{CHANNEL, Engine, parse_payload};
+use crate::migrate::{MIGRATIONS, migrate};
+use crate::rotate::rotate;
+use crate::seal::Seal;
+use crate::sql::{Arg, Row, Tx, TxConn, rows_postgres, rows_sqlite};
+use crate::{Change, Error, Result};
 
 /// A key for what is sealed at rest.
 #[derive(Clone)]
@@ -18,35 +27,227 @@ pub struct Options {
     pub old_key: Option<EncryptionKey>,
 }
 
-/// Everything that is kept.
+/// Everything that is kept. Clones share one database.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    inner: Arc<Inner>,
+}
 
-impl EncryptionKey {
-    /// Makes a key of a text of at least 16 bytes.
-    pub fn new(text: &str) -> Result<Self> {
-        unfinished!(text)
+struct Inner {
+    engine: Engine,
+    seal: Arc<Seal>,
+    changes: broadcast::Sender<Change>,
+    /// Tells our own notifications from those of other servers.
+    name: String,
+    listener: Option<tokio::task::AbortHandle>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(listener) = &self.listener {
+            listener.abort();
+        }
     }
 }
+
+/// Nudges a slow subscriber may be behind before it has to re-read everything.
+const CHANGE_BACKLOG: usize = 4_096;
+/// How often a transaction that collided with others is tried.
+const MAX_TRIES: u32 = 12;
+/// How long to wait before listening again after the connection broke.
+const RELISTEN: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Opens `sqlite:path`, `sqlite::memory:` or `postgres://...`, brings the schema up to date under a lock,
     /// and tries or rotates the encryption key.
     pub async fn open(url: &str, options: Options, now: Timestamp) -> Result<Self> {
-        unfinished!(url, options, now)
+        let engine = Engine::open(url).await?;
+        let seal = Seal::new(options.encryption_key.as_ref(), options.old_key.as_ref());
+        let (changes, _) = broadcast::channel(CHANGE_BACKLOG);
+        let name = instance_name()?;
+        let listener = match &engine {
+            Engine::Sqlite { .. } => None,
+            Engine::Postgres { pool } => {
+                let task =
+                    listen(connect(pool).await?, pool.clone(), changes.clone(), name.clone());
+                Some(tokio::spawn(task).abort_handle())
+            }
+        };
+        let inner = Inner { engine, seal: Arc::new(seal), changes, name, listener };
+        let store = Self { inner: Arc::new(inner) };
+        transact!(store, async |tx| {
+            migrate(tx, MIGRATIONS, now).await?;
+            rotate(tx).await
+        })?;
+        Ok(store)
     }
 
     /// Changes from now on, of this server and, on PostgreSQL, of the others. A receiver that lags behind has
     /// to treat that as [`Change::Everything`].
     pub fn subscribe(&self) -> broadcast::Receiver<Change> {
-        broadcast::channel(1).1
+        self.inner.changes.subscribe()
     }
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<()> {
-        unfinished!()
+        self.rows("SELECT 1 AS alive", &[]).await.map(drop)
     }
 
     /// Closes all connections; for an orderly end.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        if let Some(listener) = &self.inner.listener {
+            listener.abort();
+        }
+        match &self.inner.engine {
+            Engine::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Engine::Postgres { pool } => pool.close().await,
+        }
+    }
+
+    /// One query on its own, which sees what is committed.
+    pub(crate) async fn rows(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
+        match &self.inner.engine {
+            Engine::Sqlite { readers, .. } => rows_sqlite(readers, sql, args).await,
+            Engine::Postgres { pool } => rows_postgres(pool, sql, args).await,
+        }
+    }
+
+    /// The first row of one query on its own.
+    pub(crate) async fn row(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Option<Row>> {
+        Ok(self.rows(sql, args).await?.into_iter().next())
+    }
+
+    /// Commits or rolls back what `transact!` did; nothing when it collided and is worth another try.
+    pub(crate) async fn end<T>(
+        &self,
+        tx: Tx,
+        done: Result<T>,
+        tries: &mut u32,
+    ) -> Option<Result<T>> {
+        *tries += 1;
+        match self.try_end(tx, done).await {
+            Err(Error::Collided { reason }) if *tries < MAX_TRIES => {
+                tracing::debug!(reason, tries, "transaction collided, trying again");
+                tokio::time::sleep(Duration::from_millis(u64::from(*tries * *tries))).await;
+                None
+            }
+            other => Some(other),
+        }
+    }
+
+    async fn try_end<T>(&self, mut tx: Tx, done: Result<T>) -> Result<T> {
+        // Dropping the transaction on an error rolls it back.
+        let value = done?;
+        tx.notify(&self.inner.name).await?;
+        for change in tx.commit().await? {
+            // Without subscribers there is nobody to tell.
+            let _ = self.inner.changes.send(change);
+        }
+        Ok(value)
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Tx> {
+        let conn = match &self.inner.engine {
+            Engine::Sqlite { writer, .. } => {
+                writer.begin_with("BEGIN IMMEDIATE").await.map(TxConn::Sqlite)
+            }
+            Engine::Postgres { pool } => pool.begin().await.map(TxConn::Postgres),
+        };
+        let conn = conn.map_err(|error| crate::dialect::classify("BEGIN", &error))?;
+        Ok(Tx::new(conn, Arc::clone(&self.inner.seal)))
+    }
+
+    /// The JSON of a sealed column.
+    pub(crate) fn unsealed(&self, column: &'static str, stored: String) -> Result<Value> {
+        let text = self.inner.seal.open(column, stored)?;
+        serde_json::from_str(&text)
+            .map_err(|error| Error::Stored { what: column, reason: error.to_string() })
+    }
+
+    /// The text of a sealed column.
+    pub(crate) fn unsealed_text(&self, column: &'static str, stored: String) -> Result<String> {
+        self.inner.seal.open(column, stored)
+    }
+}
+
+/// Runs its body in one transaction, again when that collided with others, and gives the body's result. The
+/// changes it announces are sent after the commit.
+///
+/// This is a macro because a closure's future cannot be bound to `Send` yet.
+macro_rules! transact {
+    ($store:expr, async |$tx:ident| $body:expr $(,)?) => {{
+        let mut tries = 0_u32;
+        loop {
+            let mut transaction = $store.begin().await?;
+            let $tx = &mut transaction;
+            let done = $crate::store::body(async { $body }).await;
+            if let Some(result) = $store.end(transaction, done, &mut tries).await {
+                break result;
+            }
+        }
+    }};
+}
+pub(crate) use transact;
+
+/// Tells the compiler what a transaction's body gives.
+pub(crate) fn body<T, F: Future<Output = Result<T>>>(future: F) -> F {
+    future
+}
+
+fn instance_name() -> Result<String> {
+    let mut bytes = [0_u8; 8];
+    getrandom::fill(&mut bytes).map_err(|error| Error::Refused {
+        reason: format!("no random name for this server: {error}"),
+    })?;
+    Ok(format!("{:016x}", u64::from_be_bytes(bytes)))
+}
+
+async fn connect(pool: &PgPool) -> Result<PgListener> {
+    let failed = |error: sqlx::Error| crate::dialect::classify("LISTEN", &error);
+    let mut listener = PgListener::connect_with(pool).await.map_err(failed)?;
+    listener.listen(CHANNEL).await.map_err(failed)?;
+    Ok(listener)
+}
+
+/// Passes other servers' changes on until it is stopped.
+async fn listen(first: PgListener, pool: PgPool, changes: broadcast::Sender<Change>, own: String) {
+    let mut listener = Some(first);
+    loop {
+        let Some(connected) = &mut listener else {
+            match connect(&pool).await {
+                Ok(connected) => {
+                    listener = Some(connected);
+                    let _ = changes.send(Change::Everything);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot listen for changes of other servers");
+                    tokio::time::sleep(RELISTEN).await;
+                }
+            }
+            continue;
+        };
+        match connected.try_recv().await {
+            Ok(Some(notification)) => {
+                for change in parse_payload(notification.payload(), &own) {
+                    let _ = changes.send(change);
+                }
+            }
+            Ok(None) | Err(_) => listener = None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod send_check {
+    fn check<T: Send>(_: T) {}
+    #[allow(dead_code)]
+    fn all(store: &super::Store, v: &jb_model::Value) {
+        check(store.save_team("a", v, jb_model::Timestamp(0)));
+        check(store.set_components(&[]));
+        check(store.setting_or("a", v));
+        check(super::Store::open("a", super::Options::default(), jb_model::Timestamp(0)));
+    }
 }

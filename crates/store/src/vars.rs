@@ -2,6 +2,8 @@
 
 use jb_model::{BuildId, Value};
 
+use crate::sql::args;
+use crate::store::transact;
 use crate::{Result, Store};
 
 /// A var of a build.
@@ -25,11 +27,38 @@ impl Store {
         value: &Value,
         redact: bool,
     ) -> Result<()> {
-        unfinished!(build, scope, name, value, redact)
+        transact!(self, async |tx| {
+            let sealed = tx.sealed("build_vars.value", value)?;
+            tx.execute(
+                "INSERT INTO build_vars (build_id, scope, name, value, redact)
+                 VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (build_id, scope, name) DO UPDATE
+                 SET value = excluded.value, redact = excluded.redact",
+                args![build, scope, name, sealed, redact],
+            )
+            .await
+            .map(drop)
+        })
     }
 
     /// All vars of a build by scope and name.
     pub async fn build_vars(&self, build: BuildId) -> Result<Vec<BuildVar>> {
-        unfinished!(build)
+        let rows = self
+            .rows(
+                "SELECT scope, name, value, redact FROM build_vars WHERE build_id = $1
+                 ORDER BY scope, name",
+                args![build],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(BuildVar {
+                    scope: row.req_text("scope")?,
+                    name: row.req_text("name")?,
+                    value: self.unsealed("build_vars.value", row.req_text("value")?)?,
+                    redact: row.req_bool("redact")?,
+                })
+            })
+            .collect()
     }
 }

@@ -1,0 +1,89 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[cfg(test)]
+mod tests;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Serve(Options),
+    Connect { socket: PathBuf },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Where journals are kept; made when missing.
+    pub(crate) journal: PathBuf,
+    pub(crate) socket: Socket,
+    /// The process whose status the runner ends with.
+    pub(crate) main: Option<String>,
+    /// Ends the runner after the main process: once its journal is acknowledged, or this long after.
+    pub(crate) linger: Option<Duration>,
+    /// Copies the main process's output (every process's without one) to the runner's own stdout.
+    pub(crate) echo: bool,
+    /// How long processes may take to end by themselves when the runner is asked to terminate.
+    pub(crate) grace: Duration,
+    /// A process with this many unacknowledged bytes is not read from until some are acknowledged.
+    pub(crate) journal_limit: Option<u64>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Socket {
+    Path(PathBuf),
+    /// A listening socket that was inherited.
+    Inherited(i32),
+}
+
+const USAGE: &str =
+    "usage: jb-runner serve --journal DIR (--socket PATH | --socket-fd N) [--main ID] \
+[--linger SECONDS] [--grace SECONDS] [--journal-limit BYTES] [--echo]
+       jb-runner connect --socket PATH";
+
+pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
+    let mut words = arguments.iter();
+    let command = words.next().map(String::as_str);
+    let (mut journal, mut socket, mut main, mut linger) = (None, None, None, None);
+    let (mut echo, mut grace, mut journal_limit) = (false, Duration::from_secs(10), None);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value\n{USAGE}"));
+        match word.as_str() {
+            "--journal" => journal = Some(PathBuf::from(value()?)),
+            "--socket" => socket = Some(Socket::Path(PathBuf::from(value()?))),
+            "--socket-fd" => socket = Some(Socket::Inherited(number(word, value()?)?)),
+            "--main" => main = Some(value()?.clone()),
+            "--linger" => linger = Some(Duration::from_secs(number(word, value()?)?)),
+            "--grace" => grace = Duration::from_secs(number(word, value()?)?),
+            "--journal-limit" => journal_limit = Some(number(word, value()?)?),
+            "--echo" => echo = true,
+            _ => return Err(format!("unknown argument `{word}`\n{USAGE}")),
+        }
+    }
+    let missing = |name| format!("`{name}` is missing\n{USAGE}");
+    match command {
+        Some("serve") => {
+            if linger.is_some() && main.is_none() {
+                return Err(format!("`--linger` needs `--main`\n{USAGE}"));
+            }
+            Ok(Command::Serve(Options {
+                journal: journal.ok_or_else(|| missing("--journal"))?,
+                socket: socket.ok_or_else(|| missing("--socket"))?,
+                main,
+                linger,
+                echo,
+                grace,
+                journal_limit,
+            }))
+        }
+        Some("connect") => match socket {
+            Some(Socket::Path(socket)) => Ok(Command::Connect { socket }),
+            _ => Err(missing("--socket")),
+        },
+        _ => Err(USAGE.to_owned()),
+    }
+}
+
+fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, String> {
+    value.parse().map_err(|_| format!("`{name} {value}` is not a number\n{USAGE}"))
+}

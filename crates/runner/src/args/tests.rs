@@ -1,0 +1,42 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use super::*;
+
+fn parse_line(line: &str) -> Result<Command, String> {
+    parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+}
+
+#[test]
+fn every_option_is_understood() {
+    let line = "serve --journal /j --socket-fd 3 --main task --linger 60 --echo --grace 2 \
+                --journal-limit 4096";
+    let expected = Options {
+        journal: PathBuf::from("/j"),
+        socket: Socket::Inherited(3),
+        main: Some("task".to_owned()),
+        linger: Some(Duration::from_secs(60)),
+        echo: true,
+        grace: Duration::from_secs(2),
+        journal_limit: Some(4096),
+    };
+    assert_eq!(parse_line(line), Ok(Command::Serve(expected)));
+    let socket = PathBuf::from("/s");
+    assert_eq!(parse_line("connect --socket /s"), Ok(Command::Connect { socket }));
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (line, named) in [
+        ("", "usage"),
+        ("serve --socket /s", "--journal"),
+        ("serve --journal /j", "--socket"),
+        ("serve --journal", "needs a value"),
+        ("serve --journal /j --socket-fd x", "--socket-fd x"),
+        ("serve --journal /j --socket /s --linger 1", "--main"),
+        ("serve --verbose", "--verbose"),
+        ("connect", "--socket"),
+    ] {
+        let message = parse_line(line).unwrap_err();
+        assert!(message.contains(named), "{line}: {message}");
+    }
+}

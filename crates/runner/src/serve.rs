@@ -1,0 +1,270 @@
+//! `jb-runner serve`: the loop that waits for everything.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use jb_runner_protocol::record::MAX_RECORD;
+use jb_runner_protocol::{MAX_CHUNK, Reply};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::args::{Options, Socket};
+use crate::say;
+use crate::sys::{self, Signals};
+use connection::Connection;
+use echo::Echo;
+use supervisor::Supervisor;
+
+mod connection;
+mod echo;
+mod supervisor;
+
+/// Connections beyond this many are closed at once.
+const MAX_CONNECTIONS: usize = 64;
+/// After the last process, how long output and answers may take to reach the clients.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Serves until asked to shut down, or until the main process is done with. Returns the status to
+/// end with: the main process's, if it ended.
+pub(crate) fn serve(options: Options) -> Result<u8, String> {
+    let failed = |what: &str, error: io::Error| format!("{what}: {error}");
+    let signals = Signals::watch().map_err(|error| failed("watch signals", error))?;
+    if rustix::process::getpid() != rustix::process::Pid::INIT {
+        sys::adopt_orphans().map_err(|error| failed("adopt orphans", error))?;
+    }
+    let listener = listen(&options.socket).map_err(|error| failed("listen", error))?;
+    let supervisor = Supervisor::new(&options)?;
+    let echo = options.echo.then(|| Echo::new(options.main.clone()));
+    let mut server = Server {
+        options,
+        signals,
+        listener,
+        supervisor,
+        connections: Vec::new(),
+        last_connection: 0,
+        echo,
+        farewell: None,
+    };
+    server.run()
+}
+
+fn listen(socket: &Socket) -> io::Result<UnixListener> {
+    let listener = match socket {
+        Socket::Inherited(fd) => UnixListener::from(sys::inherited(*fd)?),
+        Socket::Path(path) => {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = UnixListener::bind(path)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+            listener
+        }
+    };
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+struct Server {
+    options: Options,
+    signals: Signals,
+    listener: UnixListener,
+    supervisor: Supervisor,
+    connections: Vec<Connection>,
+    last_connection: u64,
+    echo: Option<Echo>,
+    /// Everything ended; this is when the runner does, whoever still listens.
+    farewell: Option<Instant>,
+}
+
+/// What a descriptor that is waited for belongs to.
+#[derive(Clone, Copy)]
+enum Source {
+    Signals,
+    Listener,
+    Connection(usize),
+    Echo,
+    /// Positions in the list of running processes.
+    Output(usize, usize),
+    Input(usize),
+}
+
+impl Server {
+    fn run(&mut self) -> Result<u8, String> {
+        let mut scratch = vec![0_u8; MAX_RECORD];
+        let Some(scratch) = scratch.first_chunk_mut::<MAX_RECORD>() else { return Ok(0) };
+        loop {
+            let running = self.supervisor.running();
+            let ready = self.wait(&running).map_err(|error| format!("poll: {error}"))?;
+            let now = Instant::now();
+            for (source, flags) in ready {
+                self.handle(source, flags, &running, scratch);
+            }
+            self.supervisor.advance(now, scratch);
+            self.exchange();
+            if let Some(status) = self.finished(now) {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// Waits until something is ready or due.
+    fn wait(&self, running: &[String]) -> io::Result<Vec<(Source, PollFlags)>> {
+        let mut sources = vec![Source::Signals, Source::Listener];
+        let mut fds = vec![
+            PollFd::new(self.signals.fd(), PollFlags::IN),
+            PollFd::new(&self.listener, PollFlags::IN),
+        ];
+        for (index, connection) in self.connections.iter().enumerate() {
+            sources.push(Source::Connection(index));
+            fds.push(PollFd::new(connection.stream(), connection.interest()));
+        }
+        if let Some(fd) = self.echo.as_ref().and_then(Echo::writable) {
+            sources.push(Source::Echo);
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::OUT));
+        }
+        for (index, id) in running.iter().enumerate() {
+            let Some(process) = self.supervisor.process(id) else { continue };
+            for (stream, fd) in process.readable(self.options.journal_limit) {
+                sources.push(Source::Output(index, stream));
+                fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            }
+            if let Some(fd) = process.writable() {
+                sources.push(Source::Input(index));
+                fds.push(PollFd::from_borrowed_fd(fd, PollFlags::OUT));
+            }
+        }
+        let timeout = self.deadline().map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Rounded up, so that what is due at the deadline is due when this returns.
+            let left = left + Duration::from_micros(1);
+            Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        }
+        let ready = sources.into_iter().zip(fds.iter().map(PollFd::revents));
+        Ok(ready.filter(|(_, flags)| !flags.is_empty()).collect())
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let linger = self.supervisor.main_ended_at().zip(self.options.linger);
+        let linger = linger.map(|(ended, linger)| ended + linger);
+        [self.supervisor.deadline(), linger, self.farewell].into_iter().flatten().min()
+    }
+
+    fn handle(
+        &mut self,
+        source: Source,
+        flags: PollFlags,
+        running: &[String],
+        scratch: &mut [u8; MAX_RECORD],
+    ) {
+        match source {
+            Source::Signals => self.handle_signals(scratch),
+            Source::Listener => self.accept(),
+            Source::Connection(index) => {
+                if let Some(connection) = self.connections.get_mut(index) {
+                    connection.handle(flags, &mut scratch[..MAX_CHUNK]);
+                }
+            }
+            // Written after everything else was handled.
+            Source::Echo => {}
+            Source::Output(index, stream) => {
+                if let Some(process) = self.supervisor.process_mut(&running[index]) {
+                    process.read(stream, scratch);
+                }
+            }
+            Source::Input(index) => {
+                if let Some(process) = self.supervisor.process_mut(&running[index]) {
+                    process.write_input();
+                }
+            }
+        }
+    }
+
+    fn handle_signals(&mut self, scratch: &mut [u8; MAX_RECORD]) {
+        while let Some(signal) = self.signals.next() {
+            if signal != libc::SIGCHLD {
+                self.supervisor.shut_down(self.options.grace);
+            }
+        }
+        while let Some((pid, status, signal)) = sys::reap() {
+            self.supervisor.reaped(pid, (status, signal), scratch);
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            let fd: OwnedFd = stream.into();
+            // A process that runs as another user must not start one as root.
+            let own = rustix::process::geteuid();
+            let peer = rustix::net::sockopt::socket_peercred(&fd).map(|peer| peer.uid);
+            let trusted = peer.is_ok_and(|uid| uid.is_root() || uid == own);
+            if !trusted || self.connections.len() >= MAX_CONNECTIONS {
+                say("refused a connection: of another user, or one too many");
+                continue;
+            }
+            if rustix::io::ioctl_fionbio(fd.as_fd(), true).is_ok() {
+                self.last_connection += 1;
+                self.connections.push(Connection::new(self.last_connection, fd));
+            }
+        }
+    }
+
+    /// Answers requests and passes on what is new in the journals.
+    fn exchange(&mut self) {
+        for connection in &mut self.connections {
+            connection.serve(&mut self.supervisor);
+        }
+        for (connection, token) in self.supervisor.take_relieved() {
+            let connection = self.connections.iter_mut().find(|c| c.number() == connection);
+            if let Some(connection) = connection {
+                connection.answer(&Reply::Done { token });
+            }
+        }
+        for connection in &mut self.connections {
+            connection.pump(&self.supervisor);
+        }
+        if let Some(echo) = &mut self.echo
+            && !echo.pump(&self.supervisor)
+        {
+            self.echo = None;
+        }
+        let before = self.connections.len();
+        self.connections.retain(Connection::is_open);
+        if self.supervisor.take_acknowledged() || self.connections.len() != before {
+            let readers = self.connections.iter().flat_map(Connection::positions);
+            let readers: Vec<_> =
+                readers.chain(self.echo.iter().flat_map(Echo::positions)).collect();
+            self.supervisor.delete_acknowledged(&readers);
+        }
+    }
+
+    /// The status to end with, when it is time to.
+    fn finished(&mut self, now: Instant) -> Option<u8> {
+        let status = self.supervisor.main_status().unwrap_or(0);
+        if let Some((ended, linger)) = self.supervisor.main_ended_at().zip(self.options.linger) {
+            let echoed = self.echo.as_ref().is_none_or(|echo| echo.is_done(&self.supervisor));
+            let alone = !self.supervisor.any_running();
+            if now >= ended + linger || (self.supervisor.main_acknowledged() && alone && echoed) {
+                return Some(status);
+            }
+        }
+        if !self.supervisor.is_shutting_down() || self.supervisor.any_running() {
+            return None;
+        }
+        let farewell = *self.farewell.get_or_insert(now + FAREWELL);
+        let told = self.connections.iter().all(|c| c.is_idle(&self.supervisor));
+        let echoed = self.echo.as_ref().is_none_or(|echo| echo.is_done(&self.supervisor));
+        (now >= farewell || (told && echoed)).then_some(status)
+    }
+}

@@ -1,0 +1,11 @@
+//! The real runner, driven over its socket.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod client;
+mod command;
+mod init;
+mod output;
+mod process;
+mod protocol;
+mod support;
+mod terminal;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use jb_engine::Engine;
-use jb_http::settings::{Clock as _, LocalUser, System};
+use jb_http::{Clock as _, LocalUser, System};
 use jb_model::config::ContainerLimits;
 use jb_store::{EncryptionKey, Store};
 use serde_json::json;
@@ -51,7 +51,7 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
         started_at: System.now(),
         address: gateway,
     };
-    let http = jb_http::settings::Settings {
+    let http = jb_http::Settings {
         external_url: external_url.clone(),
         cluster_name: options.listen.cluster_name.clone(),
         local_users: users,

@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+mod artifacts;
 mod engine;
 mod login;
 mod server;
+mod teams;

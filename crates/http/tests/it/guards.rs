@@ -155,7 +155,8 @@ async fn public_pipelines_can_be_read_by_anyone() {
     let server = server(|_| {}).await;
     let token = server.login("test").await;
     let p = "/api/v1/teams/crew/pipelines/p";
-    let status = |path: String| async { server.get(&path).send().await.status };
+    let server = &server;
+    let status = |path: String| async move { server.get(&path).send().await.status };
     assert_eq!(status(p.to_owned()).await, StatusCode::UNAUTHORIZED);
     server.put(&format!("{p}/expose")).token(&token).send().await;
     for path in ["", "/jobs", "/jobs/j", "/resources", "/resources/r", "/builds", "/badge"] {

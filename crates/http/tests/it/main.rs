@@ -8,8 +8,10 @@
     reason = "tests"
 )]
 
+mod archived;
 mod artifacts;
 mod engine;
+mod guards;
 mod login;
 mod server;
 mod teams;

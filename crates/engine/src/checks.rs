@@ -25,7 +25,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::Clock;
 use crate::scheduler::configs::Configs;
-use crate::scheduler::plans;
+use crate::scheduler::plans::{Planner, WantedCheck};
 pub use begin::{Planned, Purpose, is_served};
 use timing::{CheckSettings, Checkable, RateLimit, ScanFacts};
 
@@ -77,6 +77,7 @@ pub struct CheckRequest<'a> {
 pub struct Checks {
     store: Store,
     configs: Arc<Configs>,
+    planner: Arc<Planner>,
     settings: CheckSettings,
     rate: Mutex<Rate>,
 }
@@ -89,8 +90,13 @@ struct Rate {
 }
 
 impl Checks {
-    pub fn new(store: Store, configs: Arc<Configs>, settings: CheckSettings) -> Self {
-        Self { store, configs, settings, rate: Mutex::default() }
+    pub fn new(
+        store: Store,
+        configs: Arc<Configs>,
+        planner: Arc<Planner>,
+        settings: CheckSettings,
+    ) -> Self {
+        Self { store, configs, planner, settings, rate: Mutex::default() }
     }
 
     /// Creates checks as they fall due until it is dropped.
@@ -254,7 +260,7 @@ impl Checks {
         let Some(pipeline) = self.configs.get(resource.pipeline.id).await? else { return Ok(None) };
         let pin = || pin_of(&pipeline, resource).filter(|_| !skip_interval);
         let from = request.from.cloned().or_else(pin);
-        let wanted = plans::WantedCheck {
+        let wanted = WantedCheck {
             kind: resource.kind,
             name: &resource.name,
             from_version: from,
@@ -262,7 +268,7 @@ impl Checks {
             skip_interval,
             skip_interval_of_types: skip_interval && !request.shallow,
         };
-        let plan = match plans::check_plan(&pipeline, &wanted) {
+        let plan = match self.planner.check(&pipeline, &wanted) {
             Ok(plan) => plan,
             Err(error) => {
                 tracing::warn!(resource = %resource.id, %error, "a check cannot be planned");

@@ -5,12 +5,15 @@
 
 mod build;
 mod cancel;
-
+pub mod checks;
 mod config_diff;
 mod driver;
+pub mod gc;
 mod leaf;
 mod log;
 mod process;
+pub mod retention;
+pub mod scheduler;
 mod service;
 mod supervisor;
 mod turns;

@@ -154,7 +154,7 @@ impl Scheduler {
             None => return Ok(Some(Preparation::unblocked(build))),
         };
         let facts = match job {
-            Some(job) => JobFacts::load(&self.store, &self.configs, job).await?,
+            Some(job) => JobFacts::load(self, job).await?,
             None => None,
         };
         let Some(facts) = facts else { return Ok(Some(Preparation::unblocked(build))) };

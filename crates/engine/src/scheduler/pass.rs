@@ -41,7 +41,7 @@ pub(super) async fn run(scheduler: &Scheduler, job: JobId, now: Timestamp) -> Re
     if record.paused || record.pipeline_paused || record.pipeline_archived {
         return Ok(());
     }
-    let Some(facts) = JobFacts::load(store, &scheduler.configs, record).await? else { return Ok(()) };
+    let Some(facts) = JobFacts::load(scheduler, record).await? else { return Ok(()) };
     let resolution = Resolution::default();
     let mut pass = Pass { scheduler, store, facts, now, resolution, is_stale: true };
     pass.resolve().await?;
@@ -107,12 +107,15 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Has a build wait for new versions, unless one waits already, whoever asked for it: it will
+    /// take them.
     async fn ensure_pending_build(&self) -> Result<()> {
         if !self.resolution.determined() {
             return Ok(());
         }
         let is_new = |name: &str| matches!(self.resolution.inputs.get(name), Some(Ok(chosen)) if chosen.first_occurrence);
-        if self.facts.gets.iter().any(|get| get.trigger && is_new(&get.input.name)) {
+        let triggers = self.facts.gets.iter().any(|get| get.trigger && is_new(&get.input.name));
+        if triggers && self.store.pending_builds(self.facts.job.id).await?.is_empty() {
             self.store.ensure_pending_build(self.facts.job.id, self.now).await?;
         }
         Ok(())

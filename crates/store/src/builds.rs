@@ -5,7 +5,35 @@ use jb_model::{
     VersionId,
 };
 
-use crate::{Fence, Page, Paged, PipelineRef, Result, Store, Visible};
+use crate::jobs::status;
+use crate::pipelines::opt_pipeline_ref;
+use crate::sql::{Row, args};
+use crate::store::transact;
+use crate::{Error, PipelineRef, Result, Store};
+
+macro_rules! select_builds {
+    ($($rest:tt)*) => {
+        concat!(
+            "SELECT b.id, b.team_id, t.name AS team_name, ",
+            $crate::pipelines::pipeline_ref_columns!(),
+            ", b.job_id, j.name AS job_name, coalesce(j.public, 0) AS job_public, b.resource_id,
+             r.name AS resource_name, b.name, b.status, b.manual, b.created_by, b.comment,
+             b.created_at, b.start_time, b.end_time, b.reap_time, b.rerun_of,
+             o.name AS rerun_of_name, b.rerun_number, b.aborted, b.drained,
+             CASE WHEN b.plan IS NULL THEN 0 ELSE 1 END AS has_plan
+             FROM builds b JOIN teams t ON t.id = b.team_id
+             LEFT JOIN pipelines p ON p.id = b.pipeline_id LEFT JOIN jobs j ON j.id = b.job_id
+             LEFT JOIN resources r ON r.id = b.resource_id LEFT JOIN builds o ON o.id = b.rerun_of ",
+            $($rest)*
+        )
+    };
+}
+pub(crate) use select_builds;
+
+mod create;
+mod list;
+mod logs;
+mod run;
 
 /// The build that a rerun repeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,184 +126,71 @@ pub struct RetentionBuild {
 }
 
 impl Store {
-    /// A manually triggered pending build of a job, named by the job's counter.
-    pub async fn create_job_build(
-        &self,
-        job: JobId,
-        created_by: Option<&str>,
-        now: Timestamp,
-    ) -> Result<BuildRecord> {
-        unfinished!(job, created_by, now)
-    }
-
-    /// Makes sure the scheduler has exactly one pending build of the job. True when it was created now.
-    pub async fn ensure_pending_build(
-        &self,
-        job: JobId,
-        now: Timestamp,
-    ) -> Result<(BuildRecord, bool)> {
-        unfinished!(job, now)
-    }
-
-    /// A rerun of a build, named `N.1`, `N.2`, ...; rerunning a rerun counts on the original.
-    pub async fn create_rerun(
-        &self,
-        build: BuildId,
-        created_by: Option<&str>,
-        now: Timestamp,
-    ) -> Result<BuildRecord> {
-        unfinished!(build, created_by, now)
-    }
-
-    /// A started build of a given plan, outside any job; inside a pipeline when one is given.
-    pub async fn create_started_build(
-        &self,
-        team: TeamId,
-        pipeline: Option<PipelineId>,
-        plan: &Value,
-        created_by: Option<&str>,
-        now: Timestamp,
-    ) -> Result<BuildRecord> {
-        unfinished!(team, pipeline, plan, created_by, now)
-    }
-
-    /// A build named `check`. Unless manual, an unfinished check build of the resource refuses it (`None`).
-    pub async fn create_check_build(
-        &self,
-        check: NewCheckBuild<'_>,
-        now: Timestamp,
-    ) -> Result<Option<BuildRecord>> {
-        unfinished!(check, now)
-    }
-
     pub async fn build(&self, build: BuildId) -> Result<Option<BuildRecord>> {
-        unfinished!(build)
+        let row = self.row(select_builds!("WHERE b.id = $1"), args![build]).await?;
+        row.as_ref().map(build_record).transpose()
     }
 
     pub async fn build_by_name(&self, job: JobId, name: &str) -> Result<Option<BuildRecord>> {
-        unfinished!(job, name)
+        let sql = select_builds!("WHERE b.job_id = $1 AND b.name = $2");
+        self.row(sql, args![job, name]).await?.as_ref().map(build_record).transpose()
     }
 
     /// The plan as JSON, once the build was started.
     pub async fn build_plan(&self, build: BuildId) -> Result<Option<Value>> {
-        unfinished!(build)
-    }
-
-    /// Builds of all teams as far as visible.
-    pub async fn all_builds(&self, visible: &Visible, page: Page) -> Result<Paged<BuildRecord>> {
-        unfinished!(visible, page)
-    }
-
-    /// As [`Store::all_builds`], for builds started within seconds `page.from..=page.to` since the epoch.
-    pub async fn all_builds_between(
-        &self,
-        visible: &Visible,
-        page: Page,
-    ) -> Result<Paged<BuildRecord>> {
-        unfinished!(visible, page)
-    }
-
-    pub async fn team_builds(&self, team: TeamId, page: Page) -> Result<Paged<BuildRecord>> {
-        unfinished!(team, page)
-    }
-
-    /// As [`Store::team_builds`], for builds started within seconds `page.from..=page.to` since the epoch.
-    pub async fn team_builds_between(
-        &self,
-        team: TeamId,
-        page: Page,
-    ) -> Result<Paged<BuildRecord>> {
-        unfinished!(team, page)
-    }
-
-    pub async fn pipeline_builds(
-        &self,
-        pipeline: PipelineId,
-        page: Page,
-    ) -> Result<Paged<BuildRecord>> {
-        unfinished!(pipeline, page)
-    }
-
-    /// As [`Store::pipeline_builds`], for builds started within seconds `page.from..=page.to` since the epoch.
-    pub async fn pipeline_builds_between(
-        &self,
-        pipeline: PipelineId,
-        page: Page,
-    ) -> Result<Paged<BuildRecord>> {
-        unfinished!(pipeline, page)
-    }
-
-    /// A job's builds; reruns stand with their original.
-    pub async fn job_builds(&self, job: JobId, page: Page) -> Result<Paged<BuildRecord>> {
-        unfinished!(job, page)
-    }
-
-    /// As [`Store::job_builds`], for builds started within seconds `page.from..=page.to` since the epoch.
-    pub async fn job_builds_between(&self, job: JobId, page: Page) -> Result<Paged<BuildRecord>> {
-        unfinished!(job, page)
-    }
-
-    /// A job's pending builds in the order they may start: by (rerun_of or id), then id.
-    pub async fn pending_builds(&self, job: JobId) -> Result<Vec<NextBuild>> {
-        unfinished!(job)
-    }
-
-    /// Whether a pending build is next among its job and the jobs sharing a serial group with it (those not
-    /// paused and with determined inputs), and fewer than `max_in_flight` of their builds run.
-    /// Always true when `max_in_flight` is 0.
-    pub async fn may_start(&self, build: BuildId, max_in_flight: u32) -> Result<bool> {
-        unfinished!(build, max_in_flight)
-    }
-
-    /// How many started builds the job and the jobs sharing a serial group with it have.
-    pub async fn running_in_groups(&self, job: JobId) -> Result<u64> {
-        unfinished!(job)
-    }
-
-    /// Claims a slot for a pending build under its job's limits, adopts the given inputs (and the builds that
-    /// vouched for them), saves the plan and sets it started, all at once. False when the build is not
-    /// pending or aborted any more, or the limit would be broken: look again.
-    pub async fn start_build(
-        &self,
-        build: BuildId,
-        plan: &Value,
-        inputs: &[BuildInput],
-        pipes: &[BuildId],
-        now: Timestamp,
-    ) -> Result<bool> {
-        unfinished!(build, plan, inputs, pipes, now)
-    }
-
-    /// Ends a build that is not over. Updates its job's latest, next and transition builds, requests scheduling
-    /// of the job and of the jobs downstream, and after success archives pipelines that an earlier build of
-    /// the job set and this one did not. False when it was over already: nothing is changed then.
-    pub async fn finish_build(
-        &self,
-        build: BuildId,
-        status: BuildStatus,
-        fence: Option<Fence>,
-        now: Timestamp,
-    ) -> Result<bool> {
-        unfinished!(build, status, fence, now)
-    }
-
-    /// Marks a build as to be stopped. False when it is over.
-    pub async fn abort_build(&self, build: BuildId, now: Timestamp) -> Result<bool> {
-        unfinished!(build, now)
+        let row = self.row("SELECT plan FROM builds WHERE id = $1", args![build]).await?;
+        let Some(stored) = row.map(|row| row.opt_text("plan")).transpose()?.flatten() else {
+            return Ok(None);
+        };
+        self.unsealed("builds.plan", stored).map(Some)
     }
 
     pub async fn set_build_comment(&self, build: BuildId, comment: &str) -> Result<()> {
-        unfinished!(build, comment)
+        transact!(self, async |tx| {
+            let sql = "UPDATE builds SET comment = $2 WHERE id = $1";
+            let done = tx.execute(sql, args![build, comment]).await?;
+            if done == 0 { Err(Error::not_found("build", build)) } else { Ok(()) }
+        })
     }
 
     /// The versions a build used, by name.
     pub async fn build_inputs(&self, build: BuildId) -> Result<Vec<BuildInput>> {
-        unfinished!(build)
+        let sql = "SELECT i.name, i.resource_id, r.name AS resource_name, r.pipeline_id,
+                   i.version_id, v.version, i.first_occurrence
+                   FROM build_inputs i JOIN resources r ON r.id = i.resource_id
+                   JOIN versions v ON v.id = i.version_id WHERE i.build_id = $1 ORDER BY i.name";
+        let rows = self.rows(sql, args![build]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(BuildInput {
+                    name: row.req_text("name")?,
+                    resource: ResourceId(row.req_int("resource_id")?),
+                    resource_name: row.req_text("resource_name")?,
+                    pipeline: PipelineId(row.req_int("pipeline_id")?),
+                    version_id: VersionId(row.req_int("version_id")?),
+                    version: row.req_version("version")?,
+                    first_occurrence: row.req_bool("first_occurrence")?,
+                })
+            })
+            .collect()
     }
 
     /// The versions a build made, by name.
     pub async fn build_outputs(&self, build: BuildId) -> Result<Vec<BuildOutput>> {
-        unfinished!(build)
+        let sql = "SELECT o.name, o.resource_id, o.version_id, v.version FROM build_outputs o
+                   JOIN versions v ON v.id = o.version_id
+                   WHERE o.build_id = $1 ORDER BY o.name, o.version_id";
+        let rows = self.rows(sql, args![build]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(BuildOutput {
+                    name: row.req_text("name")?,
+                    resource: ResourceId(row.req_int("resource_id")?),
+                    version_id: VersionId(row.req_int("version_id")?),
+                    version: row.req_version("version")?,
+                })
+            })
+            .collect()
     }
 
     /// Records a version a running build used that was not known at its start.
@@ -287,35 +202,58 @@ impl Store {
         version: VersionId,
         first_occurrence: bool,
     ) -> Result<()> {
-        unfinished!(build, name, resource, version, first_occurrence)
+        transact!(self, async |tx| {
+            let saved = tx
+                .execute(SAVE_INPUT, args![build, name, resource, version, first_occurrence])
+                .await?;
+            if saved == 0 { Err(Error::not_found("version", version)) } else { Ok(()) }
+        })
     }
+}
 
-    /// Jobs that have ended builds whose log was not removed.
-    pub async fn jobs_with_logs(&self) -> Result<Vec<JobId>> {
-        unfinished!()
-    }
+/// Records a version as used by a build, under its content so that it is recognised in another scope.
+const SAVE_INPUT: &str = "INSERT INTO build_inputs
+    (build_id, name, resource_id, job_id, version_id, digest, first_occurrence)
+    SELECT b.id, $2, $3, b.job_id, v.id, v.digest, $5 FROM builds b JOIN versions v ON v.id = $4
+    WHERE b.id = $1
+    ON CONFLICT (build_id, name) DO UPDATE SET resource_id = excluded.resource_id,
+    version_id = excluded.version_id, digest = excluded.digest,
+    first_occurrence = excluded.first_occurrence";
 
-    /// A job's ended builds that still have a log, newest first.
-    pub async fn builds_with_logs(&self, job: JobId, limit: u32) -> Result<Vec<RetentionBuild>> {
-        unfinished!(job, limit)
-    }
+/// Reads rows of `select_builds!`.
+pub(crate) fn build_records(rows: &[Row]) -> Result<Vec<BuildRecord>> {
+    rows.iter().map(build_record).collect()
+}
 
-    /// Removes the logs of ended builds, sets their reap time and advances their jobs' first logged build.
-    pub async fn delete_logs(&self, builds: &[BuildId], now: Timestamp) -> Result<()> {
-        unfinished!(builds, now)
-    }
-
-    /// Ended builds whose log was not handed to the syslog drain yet, oldest first.
-    pub async fn undrained_builds(&self, limit: u32) -> Result<Vec<BuildId>> {
-        unfinished!(limit)
-    }
-
-    pub async fn set_drained(&self, build: BuildId) -> Result<()> {
-        unfinished!(build)
-    }
-
-    /// Deletes ended check builds of a resource except its last, and those of before `before`. Returns how many.
-    pub async fn delete_old_checks(&self, before: Timestamp, limit: u32) -> Result<u64> {
-        unfinished!(before, limit)
-    }
+/// Reads a row of `select_builds!`.
+pub(crate) fn build_record(row: &Row) -> Result<BuildRecord> {
+    let rerun_of = match row.opt_int("rerun_of")? {
+        Some(id) => Some(RerunOf { id: BuildId(id), name: row.req_text("rerun_of_name")? }),
+        None => None,
+    };
+    Ok(BuildRecord {
+        id: BuildId(row.req_int("id")?),
+        team_id: TeamId(row.req_int("team_id")?),
+        team_name: row.req_text("team_name")?,
+        pipeline: opt_pipeline_ref(row)?,
+        job_id: row.opt_int("job_id")?.map(JobId),
+        job_name: row.opt_text("job_name")?,
+        job_public: row.req_bool("job_public")?,
+        resource_id: row.opt_int("resource_id")?.map(ResourceId),
+        resource_name: row.opt_text("resource_name")?,
+        name: row.req_text("name")?,
+        status: status(row, "status")?,
+        manual: row.req_bool("manual")?,
+        created_by: row.opt_text("created_by")?,
+        comment: row.req_text("comment")?,
+        created_at: row.req_time("created_at")?,
+        start_time: row.opt_time("start_time")?,
+        end_time: row.opt_time("end_time")?,
+        reap_time: row.opt_time("reap_time")?,
+        rerun_of,
+        rerun_number: row.req_u32("rerun_number")?,
+        aborted: row.req_bool("aborted")?,
+        drained: row.req_bool("drained")?,
+        has_plan: row.req_bool("has_plan")?,
+    })
 }

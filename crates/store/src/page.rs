@@ -2,6 +2,8 @@
 
 use jb_model::TeamId;
 
+use crate::sql::id_list;
+
 /// A window on a list ordered by id, newest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -48,4 +50,12 @@ pub enum Visible {
     All,
     /// What belongs to these teams, and what is in public pipelines of any team.
     TeamsAndPublic(Vec<TeamId>),
+}
+
+/// Whether everything is visible, and the list of teams for statements that filter by team.
+pub(crate) fn visible_args(visible: &Visible) -> (bool, String) {
+    match visible {
+        Visible::All => (true, id_list([])),
+        Visible::TeamsAndPublic(teams) => (false, id_list(teams.iter().map(|team| team.0))),
+    }
 }

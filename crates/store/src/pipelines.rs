@@ -2,7 +2,33 @@
 
 use jb_model::{BuildId, JobId, Object, PipelineId, TeamId, Timestamp, Value};
 
-use crate::{Result, Store, Visible};
+use crate::jobs::request_all_jobs;
+use crate::page::visible_args;
+use crate::seal::hex_digest;
+use crate::sql::{Row, args};
+use crate::store::transact;
+use crate::{Change, Error, Result, Store, Visible};
+
+mod archive;
+mod order;
+mod save;
+mod shape;
+
+pub use archive::ARCHIVER;
+pub(crate) use archive::archive_unset;
+pub(crate) use shape::{inputs_of, names_of, outputs_of};
+
+macro_rules! select_pipelines {
+    ($rest:literal) => {
+        concat!(
+            "SELECT p.id, p.team_id, t.name AS team_name, p.name, p.instance_vars, p.version, p.groups,
+             p.display, p.paused, p.paused_by, p.paused_at, p.public, p.archived, p.last_updated,
+             p.parent_job_id, p.parent_build_id
+             FROM pipelines p JOIN teams t ON t.id = p.team_id ",
+            $rest
+        )
+    };
+}
 
 /// What names a pipeline, carried by everything that belongs to one.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,19 +115,9 @@ pub enum SaveOutcome {
 }
 
 impl Store {
-    /// Saves a configuration and brings the rows of jobs, resources, types and prototypes in line with it:
-    /// new ones are added, known ones reactivated, missing ones deactivated, and those with an `old_name`
-    /// renamed with their history. Fails with [`crate::Error::ConfigVersion`] when `from_version` does not fit.
-    pub async fn save_pipeline(
-        &self,
-        save: SavePipeline<'_>,
-        now: Timestamp,
-    ) -> Result<SaveOutcome> {
-        unfinished!(save, now)
-    }
-
     pub async fn pipeline(&self, pipeline: PipelineId) -> Result<Option<PipelineRecord>> {
-        unfinished!(pipeline)
+        let row = self.row(select_pipelines!("WHERE p.id = $1"), args![pipeline]).await?;
+        row.as_ref().map(pipeline_record).transpose()
     }
 
     /// Finds one instance of a pipeline by names; the team's without regard to case.
@@ -111,17 +127,29 @@ impl Store {
         name: &str,
         instance_vars: &Object,
     ) -> Result<Option<PipelineRecord>> {
-        unfinished!(team, name, instance_vars)
+        let sql = select_pipelines!(
+            "WHERE lower(t.name) = lower($1) AND p.name = $2 AND p.instance_digest = $3"
+        );
+        let row = self.row(sql, args![team, name, instance_digest(instance_vars)]).await?;
+        row.as_ref().map(pipeline_record).transpose()
     }
 
     /// The stored configuration and its version; nothing for an archived or missing pipeline.
     pub async fn pipeline_config(&self, pipeline: PipelineId) -> Result<Option<(Value, i64)>> {
-        unfinished!(pipeline)
+        let sql = "SELECT config, version FROM pipelines WHERE id = $1 AND archived = 0";
+        let Some(row) = self.row(sql, args![pipeline]).await? else { return Ok(None) };
+        let Some(stored) = row.opt_text("config")? else { return Ok(None) };
+        Ok(Some((self.unsealed("pipelines.config", stored)?, row.req_int("version")?)))
     }
 
     /// Pipelines of all teams as far as visible, archived ones included, by team and order.
     pub async fn pipelines(&self, visible: &Visible) -> Result<Vec<PipelineRecord>> {
-        unfinished!(visible)
+        let sql = select_pipelines!(
+            "WHERE $1 = 1 OR p.public = 1 OR p.team_id IN (SELECT value FROM json_each($2))
+             ORDER BY p.team_id, p.position, p.instance_position, p.id"
+        );
+        let (all, teams) = visible_args(visible);
+        self.rows(sql, args![all, teams]).await?.iter().map(pipeline_record).collect()
     }
 
     /// A team's pipelines in order, archived ones included.
@@ -130,7 +158,11 @@ impl Store {
         team: TeamId,
         public_only: bool,
     ) -> Result<Vec<PipelineRecord>> {
-        unfinished!(team, public_only)
+        let sql = select_pipelines!(
+            "WHERE p.team_id = $1 AND (p.public = 1 OR $2 = 0)
+             ORDER BY p.position, p.instance_position, p.id"
+        );
+        self.rows(sql, args![team, public_only]).await?.iter().map(pipeline_record).collect()
     }
 
     pub async fn pause_pipeline(
@@ -139,32 +171,39 @@ impl Store {
         by: &str,
         now: Timestamp,
     ) -> Result<()> {
-        unfinished!(pipeline, by, now)
+        transact!(self, async |tx| {
+            let done = tx
+                .execute(
+                    "UPDATE pipelines SET paused = 1, paused_by = $2, paused_at = $3 WHERE id = $1",
+                    args![pipeline, by, now],
+                )
+                .await?;
+            found(done, pipeline)
+        })
     }
 
     /// Unpauses and asks for all its jobs to be scheduled.
     pub async fn unpause_pipeline(&self, pipeline: PipelineId, now: Timestamp) -> Result<()> {
-        unfinished!(pipeline, now)
+        transact!(self, async |tx| {
+            let done = tx
+                .execute(
+                    "UPDATE pipelines SET paused = 0, paused_by = NULL, paused_at = NULL
+                     WHERE id = $1",
+                    args![pipeline],
+                )
+                .await?;
+            request_all_jobs(tx, pipeline, now).await?;
+            tx.changed(Change::CheckRequested);
+            found(done, pipeline)
+        })
     }
 
     /// Exposes (`true`) or hides (`false`) a pipeline.
     pub async fn set_pipeline_public(&self, pipeline: PipelineId, public: bool) -> Result<()> {
-        unfinished!(pipeline, public)
-    }
-
-    /// Archives a pipeline and every pipeline its jobs set, recursively: paused, configurations blanked,
-    /// version 0, history kept. Returns what was archived.
-    pub async fn archive_pipeline(
-        &self,
-        pipeline: PipelineId,
-        now: Timestamp,
-    ) -> Result<Vec<PipelineId>> {
-        unfinished!(pipeline, now)
-    }
-
-    /// Archives pipelines whose setting job or its pipeline is gone, inactive or archived. For collection.
-    pub async fn archive_abandoned_pipelines(&self, now: Timestamp) -> Result<Vec<PipelineId>> {
-        unfinished!(now)
+        transact!(self, async |tx| {
+            let sql = "UPDATE pipelines SET public = $2 WHERE id = $1";
+            found(tx.execute(sql, args![pipeline, public]).await?, pipeline)
+        })
     }
 
     /// Pauses, as `by`, unpaused pipelines in which no job build was created since `since` and which were not
@@ -175,32 +214,96 @@ impl Store {
         by: &str,
         now: Timestamp,
     ) -> Result<Vec<PipelineId>> {
-        unfinished!(since, by, now)
-    }
-
-    /// Renames all instances of a pipeline. Fails when there is none of the old name or one of the new.
-    pub async fn rename_pipeline(&self, team: TeamId, from: &str, to: &str) -> Result<()> {
-        unfinished!(team, from, to)
-    }
-
-    /// Orders a team's pipelines by name; names left out follow in their former order.
-    /// An unknown name fails with [`crate::Error::NotFound`].
-    pub async fn order_pipelines(&self, team: TeamId, names: &[String]) -> Result<()> {
-        unfinished!(team, names)
-    }
-
-    /// Orders the instances of one pipeline; unknown instance vars fail with [`crate::Error::NotFound`].
-    pub async fn order_pipeline_instances(
-        &self,
-        team: TeamId,
-        name: &str,
-        instances: &[Object],
-    ) -> Result<()> {
-        unfinished!(team, name, instances)
+        transact!(self, async |tx| {
+            let rows = tx
+                .rows(
+                    "UPDATE pipelines SET paused = 1, paused_by = $2, paused_at = $3
+                     WHERE paused = 0 AND archived = 0 AND last_updated < $1 AND NOT EXISTS (
+                         SELECT 1 FROM builds b WHERE b.pipeline_id = pipelines.id
+                         AND b.job_id IS NOT NULL AND b.created_at >= $1)
+                     RETURNING id",
+                    args![since, by, now],
+                )
+                .await?;
+            rows.iter().map(|row| row.req_int("id").map(PipelineId)).collect()
+        })
     }
 
     /// Removes a pipeline with its jobs, resources and builds. False when it was not there.
     pub async fn destroy_pipeline(&self, pipeline: PipelineId) -> Result<bool> {
-        unfinished!(pipeline)
+        transact!(self, async |tx| {
+            tx.execute(
+                "DELETE FROM scopes
+                 WHERE owner_id IN (SELECT id FROM resources WHERE pipeline_id = $1)",
+                args![pipeline],
+            )
+            .await?;
+            tx.changed(Change::CheckRequested);
+            Ok(tx.execute("DELETE FROM pipelines WHERE id = $1", args![pipeline]).await? > 0)
+        })
     }
+}
+
+/// Instance vars as stored: keys sorted, so that equal vars have equal texts.
+pub(crate) fn instance_text(vars: &Object) -> String {
+    Value::Object(vars.clone()).to_string()
+}
+
+/// What instance vars are found by.
+pub(crate) fn instance_digest(vars: &Object) -> String {
+    hex_digest(&instance_text(vars))
+}
+
+fn found(rows: u64, pipeline: PipelineId) -> Result<()> {
+    if rows == 0 { Err(Error::not_found("pipeline", pipeline)) } else { Ok(()) }
+}
+
+fn pipeline_record(row: &Row) -> Result<PipelineRecord> {
+    Ok(PipelineRecord {
+        id: PipelineId(row.req_int("id")?),
+        team_id: TeamId(row.req_int("team_id")?),
+        team_name: row.req_text("team_name")?,
+        name: row.req_text("name")?,
+        instance_vars: row.req_object("instance_vars")?,
+        config_version: row.req_int("version")?,
+        groups: row.req_json("groups")?,
+        display: row.opt_json("display")?,
+        paused: row.req_bool("paused")?,
+        paused_by: row.opt_text("paused_by")?,
+        paused_at: row.opt_time("paused_at")?,
+        public: row.req_bool("public")?,
+        archived: row.req_bool("archived")?,
+        last_updated: row.req_time("last_updated")?,
+        parent_job: row.opt_int("parent_job_id")?.map(JobId),
+        parent_build: row.opt_int("parent_build_id")?.map(BuildId),
+    })
+}
+
+/// The columns [`pipeline_ref`] reads, of a pipeline `p` and its team `t`.
+macro_rules! pipeline_ref_columns {
+    () => {
+        "p.id AS pipeline_id, p.team_id AS pipeline_team_id, t.name AS pipeline_team_name,
+         p.name AS pipeline_name, p.instance_vars AS pipeline_instance_vars,
+         p.public AS pipeline_public"
+    };
+}
+pub(crate) use pipeline_ref_columns;
+
+/// The pipeline of a joined row, if it has one.
+pub(crate) fn opt_pipeline_ref(row: &Row) -> Result<Option<PipelineRef>> {
+    let Some(id) = row.opt_int("pipeline_id")? else { return Ok(None) };
+    Ok(Some(PipelineRef {
+        id: PipelineId(id),
+        team_id: TeamId(row.req_int("pipeline_team_id")?),
+        team_name: row.req_text("pipeline_team_name")?,
+        name: row.req_text("pipeline_name")?,
+        instance_vars: row.req_object("pipeline_instance_vars")?,
+        public: row.req_bool("pipeline_public")?,
+    }))
+}
+
+/// The pipeline of a joined row that always has one.
+pub(crate) fn pipeline_ref(row: &Row) -> Result<PipelineRef> {
+    row.req_int("pipeline_id")?;
+    opt_pipeline_ref(row)?.ok_or_else(|| Error::not_found("pipeline", "of the row"))
 }

@@ -54,6 +54,7 @@ CREATE TABLE jobs (
     config TEXT, -- sealed
     inputs TEXT NOT NULL DEFAULT '[]',
     outputs TEXT NOT NULL DEFAULT '[]',
+    groups TEXT NOT NULL DEFAULT '[]',
     serial_groups TEXT NOT NULL DEFAULT '[]',
     max_in_flight BIGINT NOT NULL,
     public BIGINT NOT NULL,
@@ -115,6 +116,7 @@ CREATE TABLE resources (
     config TEXT, -- sealed
     scope_id BIGINT REFERENCES scopes (id) ON DELETE SET NULL,
     next_due BIGINT, -- when the next periodic check may begin; null when it never shall
+    config_pinned BIGINT NOT NULL DEFAULT 0,
     pin_version TEXT,
     pin_comment TEXT,
     UNIQUE (pipeline_id, kind, name)
@@ -122,7 +124,7 @@ CREATE TABLE resources (
 CREATE INDEX resources_by_scope ON resources (scope_id);
 CREATE INDEX resources_due ON resources (next_due) WHERE active = 1 AND kind = 'resource';
 
--- trigger_kind: 0 put only, 1 input that does not trigger, 2 input that triggers; passed_only: only with passed.
+-- trigger_kind: 0 put only, 1 input, 2 input that triggers without passed; passed_only: no input without passed.
 CREATE TABLE job_resources (
     job_id BIGINT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
     resource_id BIGINT NOT NULL REFERENCES resources (id) ON DELETE CASCADE,
@@ -184,6 +186,7 @@ CREATE INDEX builds_started ON builds (id) WHERE status = 'started';
 CREATE INDEX builds_succeeded ON builds (job_id, sort_id, id) WHERE status = 'succeeded';
 CREATE INDEX builds_uncompacted ON builds (id) WHERE completed = 1 AND compacted = 0;
 CREATE INDEX builds_undrained ON builds (id) WHERE completed = 1 AND drained = 0;
+CREATE INDEX builds_with_logs ON builds (job_id, id) WHERE completed = 1 AND reap_time IS NULL;
 CREATE INDEX builds_by_start ON builds (start_time) WHERE start_time IS NOT NULL;
 
 -- What those who drive a build change all the time.

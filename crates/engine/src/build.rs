@@ -50,10 +50,12 @@ impl BuildContext {
         };
         let plan = engine.store.build_plan(build).await.map_err(store_error)?;
         let plan = plan.ok_or_else(|| plan_error("it has none".to_owned()))?;
-        let plan = jb_wire::plan::from_private(&plan.to_string()).map_err(|error| plan_error(error.to_string()))?;
+        let plan = jb_wire::plan::from_private(&plan.to_string())
+            .map_err(|error| plan_error(error.to_string()))?;
         let var_sources = match &record.pipeline {
             Some(pipeline) => {
-                let config = engine.store.pipeline_config(pipeline.id).await.map_err(store_error)?;
+                let config =
+                    engine.store.pipeline_config(pipeline.id).await.map_err(store_error)?;
                 config.map(|(config, _)| var_sources(&config)).unwrap_or_default()
             }
             None => Vec::new(),
@@ -197,9 +199,8 @@ impl BuildContext {
         let rendered = [encode(&event)];
         let position = Position { key, from, upto };
         let store = &self.engine.store;
-        let stored = store
-            .append_events(self.build.id, &rendered, Some(self.fence), Some(position))
-            .await?;
+        let stored =
+            store.append_events(self.build.id, &rendered, Some(self.fence), Some(position)).await?;
         if stored.is_none() {
             // Only the holder of the lease writes, so this is a defect and not a race.
             tracing::error!(build = %self.build.id, key, from, upto, "a log position was refused");

@@ -137,7 +137,12 @@ fn lines(value: &Value, indent: usize, out: &mut Vec<String>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (key, field) in fields {
-                nested(&format!("{pad}{}:", scalar(&Value::String(key.clone()))), field, indent, out);
+                nested(
+                    &format!("{pad}{}:", scalar(&Value::String(key.clone()))),
+                    field,
+                    indent,
+                    out,
+                );
             }
         }
         Value::Array(items) if !items.is_empty() => {
@@ -181,7 +186,10 @@ fn scalar(value: &Value) -> String {
         && !text.contains(": ")
         && !text.ends_with(':')
         && !text.starts_with(['&', '*', '!', '|', '>', '%', '@', '`', '-', '?'])
-        && !matches!(text.to_lowercase().as_str(), "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "~")
+        && !matches!(
+            text.to_lowercase().as_str(),
+            "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "~"
+        )
         && text.parse::<f64>().is_err();
     if plain { text.clone() } else { value.to_string() }
 }

@@ -114,7 +114,8 @@ impl Driver {
     /// Applies what is stored; `None` for a build that has not begun.
     async fn restore(&mut self) -> Result<Option<Vec<Effect>>, Error> {
         let build = self.context.build.id;
-        let stored = self.context.machine_events().await.map_err(|error| self.store_error(error))?;
+        let stored =
+            self.context.machine_events().await.map_err(|error| self.store_error(error))?;
         if stored.is_empty() {
             return Ok(None);
         }

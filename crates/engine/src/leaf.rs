@@ -78,7 +78,10 @@ pub(crate) struct Started<'a> {
 
 impl Started<'_> {
     pub(crate) async fn tell(&self) {
-        let report = Report { machine: Event::Started { node: self.node.clone(), timeout: self.timeout }, log: Vec::new() };
+        let report = Report {
+            machine: Event::Started { node: self.node.clone(), timeout: self.timeout },
+            log: Vec::new(),
+        };
         // The driver is gone only when the whole build is being dropped.
         let _ = self.tell.send(report).await;
     }
@@ -96,19 +99,17 @@ pub(crate) async fn run(
             Ok(image) => Report { machine: Event::Prepared { node, image }, log: Vec::new() },
             Err(trouble) => errored(node, leaf.phase, trouble),
         },
-        Phase::Run => {
-            match execute(context, leaf, tell).await {
-                Ok(done) => Report {
-                    machine: Event::Finished {
-                        node,
-                        phase: leaf.phase,
-                        result: LeafResult { outcome: done.outcome, message: None },
-                    },
-                    log: done.log,
+        Phase::Run => match execute(context, leaf, tell).await {
+            Ok(done) => Report {
+                machine: Event::Finished {
+                    node,
+                    phase: leaf.phase,
+                    result: LeafResult { outcome: done.outcome, message: None },
                 },
-                Err(trouble) => errored(node, leaf.phase, trouble),
-            }
-        }
+                log: done.log,
+            },
+            Err(trouble) => errored(node, leaf.phase, trouble),
+        },
     }
 }
 
@@ -122,17 +123,33 @@ async fn prepare(context: &BuildContext, leaf: &Leaf) -> Result<Option<ImageNeed
     let time = context.now();
     match &leaf.plan.step {
         PlanStep::Get(get) => {
-            context.once(&origin, "initialize", vec![BuildEvent::InitializeGet { origin: origin.clone(), time }]).await?;
+            context
+                .once(
+                    &origin,
+                    "initialize",
+                    vec![BuildEvent::InitializeGet { origin: origin.clone(), time }],
+                )
+                .await?;
             Ok(ImageNeed::of_type(&get.image))
         }
         PlanStep::Put(put) => {
-            context.once(&origin, "initialize", vec![BuildEvent::InitializePut { origin: origin.clone(), time }]).await?;
+            context
+                .once(
+                    &origin,
+                    "initialize",
+                    vec![BuildEvent::InitializePut { origin: origin.clone(), time }],
+                )
+                .await?;
             Ok(ImageNeed::of_type(&put.image))
         }
         PlanStep::Check(check) => {
             let name = check.name.clone();
             context
-                .once(&origin, "initialize", vec![BuildEvent::InitializeCheck { origin: origin.clone(), time, name }])
+                .once(
+                    &origin,
+                    "initialize",
+                    vec![BuildEvent::InitializeCheck { origin: origin.clone(), time, name }],
+                )
                 .await?;
             Ok(ImageNeed::of_type(&check.image))
         }

@@ -11,6 +11,7 @@ mod driver;
 pub mod gc;
 mod leaf;
 mod log;
+mod loops;
 mod process;
 pub mod retention;
 pub mod scheduler;
@@ -42,6 +43,9 @@ pub struct Settings {
     pub external_url: String,
     pub default_task_limits: ContainerLimits,
     pub default_timeouts: Timeouts,
+    pub checks: checks::timing::CheckSettings,
+    pub grace: gc::decide::GraceSettings,
+    pub retention: retention::policy::RetentionLimits,
 }
 
 /// Limits for steps that have none of their own; `None` is no limit.
@@ -64,6 +68,10 @@ pub struct Engine {
     pub store: Store,
     pub runtime: Arc<dyn Runtime>,
     pub settings: Settings,
+    pub checks: Arc<checks::Checks>,
+    pub scheduler: Arc<scheduler::Scheduler>,
+    collector: Arc<gc::Collector>,
+    retention: Arc<retention::Retention>,
     clock: Clock,
     turns: turns::Turns,
     /// Tells uploads of the same instant apart.
@@ -78,10 +86,21 @@ impl Engine {
         settings: Settings,
         clock: Clock,
     ) -> Arc<Self> {
+        let configs = Arc::new(scheduler::configs::Configs::new(store.clone()));
+        let checks =
+            Arc::new(checks::Checks::new(store.clone(), configs.clone(), settings.checks.clone()));
+        let scheduler = scheduler::Scheduler::new(store.clone(), configs.clone(), checks.clone());
+        let collector = gc::Collector::new(store.clone(), runtime.clone(), settings.grace.clone());
+        let retention =
+            retention::Retention::new(store.clone(), configs, settings.retention, false);
         Arc::new(Self {
             store,
             runtime,
             settings,
+            checks,
+            scheduler: Arc::new(scheduler),
+            collector: Arc::new(collector),
+            retention: Arc::new(retention),
             clock,
             turns: turns::Turns::default(),
             uploads: std::sync::atomic::AtomicU64::new(0),

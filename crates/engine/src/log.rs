@@ -5,14 +5,12 @@
 //! A [`Position`] says how much of the runner's journal the returned text covers: stored in the same
 //! transaction as the text, it makes the log exactly-once across restarts.
 
-use jb_model::event::LogSource;
-
 /// Text is returned at the latest when this much is held without a line end.
 const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// How far into a journal the log is stored: all records before `record`, and `offset` bytes of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub(crate) struct Position {
     pub record: u64,
     pub offset: u32,
 }
@@ -21,11 +19,11 @@ pub struct Position {
 const OFFSET_BITS: u32 = 20;
 
 impl Position {
-    pub fn pack(self) -> u64 {
+    pub(crate) fn pack(self) -> u64 {
         (self.record << OFFSET_BITS) | u64::from(self.offset)
     }
 
-    pub fn unpack(packed: u64) -> Self {
+    pub(crate) fn unpack(packed: u64) -> Self {
         let offset = u32::try_from(packed & ((1 << OFFSET_BITS) - 1)).unwrap_or(0);
         Self { record: packed >> OFFSET_BITS, offset }
     }
@@ -33,7 +31,7 @@ impl Position {
 
 /// Holds back the unfinished end of a step's output.
 #[derive(Debug)]
-pub struct LineBuffer {
+pub(crate) struct LineBuffer {
     held: Vec<u8>,
     /// Where the held bytes began and end in the journal: (record, bytes of it held), oldest first.
     spans: std::collections::VecDeque<Span>,
@@ -50,19 +48,19 @@ struct Span {
 
 /// Text ready to be stored.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Chunk {
+pub(crate) struct Chunk {
     pub text: String,
     pub upto: Position,
 }
 
 impl LineBuffer {
     /// Continues after what is stored already.
-    pub fn new(stored: Position) -> Self {
+    pub(crate) fn new(stored: Position) -> Self {
         Self { held: Vec::new(), spans: std::collections::VecDeque::new(), stored }
     }
 
     /// Adds one record's bytes; what was stored before is skipped.
-    pub fn push(&mut self, record: u64, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, record: u64, bytes: &[u8]) {
         if record < self.stored.record {
             return;
         }
@@ -73,12 +71,12 @@ impl LineBuffer {
     }
 
     /// Whether anything waits for a line end.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
     /// The whole lines held so far, or everything when too much is held.
-    pub fn take_lines(&mut self) -> Option<Chunk> {
+    pub(crate) fn take_lines(&mut self) -> Option<Chunk> {
         let end = self.held.iter().rposition(|byte| matches!(byte, b'\n' | b'\r'));
         match end {
             Some(end) => self.take(end + 1),
@@ -88,12 +86,12 @@ impl LineBuffer {
     }
 
     /// Everything held up to the last whole character, for when the process is quiet.
-    pub fn take_all(&mut self) -> Option<Chunk> {
+    pub(crate) fn take_all(&mut self) -> Option<Chunk> {
         self.take(whole_characters(&self.held))
     }
 
     /// Everything, for when the process ended.
-    pub fn take_rest(&mut self) -> Option<Chunk> {
+    pub(crate) fn take_rest(&mut self) -> Option<Chunk> {
         self.take(self.held.len())
     }
 
@@ -144,7 +142,7 @@ fn whole_characters(bytes: &[u8]) -> usize {
 
 /// Masks secrets in text, line by line, as Concourse does: every value of more than one character.
 #[derive(Clone, Debug, Default)]
-pub struct Redactor {
+pub(crate) struct Redactor {
     /// Longest first, so that a secret containing another is masked whole.
     lines: Vec<String>,
 }
@@ -152,7 +150,7 @@ pub struct Redactor {
 const MASK: &str = "((redacted))";
 
 impl Redactor {
-    pub fn add(&mut self, secret: &str) {
+    pub(crate) fn add(&mut self, secret: &str) {
         for line in secret.lines() {
             let line = line.trim();
             if line.chars().count() > 1 && !self.lines.iter().any(|known| known == line) {
@@ -162,16 +160,12 @@ impl Redactor {
         self.lines.sort_by_key(|line| std::cmp::Reverse(line.len()));
     }
 
-    pub fn mask(&self, text: String) -> String {
+    pub(crate) fn mask(&self, text: String) -> String {
         self.lines.iter().fold(text, |text, secret| {
             if text.contains(secret.as_str()) { text.replace(secret.as_str(), MASK) } else { text }
         })
     }
 }
-
-/// Which stream of the process is shown: tasks show their terminal, resource scripts their stderr.
-pub const TASK_LOG: LogSource = LogSource::Stdout;
-pub const SCRIPT_LOG: LogSource = LogSource::Stderr;
 
 #[cfg(test)]
 mod tests;

@@ -35,8 +35,6 @@ pub(crate) enum Show {
     Everything,
     /// A resource script: stdout is its result, stderr is log.
     Stderr,
-    /// A check that nobody follows: stderr is kept for the error message only.
-    Nothing,
 }
 
 /// How a process ended.
@@ -46,8 +44,6 @@ pub(crate) struct Exit {
     pub oom: bool,
     /// Stdout of a script; empty for tasks.
     pub result: Vec<u8>,
-    /// The last part of stderr when it was not logged.
-    pub complaint: String,
     pub cancelled: bool,
 }
 
@@ -94,17 +90,13 @@ impl Process<'_> {
         })?;
         started().await?;
         let key = format!("{}/{}", self.origin, self.name);
-        let stored = match self.show {
-            Show::Nothing => Position::default(),
-            _ => Position::unpack(self.context.log_position(&key).await?),
-        };
+        let stored = Position::unpack(self.context.log_position(&key).await?);
         let follower = Follower {
             process: self,
             key,
             buffer: LineBuffer::new(stored),
             redactor: self.context.redactor(),
             result: Vec::new(),
-            complaint: String::new(),
             next: 0,
         };
         follower.follow(client, stored, cancel).await
@@ -122,7 +114,6 @@ struct Follower<'a, 'b> {
     buffer: LineBuffer,
     redactor: Redactor,
     result: Vec<u8>,
-    complaint: String,
     /// The journal record to ask for after a broken stream.
     next: u64,
 }
@@ -224,7 +215,6 @@ impl Follower<'_, '_> {
                         status,
                         oom,
                         result: std::mem::take(&mut self.result),
-                        complaint: std::mem::take(&mut self.complaint),
                         cancelled: cancelling.term_sent.is_some(),
                     }));
                 }
@@ -240,20 +230,14 @@ impl Follower<'_, '_> {
 
     fn data(&mut self, seq: u64, stream: LogSource, bytes: &[u8]) -> Result<(), Error> {
         match (self.process.show, stream) {
-            (Show::Everything, _) | (Show::Stderr, LogSource::Stderr) => self.buffer.push(seq, bytes),
-            (Show::Stderr | Show::Nothing, LogSource::Stdout) => {
+            (Show::Everything, _) | (Show::Stderr, LogSource::Stderr) => {
+                self.buffer.push(seq, bytes)
+            }
+            (Show::Stderr, LogSource::Stdout) => {
                 if self.result.len() + bytes.len() > RESULT_BYTES_MAX {
                     return Err(Error::ResultTooBig);
                 }
                 self.result.extend_from_slice(bytes);
-            }
-            (Show::Nothing, LogSource::Stderr) => {
-                self.complaint.push_str(&String::from_utf8_lossy(bytes));
-                if self.complaint.len() > 4096 {
-                    let cut = self.complaint.len() - 4096;
-                    let cut = (cut..).find(|at| self.complaint.is_char_boundary(*at)).unwrap_or(cut);
-                    self.complaint.drain(..cut);
-                }
             }
         }
         Ok(())
@@ -272,7 +256,7 @@ impl Follower<'_, '_> {
             origin: self.process.origin.clone(),
             source: match self.process.show {
                 Show::Everything => LogSource::Stdout,
-                Show::Stderr | Show::Nothing => LogSource::Stderr,
+                Show::Stderr => LogSource::Stderr,
             },
             time: context.now(),
             payload: self.redactor.mask(chunk.text),

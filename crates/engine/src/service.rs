@@ -171,7 +171,11 @@ impl Engine {
     }
 
     /// Replaces the vars in a text of a pipeline's configuration.
-    pub async fn evaluate(&self, pipeline: PipelineId, text: &str) -> Result<String, EvaluateError> {
+    pub async fn evaluate(
+        &self,
+        pipeline: PipelineId,
+        text: &str,
+    ) -> Result<String, EvaluateError> {
         let config = self.store.pipeline_config(pipeline).await?;
         let sources = config.map(|(config, _)| var_sources(&config)).unwrap_or_default();
         let secrets = Secrets::new(&sources).map_err(EvaluateError::Vars)?;

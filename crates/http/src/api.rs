@@ -18,6 +18,8 @@ mod teams;
 mod versions;
 mod workers;
 
+use std::sync::Mutex;
+
 use axum::extract::{Request, State};
 use axum::http::header::HeaderName;
 use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
@@ -28,13 +30,13 @@ use jb_authz::{
 use jb_store::ResourceKind;
 
 use crate::call::{Call, find_build, find_pipeline};
+use crate::cookies;
 use crate::edge::compress;
 use crate::identity;
 use crate::query::Query;
 use crate::reply::{Failure, NOT_FOUND, Result, TEXT, empty, respond};
 use crate::settings::VERSION;
 use crate::state::AppState;
-use crate::cookies;
 
 const X_CONCOURSE_VERSION: HeaderName = HeaderName::from_static("x-concourse-version");
 const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
@@ -105,6 +107,7 @@ async fn guarded(
     let caller = identity::caller(&state, credentials.as_deref()).await?;
     let (parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let body = Mutex::new(body);
     let mut call = Call { state, path, query, caller, parts, body, pipeline: None, build: None };
     if call.path.route.rejects_archived {
         reject_archived(&mut call).await?;
@@ -142,9 +145,7 @@ async fn guard(call: &mut Call) -> Result<()> {
     }
     match decide(call).await? {
         Decision::Allow => Ok(()),
-        Decision::Unauthorized => {
-            Err(Failure::text(StatusCode::UNAUTHORIZED, "not authorized"))
-        }
+        Decision::Unauthorized => Err(Failure::text(StatusCode::UNAUTHORIZED, "not authorized")),
         Decision::Forbidden => Err(Failure::text(StatusCode::FORBIDDEN, "forbidden")),
         Decision::NotFound => Err(NOT_FOUND),
     }

@@ -1,11 +1,15 @@
 //! One request to the API on its way to its handler.
 
+use std::sync::{Mutex, PoisonError};
+
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use jb_authz::MatchedPath;
 use jb_model::{BuildId, Object, PipelineId};
-use jb_store::{BuildRecord, JobRecord, PipelineRecord, ResourceKind, ResourceRecord, Store, TeamRecord};
+use jb_store::{
+    BuildRecord, JobRecord, PipelineRecord, ResourceKind, ResourceRecord, Store, TeamRecord,
+};
 use serde::de::DeserializeOwned;
 
 use crate::identity::Caller;
@@ -24,7 +28,8 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) caller: Caller,
     pub(crate) parts: Parts,
-    pub(crate) body: Body,
+    /// Locked only to be shared between threads: a body itself cannot be.
+    pub(crate) body: Mutex<Body>,
     /// What the guard looked up on its way.
     pub(crate) pipeline: Option<PipelineRecord>,
     pub(crate) build: Option<BuildRecord>,
@@ -72,7 +77,11 @@ impl Call {
     }
 
     /// A resource, type or prototype by the name in the path.
-    pub(crate) async fn checkable(&self, kind: ResourceKind, param: &str) -> Result<ResourceRecord> {
+    pub(crate) async fn checkable(
+        &self,
+        kind: ResourceKind,
+        param: &str,
+    ) -> Result<ResourceRecord> {
         let pipeline = self.pipeline_id().await?;
         let found = self.store().resource_by_name(pipeline, kind, self.param(param)).await;
         found.map_err(store_failure)?.ok_or(NOT_FOUND)
@@ -83,9 +92,14 @@ impl Call {
         self.build.as_ref().ok_or(NOT_FOUND)
     }
 
+    /// The body, once.
+    pub(crate) fn take_body(&mut self) -> Body {
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(body, Body::empty())
+    }
+
     pub(crate) async fn bytes(&mut self) -> Result<Bytes> {
-        let body = std::mem::replace(&mut self.body, Body::empty());
-        axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| {
+        axum::body::to_bytes(self.take_body(), MAX_BODY).await.map_err(|error| {
             Failure::text(StatusCode::PAYLOAD_TOO_LARGE, format!("cannot read the body: {error}"))
         })
     }
@@ -108,7 +122,10 @@ pub(crate) async fn find_pipeline(
 }
 
 /// The build of a path.
-pub(crate) async fn find_build(state: &AppState, path: &MatchedPath) -> Result<Option<BuildRecord>> {
+pub(crate) async fn find_build(
+    state: &AppState,
+    path: &MatchedPath,
+) -> Result<Option<BuildRecord>> {
     let id: i64 = path.param("build_id").parse().map_err(|_| BAD_REQUEST)?;
     state.store().build(BuildId(id)).await.map_err(store_failure)
 }

@@ -17,7 +17,9 @@ const PIECE: usize = 64 << 10;
 type Piece = io::Result<io::Cursor<Vec<u8>>>;
 
 /// The plain content of a gzip stream.
-pub(crate) fn unpack(packed: impl AsyncRead + Send + Unpin + 'static) -> impl AsyncRead + Send + Unpin {
+pub(crate) fn unpack(
+    packed: impl AsyncRead + Send + Unpin + 'static,
+) -> impl AsyncRead + Send + Unpin {
     run(packed, |packed, mut plain| {
         io::copy(&mut MultiGzDecoder::new(packed), &mut plain)?;
         plain.flush()
@@ -25,7 +27,9 @@ pub(crate) fn unpack(packed: impl AsyncRead + Send + Unpin + 'static) -> impl As
 }
 
 /// A gzip stream of plain content.
-pub(crate) fn pack(plain: impl AsyncRead + Send + Unpin + 'static) -> impl AsyncRead + Send + Unpin {
+pub(crate) fn pack(
+    plain: impl AsyncRead + Send + Unpin + 'static,
+) -> impl AsyncRead + Send + Unpin {
     run(plain, |plain, packed| {
         let mut encoder = GzEncoder::new(packed, Compression::fast());
         io::copy(&mut io::BufReader::with_capacity(PIECE, plain), &mut encoder)?;

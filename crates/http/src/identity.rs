@@ -110,11 +110,8 @@ pub(crate) async fn caller(state: &AppState, credentials: Option<&str>) -> Resul
 
 fn actor(claims: &Claims, teams: &[TeamRecord]) -> Actor {
     let identity = claims.identity();
-    let mut actor = Actor {
-        token: Token::Valid,
-        system: claims.aud == SYSTEM_CLIENT,
-        ..Actor::default()
-    };
+    let mut actor =
+        Actor { token: Token::Valid, system: claims.aud == SYSTEM_CLIENT, ..Actor::default() };
     for team in teams {
         let roles = roles_of(&identity, &auth_of(&team.auth));
         actor.admin |= team.admin && roles.contains(&Role::Owner);

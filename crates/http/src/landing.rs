@@ -29,8 +29,7 @@ async fn render(state: &AppState, headers: &HeaderMap) -> Result<Response> {
         Visible::TeamsAndPublic(mine.map(|team| team.id).collect::<Vec<TeamId>>())
     };
     let pipelines = state.store().pipelines(&visible).await.map_err(Failure::internal)?;
-    let rows: String =
-        pipelines.iter().filter(|pipeline| !pipeline.archived).map(row).collect();
+    let rows: String = pipelines.iter().filter(|pipeline| !pipeline.archived).map(row).collect();
     let who = if caller.actor.authenticated() {
         format!(
             "<p>Logged in as {}. <a href=\"/sky/logout\">Log out</a></p>",
@@ -53,8 +52,7 @@ async fn render(state: &AppState, headers: &HeaderMap) -> Result<Response> {
 
 fn row(pipeline: &PipelineRecord) -> String {
     let state = if pipeline.paused { "paused" } else { "running" };
-    let state =
-        if pipeline.public { format!("{state}, public") } else { state.to_owned() };
+    let state = if pipeline.public { format!("{state}, public") } else { state.to_owned() };
     let vars = Some(&pipeline.instance_vars).filter(|vars| !vars.is_empty());
     let name = jb_pipeline::instance_vars::pipeline_text(&pipeline.name, vars);
     let query = instance_vars::render(&pipeline.instance_vars);

@@ -30,9 +30,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
 
-pub use engine::{
-    CheckOptions, CheckTarget, Engine, EngineError, Hijack, LogLevel, WorkerInfo,
-};
+pub use engine::{CheckOptions, CheckTarget, Engine, EngineError, Hijack, LogLevel, WorkerInfo};
 pub use openapi::document as openapi_document;
 pub use settings::{
     Clock, Entropy, Features, LocalUser, Password, Settings, System, VERSION, WORKER_VERSION,

@@ -59,10 +59,8 @@ fn operation(route: &Route) -> Value {
     operation.insert("tags".to_owned(), json!([tag(route)]));
     operation.insert("description".to_owned(), rights(route).into());
     if route.guard != Guard::Open {
-        let optional = matches!(
-            route.guard,
-            Guard::Pipeline | Guard::BuildRead | Guard::BuildReadPublicJob
-        );
+        let optional =
+            matches!(route.guard, Guard::Pipeline | Guard::BuildRead | Guard::BuildReadPublicJob);
         let mut ways = vec![json!({"bearer": []}), json!({"cookie": []})];
         if optional {
             ways.push(json!({}));

@@ -11,11 +11,11 @@ impl Query {
 
     /// The first value of a key; empty when there is none.
     pub(crate) fn get(&self, key: &str) -> &str {
-        self.all(key).next().unwrap_or_default()
+        self.pairs().find(|(name, _)| *name == key).map_or("", |(_, value)| value)
     }
 
     pub(crate) fn has(&self, key: &str) -> bool {
-        self.all(key).next().is_some()
+        self.pairs().any(|(name, _)| name == key)
     }
 
     pub(crate) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {

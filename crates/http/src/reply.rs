@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use jb_wire::api::{DetailedError, ConfigErrors, SaveConfigResponse, to_body};
+use jb_wire::api::{ConfigErrors, DetailedError, SaveConfigResponse, to_body};
 use serde::Serialize;
 
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";

@@ -57,10 +57,6 @@ impl AppState {
         self.0.engine.as_ref()
     }
 
-    pub(crate) fn engine_arc(&self) -> Arc<dyn Engine> {
-        Arc::clone(&self.0.engine)
-    }
-
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
     }

@@ -3,7 +3,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use jb_model::Timestamp;
-use sha2::{Digest, Sha256};
 
 const RANDOM: usize = 20;
 const LENGTH: usize = RANDOM + 8;
@@ -22,11 +21,6 @@ pub(crate) fn expiry(token: &str) -> Option<Timestamp> {
     let tail: [u8; 8] = bytes.get(RANDOM..)?.try_into().ok()?;
     let seconds = i64::from_le_bytes(tail);
     (0..=i64::MAX / 1_000_000).contains(&seconds).then(|| Timestamp::from_unix_seconds(seconds))
-}
-
-/// What is stored in place of a token.
-pub(crate) fn digest(token: &str) -> String {
-    Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Splits `type value`; the type of a token that can be used is `bearer`, in any case.

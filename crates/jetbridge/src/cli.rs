@@ -153,10 +153,7 @@ pub(crate) struct BuildOptions {
     /// Most days that logs are kept; 0 means no bound
     #[arg(long, default_value_t = 0)]
     pub max_days_to_retain_build_logs: u32,
-    /// How often garbage is collected
-    #[arg(long, value_name = "DURATION", default_value = "30s")]
-    pub gc_interval: String,
-    /// How long artifacts of one-off builds are kept
+    /// How long containers of one-off builds are kept
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     pub gc_one_off_grace_period: String,
     /// How long containers stay after the last hijack

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jb_engine::Engine;
+use jb_engine::checks::CheckRequest;
 use jb_http::engine::{
     CheckOptions, CheckTarget, Engine as Port, EngineError, Hijack, LogLevel, WorkerInfo,
 };
@@ -38,15 +39,17 @@ impl Port for EnginePort {
             .await
             .map_err(failed)?
             .ok_or_else(|| EngineError::NotFound(format!("{} not found", target.name)))?;
-        jb_engine::checks::check_now(
-            &self.engine,
-            &resource,
-            options.from,
-            options.shallow,
-            options.created_by.as_deref(),
-        )
-        .await
-        .map_err(failed)
+        let request = CheckRequest {
+            from: options.from.as_ref(),
+            shallow: options.shallow,
+            created_by: options.created_by.as_deref(),
+        };
+        let check = self.engine.checks.check_now(resource.id, &request, self.engine.now());
+        let check = check.await.map_err(failed)?;
+        let check = check.ok_or_else(|| {
+            EngineError::Refused(format!("{} cannot be checked: its pipeline is archived", target.name))
+        })?;
+        Ok(check.id)
     }
 
     fn nudge_build(&self, build: BuildId) {

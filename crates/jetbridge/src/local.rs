@@ -22,7 +22,9 @@ pub(crate) fn state_dir(options: &StateOptions) -> anyhow::Result<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
     match data.or_else(home) {
         Some(data) => Ok(data.join("jetbridge")),
-        None => bail!("neither XDG_DATA_HOME nor HOME is set; say where to keep state with --state-dir"),
+        None => {
+            bail!("neither XDG_DATA_HOME nor HOME is set; say where to keep state with --state-dir")
+        }
     }
 }
 
@@ -32,17 +34,41 @@ pub(crate) fn runtime(
     state: &std::path::Path,
 ) -> anyhow::Result<Arc<LocalRuntime>> {
     let programs = embedded::unpack(&state.join("bin"))?;
-    let worker_name = options.name.clone().unwrap_or_else(|| {
-        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    let worker_name = options
+        .name
+        .clone()
+        .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+    let pool = &options.local_network_pool;
+    let network_pool = jb_runtime_local::Subnet::parse(pool)
+        .with_context(|| format!("--local-network-pool `{pool}` is no network such as 10.88.0.0/16"))?;
+    // The whole state directory is the runtime's own, so that all of it is hidden from containers.
+    let mut settings = jb_runtime_local::Settings::new(
+        state,
+        vec!["/proc/self/exe".into(), "shim".into()],
+        programs.runner,
+        programs.resources,
+    );
+    settings.worker_name = worker_name;
+    settings.network_pool = network_pool;
+    let runtime = LocalRuntime::new(settings)
+        .context("start the local container runtime; `jetbridge doctor` says more")?;
+    Ok(Arc::new(runtime))
+}
+
+/// A directory's content as a plain tar archive, read while it is taken.
+pub(crate) fn tar_of(dir: &std::path::Path) -> std::io::Result<jb_runtime::ByteStream> {
+    std::fs::read_dir(dir)?;
+    let (reader, writer) = std::io::pipe()?;
+    let dir = dir.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let mut archive = tar::Builder::new(std::io::BufWriter::new(writer));
+        archive.follow_symlinks(false);
+        // A reader that went away has its own error; a file that cannot be read cuts the archive short,
+        // which the reader sees as a broken one.
+        if archive.append_dir_all(".", &dir).is_ok() {
+            let _ = archive.finish();
+        }
     });
-    let runtime = LocalRuntime::new(jb_runtime_local::Settings {
-        state_dir: state.join("worker"),
-        worker_name,
-        shim: vec!["/proc/self/exe".into(), "shim".into()],
-        runner: programs.runner,
-        resource_types: programs.resources,
-        network_pool: options.local_network_pool.clone(),
-        hidden: vec![state.to_owned()],
-    });
-    Ok(Arc::new(runtime.context("start the local container runtime; `jetbridge doctor` says more")?))
+    let reader = std::fs::File::from(std::os::fd::OwnedFd::from(reader));
+    Ok(Box::new(tokio::fs::File::from_std(reader)))
 }

@@ -47,7 +47,7 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     inputs::forget_passed(&mut pipeline);
 
     // A run keeps its own containers and volumes apart from those of a server.
-    let state = local::state_dir(&options.state)?.join("run");
+    let state = local::state_dir(&options.state)?.join(format!("run-{}", std::process::id()));
     std::fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
     let store = Store::open("sqlite::memory:", jb_store::Options::default(), System.now()).await?;
     let team = store.ensure_main_team(&json!({}), System.now()).await?;
@@ -57,6 +57,9 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         external_url: "http://127.0.0.1:8080".to_owned(),
         default_task_limits: Default::default(),
         default_timeouts: Default::default(),
+        checks: Default::default(),
+        grace: Default::default(),
+        retention: Default::default(),
     };
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
     let (stop, stopped) = watch::channel(false);
@@ -68,7 +71,7 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     let status = session.follow(build).await?;
     stop.send_replace(true);
     loops.await.context("the engine's loops")?;
-    engine.remove_everything().await.context("remove the run's containers")?;
+    remove_containers(&engine).await.context("remove the run's containers")?;
     Ok(exit_code(status))
 }
 
@@ -157,14 +160,14 @@ impl Session {
             planned,
             &versions,
             &mut PlanIds::default(),
-            PlanOptions { manual: true },
+            &PlanOptions { manual: true, ..PlanOptions::default() },
         )?;
         inputs::use_local(&mut plan, &local);
         let row = store.job_by_name(self.pipeline_id, &job.name).await?;
         let row = row.context("the job was saved")?;
         let now = System.now();
         let build = store.create_job_build(row.id, None, now).await?;
-        let plan = jb_wire::plan::encode(&plan);
+        let plan = serde_json::from_str(&jb_wire::plan::to_private(&plan)?)?;
         if !store.start_build(build.id, &plan, &taken, &[], now).await? {
             bail!("the build could not be started");
         }
@@ -179,7 +182,8 @@ impl Session {
         let resource = store.resource_by_name(self.pipeline_id, kind, name).await?;
         let resource = resource.with_context(|| format!("resource `{name}`"))?;
         eprintln!("checking {name}");
-        let check = jb_engine::checks::check_now(&self.engine, &resource, None, false, None).await?;
+        let check =
+            jb_engine::checks::check_now(&self.engine, &resource, None, false, None).await?;
         if self.follow_quietly(check).await? != BuildStatus::Succeeded {
             self.show(check, 0).await?;
             bail!("checking the resource `{name}` did not succeed");
@@ -268,6 +272,17 @@ impl Session {
             }
         }
     }
+}
+
+/// Nothing of a run is of use to the next but its volumes' caches, which have no row any more either.
+async fn remove_containers(engine: &Engine) -> anyhow::Result<()> {
+    for container in engine.runtime.list().await? {
+        engine.runtime.destroy(&container.handle).await?;
+    }
+    for volume in engine.runtime.list_volumes().await? {
+        engine.runtime.destroy_volume(&volume).await?;
+    }
+    Ok(())
 }
 
 /// As `fly` exits after watching a build.

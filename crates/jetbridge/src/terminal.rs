@@ -9,7 +9,11 @@ const RED: &str = "\u{1b}[31m";
 const PLAIN: &str = "\u{1b}[0m";
 
 /// Prints what an event has to say to a person.
-pub(crate) fn print(out: &mut impl Write, event: &BuildEvent, colours: bool) -> std::io::Result<()> {
+pub(crate) fn print(
+    out: &mut impl Write,
+    event: &BuildEvent,
+    colours: bool,
+) -> std::io::Result<()> {
     let (bold, red, plain) = if colours { (BOLD, RED, PLAIN) } else { ("", "", "") };
     match event {
         BuildEvent::Log { payload, .. } => write!(out, "{payload}")?,

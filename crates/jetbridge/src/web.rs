@@ -41,7 +41,7 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     let users = local_users(&options.auth)?;
     store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
     let runtime = local::runtime(&options.state, &state)?;
-    let gateway = runtime.host_gateway().map(|gateway| gateway.to_string());
+    let gateway = runtime.host_gateway().to_string();
     let settings = engine_settings(&options.builds, external_url.clone())?;
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
 
@@ -49,7 +49,7 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
         engine: engine.clone(),
         logging,
         started_at: System.now(),
-        address: gateway.unwrap_or_else(|| "127.0.0.1".to_owned()),
+        address: gateway,
     };
     let http = jb_http::settings::Settings {
         external_url: external_url.clone(),
@@ -61,7 +61,13 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
         role_overrides: role_overrides(&options.auth)?,
         ..Default::default()
     };
-    let state = jb_http::AppState::new(store.clone(), Arc::new(port), http, Arc::new(System), Arc::new(System));
+    let state = jb_http::AppState::new(
+        store.clone(),
+        Arc::new(port),
+        http,
+        Arc::new(System),
+        Arc::new(System),
+    );
     let (stop, stopped) = watch::channel(false);
     let loops = tokio::spawn(engine.run(stopped.clone()));
     tracing::info!(%external_url, "ready");
@@ -132,7 +138,11 @@ fn database_url(options: &DatabaseOptions, state: &std::path::Path) -> String {
     if options.postgres_socket.is_none() {
         url.push_str(&format!("{host}:{}", options.postgres_port));
     }
-    url.push_str(&format!("/{}?sslmode={}", encoded(&options.postgres_database), options.postgres_sslmode));
+    url.push_str(&format!(
+        "/{}?sslmode={}",
+        encoded(&options.postgres_database),
+        options.postgres_sslmode
+    ));
     if let Some(socket) = &options.postgres_socket {
         let socket = encoded(&socket.to_string_lossy());
         url.push_str(&format!("&host={socket}&port={}", options.postgres_port));
@@ -155,7 +165,9 @@ fn local_users(options: &AuthOptions) -> anyhow::Result<Vec<LocalUser>> {
     options
         .add_local_user
         .iter()
-        .map(|user| LocalUser::parse(user).map_err(|error| anyhow::anyhow!("--add-local-user: {error}")))
+        .map(|user| {
+            LocalUser::parse(user).map_err(|error| anyhow::anyhow!("--add-local-user: {error}"))
+        })
         .collect()
 }
 
@@ -208,15 +220,24 @@ fn engine_settings(
             })
         })
         .transpose()?;
+    let check_timeout =
+        duration("--global-resource-check-timeout", &options.global_resource_check_timeout)?;
     Ok(jb_engine::Settings {
-        owner: format!("{}-{}", rustix::system::uname().nodename().to_string_lossy(), std::process::id()),
+        owner: format!(
+            "{}-{}",
+            rustix::system::uname().nodename().to_string_lossy(),
+            std::process::id()
+        ),
         external_url,
         default_task_limits: ContainerLimits {
             cpu_shares: options.default_task_cpu_limit,
             memory_bytes,
         },
         default_timeouts: jb_engine::Timeouts {
-            check: duration("--global-resource-check-timeout", &options.global_resource_check_timeout)?,
+            check: duration(
+                "--global-resource-check-timeout",
+                &options.global_resource_check_timeout,
+            )?,
             ..Default::default()
         },
     })

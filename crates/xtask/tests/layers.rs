@@ -22,7 +22,13 @@ const PEERS: &[(&str, &str)] = &[("jb-runtime-local", "jb-oci"), ("jb-wire", "jb
 /// What the pure layers must not use.
 const IMPURE: &[&str] = &["tokio", "sqlx", "axum", "reqwest", "rustix", "libc", "getrandom"];
 const PURE: &[&str] = &[
-    "jb-model", "jb-yaml", "jb-runner-protocol", "jb-pipeline", "jb-resolve", "jb-authz", "jb-wire",
+    "jb-model",
+    "jb-yaml",
+    "jb-runner-protocol",
+    "jb-pipeline",
+    "jb-resolve",
+    "jb-authz",
+    "jb-wire",
     "jb-build",
 ];
 

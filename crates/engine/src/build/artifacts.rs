@@ -60,7 +60,9 @@ impl BuildContext {
         limit: usize,
     ) -> Result<Vec<u8>, Trouble> {
         let (name, path) = file.split_once('/').ok_or_else(|| {
-            Trouble(format!("file `{file}` does not start with the name of an artifact, as in `artifact/path`"))
+            Trouble(format!(
+                "file `{file}` does not start with the name of an artifact, as in `artifact/path`"
+            ))
         })?;
         let artifacts = self.artifacts(leaf).await?;
         let volume = artifacts.get(name).ok_or_else(|| {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use jb_model::PlanStep;
 use jb_model::config::TaskConfig;
 use jb_model::plan::{GetPlan, PutPlan, TypeImage};
 use jb_model::{ContainerHandle, Metadata, Object, PlanId, Value, Version, VolumeHandle};
-use jb_model::PlanStep;
 use jb_runtime::client::ProcessSpec;
 use jb_runtime::{ContainerSpec, User};
 use jb_store::{
@@ -78,7 +78,11 @@ impl BuildContext {
     }
 
     /// Remembers the version a step made or found, for the `get` that fetches it.
-    pub(crate) async fn set_version(&self, node: &PlanId, version: &Version) -> Result<(), Trouble> {
+    pub(crate) async fn set_version(
+        &self,
+        node: &PlanId,
+        version: &Version,
+    ) -> Result<(), Trouble> {
         let scope = format!("version of {node}");
         let store = &self.engine.store;
         store.set_build_var(self.build.id, &scope, "version", &json!(version), false).await?;
@@ -153,7 +157,8 @@ impl BuildContext {
         version: &Version,
     ) -> Result<CacheKey, Trouble> {
         let kind = self.type_identity(leaf, &plan.image).await?;
-        let key = hash(&json!({"type": kind, "source": source, "params": params, "version": version}));
+        let key =
+            hash(&json!({"type": kind, "source": source, "params": params, "version": version}));
         let config_hash = config_hash(&plan.image, source);
         Ok(CacheKey { key, config_hash, type_name: plan.kind.clone() })
     }

@@ -91,7 +91,8 @@ impl Visible<'_> {
             return self.secrets.lookup(var);
         }
         let across = self.across.iter().find(|(name, _)| *name == var.path).map(|(_, value)| value);
-        let local = self.local.iter().find(|known| known.name == var.path).map(|known| &known.value);
+        let local =
+            self.local.iter().find(|known| known.name == var.path).map(|known| &known.value);
         match local.or(across) {
             Some(value) => field(value, var).map(Some),
             None => Ok(None),
@@ -105,9 +106,8 @@ impl BuildContext {
         if jb_pipeline::vars::var_refs(value).is_empty() {
             return Ok(value.clone());
         }
-        let result = self
-            .with_vars(leaf, |lookup| interpolate(value, Missing::Fail, lookup))
-            .await?;
+        let result =
+            self.with_vars(leaf, |lookup| interpolate(value, Missing::Fail, lookup)).await?;
         result.map_err(|error| Trouble(error.to_string()))
     }
 
@@ -120,11 +120,8 @@ impl BuildContext {
     ) -> Result<R, Trouble> {
         let secrets = Secrets::new(&self.var_sources).map_err(Trouble)?;
         let vars = self.engine.store.build_vars(self.build.id).await?;
-        let visible = Visible {
-            secrets: &secrets,
-            local: in_scopes(leaf, &vars),
-            across: &leaf.across_vars,
-        };
+        let visible =
+            Visible { secrets: &secrets, local: in_scopes(leaf, &vars), across: &leaf.across_vars };
         Ok(resolve(&mut |var| {
             let found = visible.lookup(var)?;
             if let (false, Some(secret)) = (var.is_local(), &found) {
@@ -145,7 +142,11 @@ impl BuildContext {
         }
     }
 
-    pub(crate) async fn interpolate_text(&self, leaf: &Leaf, text: &str) -> Result<String, Trouble> {
+    pub(crate) async fn interpolate_text(
+        &self,
+        leaf: &Leaf,
+        text: &str,
+    ) -> Result<String, Trouble> {
         match self.interpolate(leaf, &Value::String(text.to_owned())).await? {
             Value::String(text) => Ok(text),
             other => Ok(other.to_string()),

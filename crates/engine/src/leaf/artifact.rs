@@ -13,8 +13,9 @@ pub(crate) async fn input(
     name: &str,
 ) -> Result<Done, Trouble> {
     let volume = context.uploaded(artifact).await?;
-    let volume = volume
-        .ok_or_else(|| Trouble(format!("artifact {artifact} is not there (any more); upload it again")))?;
+    let volume = volume.ok_or_else(|| {
+        Trouble(format!("artifact {artifact} is not there (any more); upload it again"))
+    })?;
     context.register_artifact(leaf, name, &volume).await?;
     Ok(Done::new(Outcome::Succeeded, Vec::new()))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jb_model::plan::CheckPlan;
-use jb_model::{BuildEvent, Object, Outcome, Version};
+use jb_model::{BuildEvent, Object, Outcome, ScopeId, Version};
 use jb_runtime::ContainerKind;
 use jb_store::{ResourceKind, ResourceRecord};
 use serde_json::Value;
@@ -33,10 +33,13 @@ pub(crate) async fn run(
             Checked::Ended(outcome) => Ok(ended(context, leaf, outcome)),
         };
     };
-    let (scope, from) = match begin(context, leaf, plan, &resource, &source).await? {
-        Begin::Run { scope, from } => (scope, from),
-        Begin::Served { newest, .. } => return succeed(context, leaf, newest.as_ref()).await,
-        Begin::Busy { .. } => return Ok(ended(context, leaf, Outcome::Aborted)),
+    let config_hash = config_hash(&plan.image, &source);
+    let store = &context.engine.store;
+    let (scope, _) = store.set_scope(resource.id, &config_hash, false, context.now()).await?;
+    let from = match begin(context, leaf, plan, &resource, scope).await? {
+        Begin::Run { from } => from,
+        Begin::Served { newest } => return succeed(context, leaf, newest.as_ref()).await,
+        Begin::Busy => return Ok(ended(context, leaf, Outcome::Aborted)),
     };
     let checked = check(context, leaf, plan, &source, from, started).await;
     let checks = &context.engine.checks;
@@ -47,7 +50,7 @@ pub(crate) async fn run(
     checks.finish(resource.id, scope, found, context.now()).await?;
     match checked? {
         Checked::Found(_) => {
-            let newest = context.engine.store.latest_version(scope).await?;
+            let newest = store.latest_version(scope).await?;
             succeed(context, leaf, newest.map(|(_, version)| version).as_ref()).await
         }
         Checked::Ended(outcome) => Ok(ended(context, leaf, outcome)),
@@ -83,15 +86,12 @@ async fn begin(
     leaf: &Leaf,
     plan: &CheckPlan,
     resource: &ResourceRecord,
-    source: &Object,
+    scope: ScopeId,
 ) -> Result<Begin, Trouble> {
-    let config_hash = config_hash(&plan.image, source);
     let build = &context.build;
     let own = build.resource_id == Some(resource.id);
     let request = BeginCheck {
-        resource: resource.id,
-        config_hash: &config_hash,
-        shared: false,
+        scope,
         build: own.then_some(build.id),
         planned: Planned {
             purpose: if own { Purpose::Resource } else { Purpose::Image },
@@ -104,7 +104,7 @@ async fn begin(
     };
     loop {
         let begin = context.engine.checks.begin(&request, context.now()).await?;
-        if !matches!(begin, Begin::Busy { .. }) {
+        if !matches!(begin, Begin::Busy) {
             return Ok(begin);
         }
         tokio::select! {
@@ -177,8 +177,7 @@ async fn succeed(
 
 fn ended(context: &BuildContext, leaf: &Leaf, outcome: Outcome) -> Done {
     let succeeded = outcome == Outcome::Succeeded;
-    let event =
-        BuildEvent::Finish { origin: leaf.plan.id.clone(), time: context.now(), succeeded };
+    let event = BuildEvent::Finish { origin: leaf.plan.id.clone(), time: context.now(), succeeded };
     Done::new(outcome, vec![event])
 }
 
@@ -204,7 +203,11 @@ fn parse_versions(output: &[u8]) -> Result<Vec<Version>, Trouble> {
         .map(|item| {
             let version = script::version_of(item)
                 .ok_or_else(|| wrong(format!("{item} is no map of strings")))?;
-            if version.is_empty() { Err(wrong("a version is empty".to_owned())) } else { Ok(version) }
+            if version.is_empty() {
+                Err(wrong("a version is empty".to_owned()))
+            } else {
+                Ok(version)
+            }
         })
         .collect()
 }

@@ -45,7 +45,10 @@ pub(crate) async fn run(
         };
         return finish(context, leaf, plan, version, cached, vec![found]).await;
     }
-    let volume = VolumeHandle::new(format!("{}-v", script::container_handle(context, &leaf.plan, ContainerKind::Get)));
+    let volume = VolumeHandle::new(format!(
+        "{}-v",
+        script::container_handle(context, &leaf.plan, ContainerKind::Get)
+    ));
     let mut request = script::request(&source, &params);
     request.insert("version".to_owned(), script::version_value(&version));
     let exit = script::run(

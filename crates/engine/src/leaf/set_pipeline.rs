@@ -24,8 +24,8 @@ pub(crate) async fn run(
     let vars = vars(context, leaf, step, &target.instance_vars).await?;
     let file = context.interpolate_text(leaf, &step.file).await?;
     let content = context.read_artifact_file(leaf, &file, FILE_BYTES_MAX).await?;
-    let text = String::from_utf8(content)
-        .map_err(|_| Trouble(format!("{file} is no UTF-8 text")))?;
+    let text =
+        String::from_utf8(content).map_err(|_| Trouble(format!("{file} is no UTF-8 text")))?;
     let checked = jb_pipeline::check_pipeline_with_vars(&text, &[&vars]);
     for warning in checked.warnings() {
         context.say_on(leaf, LogSource::Stderr, &format!("WARNING: {}\n", warning.message)).await?;
@@ -72,9 +72,7 @@ async fn target(
         let other = store.team_by_name(&team_name).await?;
         other.ok_or_else(|| Trouble(format!("team {team_name} not found")))?
     } else {
-        return Err(Trouble(
-            "only the main team can set pipelines of other teams".to_owned(),
-        ));
+        return Err(Trouble("only the main team can set pipelines of other teams".to_owned()));
     };
     if step.name == SELF {
         let pipeline = context.build.pipeline.as_ref();
@@ -117,7 +115,8 @@ async fn save(
     config: &Value,
 ) -> Result<Done, Trouble> {
     let store = &context.engine.store;
-    let existing = store.find_pipeline(&target.team.name, &target.name, &target.instance_vars).await?;
+    let existing =
+        store.find_pipeline(&target.team.name, &target.name, &target.instance_vars).await?;
     let stored = match &existing {
         Some(pipeline) => store.pipeline_config(pipeline.id).await?,
         None => None,
@@ -168,7 +167,6 @@ async fn save(
 
 fn finished(context: &BuildContext, leaf: &Leaf, outcome: Outcome) -> Done {
     let succeeded = outcome == Outcome::Succeeded;
-    let event =
-        BuildEvent::Finish { origin: leaf.plan.id.clone(), time: context.now(), succeeded };
+    let event = BuildEvent::Finish { origin: leaf.plan.id.clone(), time: context.now(), succeeded };
     Done::new(outcome, vec![event])
 }

@@ -39,7 +39,14 @@ pub(crate) async fn prepare(
     let config = context.task_config_unresolved(leaf, plan).await?;
     match &config.image_resource {
         Some(image) => {
-            let (check, get) = jb_build::plan_task_image(image, plan, &leaf.plan.id)?;
+            let (check, get) = jb_build::plan_task_image(
+                image,
+                &plan.resource_types,
+                &Default::default(),
+                &leaf.plan.id,
+                &plan.tags,
+                plan.check_skip_interval,
+            )?;
             Ok(Some(ImageNeed { check, get }))
         }
         None => Ok(None),
@@ -72,11 +79,17 @@ pub(crate) async fn run(
     context.once(&origin, "selected", vec![selected]).await?;
     let spec = container_spec(context, plan, &config, &layout, image, &image_config, &handle);
     let process = process_spec(context, plan, &config, image_config)?;
-    let start = BuildEvent::StartTask { origin: origin.clone(), time, config: summary(&config, &process) };
+    let start =
+        BuildEvent::StartTask { origin: origin.clone(), time, config: summary(&config, &process) };
     context.create_container(leaf, &spec, &plan.name).await?;
     context.keep_process(&handle, &process).await?;
-    let running =
-        Process { context, origin: &origin, container: &handle, name: "task", show: Show::Everything };
+    let running = Process {
+        context,
+        origin: &origin,
+        container: &handle,
+        name: "task",
+        show: Show::Everything,
+    };
     let exit = running
         .run(process, &leaf.cancel, async || {
             context.once(&origin, "start", vec![start]).await?;
@@ -91,7 +104,7 @@ pub(crate) async fn run(
     let exit = match exit {
         Err(Error::NotFound { path }) => {
             context.say(leaf, &format!("{path}: executable file not found in $PATH\n")).await?;
-            Exit { status: NOT_FOUND, oom: false, result: Vec::new(), complaint: String::new(), cancelled: false }
+            Exit { status: NOT_FOUND, oom: false, result: Vec::new(), cancelled: false }
         }
         other => other?,
     };
@@ -150,7 +163,10 @@ async fn image(
         let artifacts = context.artifacts(leaf).await?;
         let volume = artifacts.get(&plan.image_artifact).cloned();
         Some(volume.ok_or_else(|| {
-            Trouble(format!("missing image artifact source: {}: no step made it", plan.image_artifact))
+            Trouble(format!(
+                "missing image artifact source: {}: no step made it",
+                plan.image_artifact
+            ))
         })?)
     };
     match volume {
@@ -202,7 +218,11 @@ fn container_spec(
 ) -> ContainerSpec {
     let defaults = context.engine.settings.default_task_limits;
     let limits = config.limits.unwrap_or_default();
-    let user = if config.run.user.is_empty() { image_config.user.clone() } else { Some(config.run.user.clone()) };
+    let user = if config.run.user.is_empty() {
+        image_config.user.clone()
+    } else {
+        Some(config.run.user.clone())
+    };
     ContainerSpec {
         handle: handle.clone(),
         kind: ContainerKind::Task,
@@ -270,6 +290,10 @@ fn summary(config: &TaskConfig, process: &ProcessSpec) -> TaskSummary {
         path: process.path.clone(),
         args: process.args.clone(),
         dir: config.run.dir.clone(),
-        inputs: config.inputs.iter().map(|input| (input.name.clone(), input.path.clone())).collect(),
+        inputs: config
+            .inputs
+            .iter()
+            .map(|input| (input.name.clone(), input.path.clone()))
+            .collect(),
     }
 }

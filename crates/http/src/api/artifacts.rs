@@ -19,12 +19,13 @@ use crate::reply::{BAD_REQUEST, Failure, NOT_FOUND, Result, json, respond};
 /// Takes an archive. It is unpacked as it comes, and its size is bounded by the runtime's own limits.
 pub(super) async fn create(mut call: Call) -> Result<Response> {
     let team = call.team().await?;
-    let body = std::mem::replace(&mut call.body, Body::empty());
+    let body = call.take_body();
     let packed = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
     let tar: ByteStream = Box::new(gzip::unpack(packed));
-    let volume = call.state.engine().upload_artifact(team.id, tar).await.map_err(|error| {
-        Failure::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
-    })?;
+    let volume =
+        call.state.engine().upload_artifact(team.id, tar).await.map_err(|error| {
+            Failure::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
+        })?;
     let now = call.state.now();
     let artifact = call.store().create_artifact(team.id, None, "", &volume, now).await;
     let artifact = artifact.map_err(store_failure)?;

@@ -48,12 +48,8 @@ pub(super) async fn pipeline(call: Call) -> Result<Response> {
     let jobs = call.store().pipeline_jobs(pipeline).await.map_err(store_failure)?;
     let statuses: Vec<_> =
         jobs.iter().filter_map(|job| job.finished_build.as_ref()).map(|b| b.status).collect();
-    let worst = [
-        BuildStatus::Failed,
-        BuildStatus::Errored,
-        BuildStatus::Aborted,
-        BuildStatus::Succeeded,
-    ];
+    let worst =
+        [BuildStatus::Failed, BuildStatus::Errored, BuildStatus::Aborted, BuildStatus::Succeeded];
     let status = worst.into_iter().find(|status| statuses.contains(status));
     Ok(picture(&call, status))
 }

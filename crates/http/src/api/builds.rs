@@ -154,10 +154,7 @@ async fn inputs(
         }
     }
     let rerun_ready = build.rerun_of.is_some();
-    answer.inputs_satisfied = if determined || rerun_ready || job.inputs.is_empty() {
-        CLEAR
-    } else {
-        BLOCKING
-    };
+    answer.inputs_satisfied =
+        if determined || rerun_ready || job.inputs.is_empty() { CLEAR } else { BLOCKING };
     Ok(())
 }

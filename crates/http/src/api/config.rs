@@ -1,7 +1,7 @@
 //! The configuration of a pipeline.
 
-use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::response::Response;
 use jb_pipeline::check_pipeline;
 use jb_store::{Error, SaveOutcome, SavePipeline};
@@ -85,7 +85,5 @@ fn from_version(call: &Call) -> Result<i64> {
     if text.is_empty() {
         return Ok(0);
     }
-    text.trim()
-        .parse()
-        .map_err(|error| refused(format!("config version is malformed: {error}")))
+    text.trim().parse().map_err(|error| refused(format!("config version is malformed: {error}")))
 }

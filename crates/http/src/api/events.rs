@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, HeaderName, HeaderValue};
 use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, HeaderName, HeaderValue};
 use axum::response::Response;
 use futures_util::stream;
 use jb_model::BuildId;
@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn events_are_framed_with_their_number() {
-        let json = r#"{"data":{"status":"started","time":1795228035},"event":"status","version":"1.0"}"#;
+        let json =
+            r#"{"data":{"status":"started","time":1795228035},"event":"status","version":"1.0"}"#;
         assert_eq!(
             render(&[StoredEvent { seq: 7, json: json.into() }]),
             "id: 7\nevent: event\ndata: {\"data\":{\"status\":\"started\",\"time\":1795228035},\"event\":\"status\",\"version\":\"1.0\",\"event_id\":\"7\"}\n\n"

@@ -120,11 +120,5 @@ pub(super) async fn builds(call: Call) -> Result<Response> {
         call.store().pipeline_builds(pipeline.id, page).await
     };
     let path = format!("/api/v1/teams/{}/pipelines/{}/builds", pipeline.team_name, pipeline.name);
-    Ok(pages::builds(
-        &call,
-        &found.map_err(store_failure)?,
-        &path,
-        &pipeline.instance_vars,
-        false,
-    ))
+    Ok(pages::builds(&call, &found.map_err(store_failure)?, &path, &pipeline.instance_vars, false))
 }

@@ -224,10 +224,8 @@ fn check_summary(mut summary: api::BuildSummary, resource: &ResourceRecord) -> a
     if resource.kind == ResourceKind::Resource {
         let name = Value::from(resource.name.as_str());
         let kind = Value::from(resource.type_name.as_str());
-        let plan = format!(
-            "{{\"id\":\"{}\",\"check\":{{\"name\":{name},\"type\":{kind}}}}}",
-            summary.id
-        );
+        let plan =
+            format!("{{\"id\":\"{}\",\"check\":{{\"name\":{name},\"type\":{kind}}}}}", summary.id);
         summary.plan = serde_json::value::RawValue::from_string(plan).ok();
     }
     summary

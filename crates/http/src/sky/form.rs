@@ -9,7 +9,12 @@ use crate::reply::respond;
 pub(crate) const HTML: &str = "text/html; charset=utf-8";
 
 /// The form for name and password. `state` comes back with it; `problem` tells what went wrong before.
-pub(crate) fn login(state: &str, name: &str, problem: Option<&str>, status: StatusCode) -> Response {
+pub(crate) fn login(
+    state: &str,
+    name: &str,
+    problem: Option<&str>,
+    status: StatusCode,
+) -> Response {
     let problem = problem
         .map(|problem| format!("<p id=\"problem\" role=\"alert\">{}</p>\n", escape(problem)))
         .unwrap_or_default();

@@ -116,10 +116,7 @@ pub(crate) async fn show_form(
 ) -> Response {
     let query = Query::parse(&query.unwrap_or_default());
     let sealed = query.get("state");
-    answer(
-        opened(&state, &headers, sealed)
-            .map(|_| form::login(sealed, "", None, StatusCode::OK)),
-    )
+    answer(opened(&state, &headers, sealed).map(|_| form::login(sealed, "", None, StatusCode::OK)))
 }
 
 /// `POST /sky/issuer/auth`: the form, filled in.
@@ -146,8 +143,7 @@ async fn submit(state: &AppState, headers: &HeaderMap, body: &[u8]) -> Result<Re
         Verdict::Right => {
             let code = Code { user: name.to_owned(), browser: login.browser };
             let code = seal(&state.settings().signing_key, "code", state.now(), &code);
-            let location =
-                format!("/sky/callback?code={}&state={}", encode(&code), encode(sealed));
+            let location = format!("/sky/callback?code={}&state={}", encode(&code), encode(sealed));
             Ok(redirect(StatusCode::SEE_OTHER, &location))
         }
     }
@@ -184,8 +180,8 @@ async fn finish(state: &AppState, headers: &HeaderMap, query: &Query) -> Result<
 /// Gives the browser its cookies and sends it on. Scripts learn the CSRF token from the query.
 fn enter(state: &AppState, token: &str, target: &str) -> Result<Response> {
     let csrf = random(state)?;
-    let location = with(target, "csrf_token", &csrf)
-        .ok_or(Failure::Status(StatusCode::BAD_REQUEST))?;
+    let location =
+        with(target, "csrf_token", &csrf).ok_or(Failure::Status(StatusCode::BAD_REQUEST))?;
     let mut response = redirect(StatusCode::TEMPORARY_REDIRECT, &location);
     let expires = expiry(token);
     let secure = state.settings().cookie_secure;

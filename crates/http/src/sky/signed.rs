@@ -33,7 +33,8 @@ pub(crate) fn open<T: DeserializeOwned>(
 
 fn mac(key: &[u8], purpose: &str, body: &[u8]) -> Hmac<Sha256> {
     // A key of any length fits; the fallback is never taken.
-    let mut mac = <Hmac<Sha256>>::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()));
+    let mut mac =
+        <Hmac<Sha256>>::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()));
     mac.update(purpose.as_bytes());
     mac.update(b"\0");
     mac.update(body);

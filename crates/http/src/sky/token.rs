@@ -26,7 +26,7 @@ const FLY: (&str, &str) = ("fly", "Zmx5");
 /// The longest name or password that is looked at.
 const MAX_LENGTH: usize = 1024;
 /// Compared with when there is no such user, so that the answer takes as long.
-const NOBODY: &str = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8i0Pv3gKfB8Zy7cqV1oE2dH3kQ9s3e";
+const NOBODY: &str = "$2b$10$HwrZpXvzGdHeOzc1oArpyuTeryzSzCIjunUUSMXbAxrytp1DCHvHu";
 
 /// A token and when it ends.
 pub(crate) struct Issued {
@@ -137,7 +137,8 @@ pub(crate) async fn verify(state: &AppState, name: &str, password: &str) -> Resu
         return Ok(Verdict::Wait);
     }
     let known = state.settings().local_users.iter().find(|user| user.name == name);
-    let expected = known.map_or(Password::Hashed(NOBODY.to_owned()), |user| user.password.clone());
+    let expected =
+        known.map_or_else(|| Password::Hashed(NOBODY.to_owned()), |user| user.password.clone());
     let given = password.to_owned();
     let right = {
         let permit = state.password_checks().acquire().await;
@@ -145,9 +146,11 @@ pub(crate) async fn verify(state: &AppState, name: &str, password: &str) -> Resu
         let check = tokio::task::spawn_blocking(move || matches(&expected, &given));
         check.await.map_err(Failure::internal)? && known.is_some()
     };
-    state.attempts(|attempts| {
-        if right { attempts.succeeded(name) } else { attempts.failed(name, now) }
-    });
+    state.attempts(
+        |attempts| {
+            if right { attempts.succeeded(name) } else { attempts.failed(name, now) }
+        },
+    );
     if !right {
         tracing::warn!(user = name, "a login failed");
     }

@@ -72,10 +72,11 @@ pub(crate) async fn upload(
 ) -> anyhow::Result<BTreeMap<String, ArtifactId>> {
     let mut artifacts = BTreeMap::new();
     for input in inputs {
-        let (name, dir) =
-            input.split_once('=').with_context(|| format!("-i `{input}` is not written as NAME=DIR"))?;
+        let (name, dir) = input
+            .split_once('=')
+            .with_context(|| format!("-i `{input}` is not written as NAME=DIR"))?;
         let dir = PathBuf::from(dir);
-        let tar = jb_runtime_local::tar_of(&dir)
+        let tar = crate::local::tar_of(&dir)
             .with_context(|| format!("-i {name}: read {}", dir.display()))?;
         let volume = engine.upload(team, tar).await?;
         let now = engine.now();

@@ -10,7 +10,8 @@ use crate::cli::RunOptions;
 pub(crate) fn collect(options: &RunOptions) -> anyhow::Result<Object> {
     let mut vars = Object::new();
     for file in &options.load_vars_from {
-        let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
         match yaml(&file.display().to_string(), &text)? {
             Value::Object(fields) => vars.extend(fields),
             Value::Null => {}

@@ -5,7 +5,11 @@ use serde_json::json;
 use super::*;
 
 fn dummy(name: &str, vars: Value) -> VarSourceConfig {
-    VarSourceConfig { name: name.to_owned(), kind: "dummy".to_owned(), config: json!({"vars": vars}) }
+    VarSourceConfig {
+        name: name.to_owned(),
+        kind: "dummy".to_owned(),
+        config: json!({"vars": vars}),
+    }
 }
 
 fn lookup(secrets: &Secrets, text: &str) -> Result<Option<Value>, String> {
@@ -27,8 +31,7 @@ fn sources_may_use_each_other_in_any_order() {
 
 #[test]
 fn what_cannot_be_resolved_is_named() {
-    let circle =
-        [dummy("a", json!({"x": "((b:x))"})), dummy("b", json!({"x": "((a:x))"}))];
+    let circle = [dummy("a", json!({"x": "((b:x))"})), dummy("b", json!({"x": "((a:x))"}))];
     let error = Secrets::new(&circle).unwrap_err();
     assert!(error.contains("var source `a`"), "{error}");
     let vault = VarSourceConfig { name: "v".into(), kind: "vault".into(), config: Value::Null };

@@ -25,13 +25,15 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::Clock;
 use crate::scheduler::configs::Configs;
-use crate::scheduler::plans;
+use crate::scheduler::plans::{Planner, WantedCheck};
 pub use begin::{Planned, Purpose, is_served};
-use timing::{CheckSettings, Checkable, RateLimit, ScanFacts};
+use timing::{CheckSettings, Checkable, RateLimit};
 
 /// How often due checks are looked for without a nudge.
 pub const INTERVAL: Duration = Duration::from_secs(10);
-/// Resources that need no periodic check are looked at again after this time.
+/// The least time between two rounds, so that checks that fall due one by one are taken together.
+const MIN_ROUND: Duration = Duration::from_millis(500);
+/// Resources that are never checked, or pinned to a known version, are looked at again after this time.
 const PUT_OFF: Duration = Duration::from_secs(60 * 60);
 /// A running check that says nothing for this long beyond its timeout is taken for lost.
 const STALE_AFTER: Duration = Duration::from_secs(5 * 60);
@@ -43,13 +45,18 @@ const COUNT_EVERY: Duration = Duration::from_secs(60);
 /// What a check step asks before it runs.
 #[derive(Clone, Copy, Debug)]
 pub struct BeginCheck<'a> {
+    pub resource: ResourceId,
     /// Where the versions go: the scope of the source with its vars filled in.
     pub scope: ScopeId,
     /// The build that checks; none for the check of an image inside another build.
     pub build: Option<BuildId>,
-    pub planned: Planned,
+    pub purpose: Purpose,
+    /// As planned: someone asked for it.
+    pub skip_interval: bool,
     /// As planned; without it the newest version known.
     pub from_version: Option<&'a Version>,
+    pub build_created: Timestamp,
+    pub build_started: Timestamp,
 }
 
 /// What a check step shall do.
@@ -77,6 +84,7 @@ pub struct CheckRequest<'a> {
 pub struct Checks {
     store: Store,
     configs: Arc<Configs>,
+    planner: Arc<Planner>,
     settings: CheckSettings,
     rate: Mutex<Rate>,
 }
@@ -89,8 +97,13 @@ struct Rate {
 }
 
 impl Checks {
-    pub fn new(store: Store, configs: Arc<Configs>, settings: CheckSettings) -> Self {
-        Self { store, configs, settings, rate: Mutex::default() }
+    pub fn new(
+        store: Store,
+        configs: Arc<Configs>,
+        planner: Arc<Planner>,
+        settings: CheckSettings,
+    ) -> Self {
+        Self { store, configs, planner, settings, rate: Mutex::default() }
     }
 
     /// Creates checks as they fall due until it is dropped.
@@ -99,7 +112,7 @@ impl Checks {
         loop {
             let now = clock();
             let wait = match self.run_due(now).await {
-                Ok(next) => next.map_or(INTERVAL, |next| next.since(now).min(INTERVAL)),
+                Ok(next) => next.map_or(INTERVAL, |next| next.since(now).clamp(MIN_ROUND, INTERVAL)),
                 Err(error) => {
                     tracing::error!(%error, "failed to look for due checks");
                     INTERVAL
@@ -129,10 +142,11 @@ impl Checks {
         }
         due.sort_by_key(|resource| (resource.check.next_due, resource.id));
         let mut periodic = Vec::with_capacity(due.len());
+        let mut next_checks = Vec::with_capacity(due.len());
         for resource in due {
             match self.periodic_interval(&resource).await? {
                 Some(interval) => periodic.push((resource, interval)),
-                None => self.store.set_next_check(resource.id, now.after(PUT_OFF)).await?,
+                None => next_checks.push((resource.id, now.after(PUT_OFF))),
             }
         }
         let per_second = self.checks_per_second(now).await?;
@@ -141,10 +155,12 @@ impl Checks {
             rate.limit.take(periodic.len(), per_second, now, INTERVAL)
         };
         let is_limited = n_allowed < periodic.len();
-        for (resource, interval) in periodic.into_iter().take(n_allowed) {
-            // The check's own end sets the time anew; until then this keeps it from being due again,
-            // also when it never gets as far as knowing its scope.
-            self.store.set_next_check(resource.id, now.after(interval)).await?;
+        periodic.truncate(n_allowed);
+        // The check's own end sets the time anew; until then this keeps it from being due again, also
+        // when it never gets as far as knowing its scope.
+        next_checks.extend(periodic.iter().map(|(resource, it)| (resource.id, now.after(*it))));
+        self.store.set_next_checks(&next_checks).await?;
+        for (resource, _) in periodic {
             self.create(&resource, &CheckRequest::default(), false, now).await?;
         }
         if is_limited {
@@ -154,29 +170,23 @@ impl Checks {
         }
     }
 
-    /// The interval of a resource that is checked periodically; none for one that is not.
+    /// The interval of a resource that is due; none if it shall not be checked by the clock after all.
     async fn periodic_interval(&self, resource: &ResourceRecord) -> Result<Option<Duration>> {
         let Some(pipeline) = self.configs.get(resource.pipeline.id).await? else { return Ok(None) };
         let Some(config) = resource_config(&pipeline, &resource.name) else { return Ok(None) };
         let Some(interval) = self.interval_of(config) else { return Ok(None) };
-        let used = self.store.resource_use(resource.id).await?;
-        let pin_unknown = match (config.version.as_ref(), resource.scope) {
-            (Some(pin), Some(_)) => self.store.pinned_version(resource.id, pin).await?.is_none(),
-            _ => false,
-        };
-        let facts = ScanFacts {
-            triggers: used.triggers,
-            is_input: used.is_input,
-            checked_before: resource.check.last_build.is_some()
-                || resource.check.last_end.is_some(),
-            last_check_succeeded: resource.check.succeeded,
-            has_versions: used.has_versions,
-            pin_unknown,
-        };
-        Ok(timing::is_scanned(facts).then_some(interval))
+        if let Some(pin) = config.version.as_ref().filter(|_| resource.check.succeeded) {
+            // Once the pinned version is known, only what triggers a job is asked for more.
+            let is_known = self.store.pinned_version(resource.id, pin).await?.is_some();
+            if is_known && !self.store.is_trigger(resource.id).await? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(interval))
     }
 
-    fn interval_of(&self, config: &ResourceConfig) -> Option<Duration> {
+    /// The time between periodic checks of a resource; none for never.
+    pub(crate) fn interval_of(&self, config: &ResourceConfig) -> Option<Duration> {
         let what = Checkable::Resource { has_webhook: !config.webhook_token.is_empty() };
         timing::interval(&config.check_every, what, &self.settings)
     }
@@ -254,7 +264,7 @@ impl Checks {
         let Some(pipeline) = self.configs.get(resource.pipeline.id).await? else { return Ok(None) };
         let pin = || pin_of(&pipeline, resource).filter(|_| !skip_interval);
         let from = request.from.cloned().or_else(pin);
-        let wanted = plans::WantedCheck {
+        let wanted = WantedCheck {
             kind: resource.kind,
             name: &resource.name,
             from_version: from,
@@ -262,7 +272,7 @@ impl Checks {
             skip_interval,
             skip_interval_of_types: skip_interval && !request.shallow,
         };
-        let plan = match plans::check_plan(&pipeline, &wanted) {
+        let plan = match self.planner.check(&pipeline, &wanted) {
             Ok(plan) => plan,
             Err(error) => {
                 tracing::warn!(resource = %resource.id, %error, "a check cannot be planned");
@@ -292,11 +302,25 @@ impl Checks {
         }
     }
 
+    async fn interval_by_id(&self, resource: ResourceId) -> Result<Option<Duration>> {
+        let Some(resource) = self.store.resource(resource).await? else { return Ok(None) };
+        let pipeline = self.configs.get(resource.pipeline.id).await?;
+        Ok(pipeline.and_then(|pipeline| self.interval(&pipeline, &resource)))
+    }
+
     /// What a check step does before anything else; see [`Begin`].
     pub async fn begin(&self, check: &BeginCheck<'_>, now: Timestamp) -> Result<Begin> {
         let scope = check.scope;
         let last = self.store.check_state(scope).await?.unwrap_or_default();
-        if is_served(&check.planned, &last, now) {
+        let planned = Planned {
+            purpose: check.purpose,
+            skip_interval: check.skip_interval,
+            has_from_version: check.from_version.is_some(),
+            interval: self.interval_by_id(check.resource).await?,
+            build_created: check.build_created,
+            build_started: check.build_started,
+        };
+        if is_served(&planned, &last, now) {
             let newest = self.store.latest_version(scope).await?.map(|(_, version)| version);
             return Ok(Begin::Served { newest });
         }
@@ -326,13 +350,7 @@ impl Checks {
         if let Some(versions) = found.filter(|versions| !versions.is_empty()) {
             self.store.save_versions(scope, versions, now).await?;
         }
-        let interval = match self.store.resource(resource).await? {
-            Some(resource) => match self.configs.get(resource.pipeline.id).await? {
-                Some(pipeline) => self.interval(&pipeline, &resource),
-                None => None,
-            },
-            None => None,
-        };
+        let interval = self.interval_by_id(resource).await?;
         let spacing = match found {
             Some(_) => interval,
             None => interval.map(|it| timing::spacing_after_failure(it, failed_spacing(&before))),
@@ -357,12 +375,12 @@ impl Checks {
     }
 }
 
-/// The time there was until the next check after the last one, if that failed.
+/// The time from the end of the last check to the start of this one, if that one failed.
 fn failed_spacing(before: &CheckState) -> Option<Duration> {
     if before.succeeded {
         return None;
     }
-    Some(before.next_due?.since(before.last_end?))
+    Some(before.last_start?.since(before.last_end?))
 }
 
 /// Where a periodic check of a pinned resource starts.

@@ -30,6 +30,7 @@ use crate::Clock;
 use crate::checks::Checks;
 use configs::Configs;
 use facts::JobFacts;
+use plans::Planner;
 use preparation::{PendingFacts, Preparation};
 
 /// How often requests are looked for without a nudge.
@@ -46,11 +47,17 @@ pub struct Scheduler {
     store: Store,
     configs: Arc<Configs>,
     checks: Arc<Checks>,
+    planner: Arc<Planner>,
 }
 
 impl Scheduler {
-    pub fn new(store: Store, configs: Arc<Configs>, checks: Arc<Checks>) -> Self {
-        Self { store, configs, checks }
+    pub fn new(
+        store: Store,
+        configs: Arc<Configs>,
+        checks: Arc<Checks>,
+        planner: Arc<Planner>,
+    ) -> Self {
+        Self { store, configs, checks, planner }
     }
 
     /// Serves nudges and the timer until it is dropped.
@@ -135,7 +142,7 @@ impl Scheduler {
     /// Passes over one job if its scheduling is due.
     pub async fn schedule(&self, job: JobId, now: Timestamp) -> Result<()> {
         let Some(due) = self.store.job_to_schedule(job).await? else { return Ok(()) };
-        pass::run(&self.store, &self.configs, &self.checks, job, now).await?;
+        pass::run(self, job, now).await?;
         self.store.set_scheduled(job, due.requested).await
     }
 
@@ -147,7 +154,7 @@ impl Scheduler {
             None => return Ok(Some(Preparation::unblocked(build))),
         };
         let facts = match job {
-            Some(job) => JobFacts::load(&self.store, &self.configs, job).await?,
+            Some(job) => JobFacts::load(self, job).await?,
             None => None,
         };
         let Some(facts) = facts else { return Ok(Some(Preparation::unblocked(build))) };

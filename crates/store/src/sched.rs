@@ -8,6 +8,7 @@ use jb_model::{
 };
 
 use crate::sql::{Row, args, id_list};
+use crate::store::transact;
 use crate::{CheckState, Error, Result, ScopeVersion, Store};
 
 /// A resource as a job that gets or puts it sees it.
@@ -53,16 +54,6 @@ pub struct Vouching {
     pub limit: u32,
 }
 
-/// What decides whether a resource is checked periodically.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResourceUse {
-    /// Some active job has it as an input without `passed`.
-    pub is_input: bool,
-    /// One of those triggers.
-    pub triggers: bool,
-    pub has_versions: bool,
-}
-
 /// A job with the build of it that ended last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LatestBuild {
@@ -77,7 +68,7 @@ impl Store {
         let rows = self
             .rows(
                 "SELECT r.id, r.name, r.scope_id, r.pin_version, s.last_check_start, s.last_check_end,
-                    COALESCE(s.last_check_succeeded, 0) AS last_check_succeeded, s.last_check_build_id, s.next_due,
+                    COALESCE(s.last_check_succeeded, 0) AS last_check_succeeded, s.last_check_build_id, r.next_due,
                     (SELECT b.end_time FROM builds b WHERE b.resource_id = r.id AND b.completed = 1
                      ORDER BY b.id DESC LIMIT 1) AS build_end
                  FROM job_resources jr
@@ -248,28 +239,27 @@ impl Store {
         rows.iter().map(|row| row.req_int("id").map(BuildId)).collect()
     }
 
-    pub async fn resource_use(&self, resource: ResourceId) -> Result<ResourceUse> {
+    /// Whether an active job is triggered by the resource itself, not by what passed other jobs.
+    pub async fn is_trigger(&self, resource: ResourceId) -> Result<bool> {
         let row = self
             .row(
-                "SELECT COALESCE(MAX(CASE WHEN jr.trigger_kind > 0 THEN 1 ELSE 0 END), 0) AS is_input,
-                    COALESCE(MAX(CASE WHEN jr.trigger_kind = 2 THEN 1 ELSE 0 END), 0) AS triggers,
-                    CASE WHEN EXISTS (SELECT 1 FROM versions v JOIN resources r ON v.scope_id = r.scope_id
-                        WHERE r.id = $1) THEN 1 ELSE 0 END AS has_versions
-                 FROM job_resources jr JOIN jobs j ON j.id = jr.job_id
-                 WHERE jr.resource_id = $1 AND jr.passed_only = 0 AND j.active = 1",
+                "SELECT 1 AS is_trigger FROM job_resources jr JOIN jobs j ON j.id = jr.job_id
+                 WHERE jr.resource_id = $1 AND jr.trigger_kind = 2 AND j.active = 1 LIMIT 1",
                 args![resource],
             )
             .await?;
-        row.map_or_else(
-            || Ok(ResourceUse::default()),
-            |row| {
-                Ok(ResourceUse {
-                    is_input: row.req_bool("is_input")?,
-                    triggers: row.req_bool("triggers")?,
-                    has_versions: row.req_bool("has_versions")?,
-                })
-            },
-        )
+        Ok(row.is_some())
+    }
+
+    /// Sets when the next periodic checks of several resources are due, as [`Store::set_next_check`].
+    pub async fn set_next_checks(&self, checks: &[(ResourceId, Timestamp)]) -> Result<()> {
+        transact!(self, async |tx| {
+            for (resource, due) in checks {
+                let sql = "UPDATE resources SET next_due = $2 WHERE id = $1";
+                tx.execute(sql, args![*resource, *due]).await?;
+            }
+            Ok(())
+        })
     }
 
     /// How many resources trigger jobs of running pipelines: what is checked all the time.
@@ -278,7 +268,7 @@ impl Store {
             .row(
                 "SELECT COUNT(DISTINCT jr.resource_id) AS n FROM job_resources jr
                  JOIN jobs j ON j.id = jr.job_id JOIN pipelines p ON p.id = j.pipeline_id
-                 WHERE jr.trigger_kind = 2 AND jr.passed_only = 0 AND j.active = 1
+                 WHERE jr.trigger_kind = 2 AND j.active = 1
                     AND p.paused = 0 AND p.archived = 0",
                 args![],
             )

@@ -1,5 +1,7 @@
 //! Whether a check that is about to run still needs to: a pure decision.
 
+use std::time::Duration;
+
 use jb_model::Timestamp;
 use jb_store::CheckState;
 
@@ -20,13 +22,16 @@ pub struct Planned {
     pub skip_interval: bool,
     /// It asks for versions from a given one on, which no other check does.
     pub has_from_version: bool,
+    /// The time between periodic checks; none for never.
+    pub interval: Option<Duration>,
     pub build_created: Timestamp,
     pub build_started: Timestamp,
 }
 
 /// True when what is known already serves: the check is skipped and counts as a success.
 pub fn is_served(planned: &Planned, last: &CheckState, now: Timestamp) -> bool {
-    let not_due = last.next_due.is_some_and(|due| now < due);
+    let next_due = last.last_end.zip(planned.interval).map(|(end, interval)| end.after(interval));
+    let not_due = next_due.is_some_and(|due| now < due);
     match planned.purpose {
         Purpose::Image => {
             let ended_since = last.last_end.is_some_and(|end| end > planned.build_started);

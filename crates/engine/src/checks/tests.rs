@@ -7,8 +7,8 @@ use jb_model::config::CheckEvery;
 use jb_store::CheckState;
 
 use super::timing::{
-    CheckRate, CheckSettings, Checkable, RateLimit, ScanFacts, checks_per_second, interval,
-    is_scanned, spacing_after_failure,
+    CheckRate, CheckSettings, Checkable, RateLimit, checks_per_second, interval,
+    spacing_after_failure,
 };
 use super::{Planned, Purpose, is_served};
 
@@ -52,24 +52,6 @@ fn failing_checks_are_spaced_out_and_never_stop() {
 }
 
 #[test]
-fn only_what_may_start_something_is_scanned() {
-    let quiet = ScanFacts {
-        is_input: true,
-        checked_before: true,
-        last_check_succeeded: true,
-        has_versions: true,
-        ..ScanFacts::default()
-    };
-    assert!(!is_scanned(quiet));
-    assert!(!is_scanned(ScanFacts { is_input: false, has_versions: false, ..quiet }));
-    assert!(is_scanned(ScanFacts { triggers: true, ..quiet }));
-    assert!(is_scanned(ScanFacts { checked_before: false, ..quiet }));
-    assert!(is_scanned(ScanFacts { last_check_succeeded: false, ..quiet }));
-    assert!(is_scanned(ScanFacts { has_versions: false, ..quiet }));
-    assert!(is_scanned(ScanFacts { pin_unknown: true, ..quiet }));
-}
-
-#[test]
 fn the_rate_spreads_checks_and_catches_up_one_round() {
     let round = Duration::from_secs(10);
     let mut limit = RateLimit::default();
@@ -97,34 +79,36 @@ fn a_check_is_skipped_when_another_already_answered() {
         purpose: Purpose::Resource,
         skip_interval: false,
         has_from_version: false,
+        interval: Some(minutes(1)),
         build_created: at(100),
         build_started: at(105),
     };
-    let last = |start, end, succeeded, due| CheckState {
+    let last = |start, end, succeeded| CheckState {
         last_start: Some(at(start)),
         last_end: Some(at(end)),
         succeeded,
-        last_build: None,
-        next_due: Some(at(due)),
+        ..CheckState::default()
     };
     let now = at(110);
     // Periodic: as long as the interval lasts, whatever the last result.
-    assert!(is_served(&planned, &last(50, 60, false, 120), now));
-    assert!(!is_served(&planned, &last(50, 60, true, 110), now));
+    assert!(is_served(&planned, &last(50, 60, false), now));
+    assert!(!is_served(&planned, &last(40, 50, true), now));
+    let never = Planned { interval: None, ..planned };
+    assert!(!is_served(&never, &last(50, 60, true), now));
     assert!(!is_served(&planned, &CheckState::default(), now));
     // Asked for: only one that started after the question and went well.
     let manual = Planned { skip_interval: true, ..planned };
-    assert!(!is_served(&manual, &last(50, 60, true, 120), now));
-    assert!(!is_served(&manual, &last(100, 103, true, 163), now));
-    assert!(is_served(&manual, &last(101, 103, true, 163), now));
-    assert!(!is_served(&manual, &last(101, 103, false, 163), now));
+    assert!(!is_served(&manual, &last(50, 60, true), now));
+    assert!(!is_served(&manual, &last(100, 103, true), now));
+    assert!(is_served(&manual, &last(101, 103, true), now));
+    assert!(!is_served(&manual, &last(101, 103, false), now));
     let from = Planned { has_from_version: true, ..manual };
-    assert!(!is_served(&from, &last(101, 103, true, 163), now));
+    assert!(!is_served(&from, &last(101, 103, true), now));
     // For an image: also one that ended since this build began.
     let image = Planned { purpose: Purpose::Image, ..planned };
-    assert!(is_served(&image, &last(50, 60, true, 120), now));
-    assert!(!is_served(&image, &last(50, 60, false, 120), now));
+    assert!(is_served(&image, &last(50, 60, true), now));
+    assert!(!is_served(&image, &last(50, 60, false), now));
     let forced = Planned { skip_interval: true, ..image };
-    assert!(!is_served(&forced, &last(50, 60, true, 120), now));
-    assert!(is_served(&forced, &last(50, 106, true, 166), now));
+    assert!(!is_served(&forced, &last(50, 60, true), now));
+    assert!(is_served(&forced, &last(50, 106, true), now));
 }

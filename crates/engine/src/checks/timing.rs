@@ -74,29 +74,6 @@ pub fn spacing_after_failure(interval: Duration, before: Option<Duration>) -> Du
     }
 }
 
-/// What decides whether a resource is checked without anyone asking.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ScanFacts {
-    /// An input without `passed` of some job triggers on it.
-    pub triggers: bool,
-    /// It is an input without `passed` of some job.
-    pub is_input: bool,
-    pub checked_before: bool,
-    pub last_check_succeeded: bool,
-    pub has_versions: bool,
-    /// It is pinned to a version that no check has found.
-    pub pin_unknown: bool,
-}
-
-/// Whether to check it periodically. Inputs that trigger nothing are checked when a build wants
-/// them, once a first check has worked.
-pub fn is_scanned(facts: ScanFacts) -> bool {
-    facts.triggers
-        || !facts.checked_before
-        || !facts.last_check_succeeded
-        || (facts.is_input && (!facts.has_versions || facts.pin_unknown))
-}
-
 /// Lets a bounded number of periodic checks start, evenly over time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RateLimit {

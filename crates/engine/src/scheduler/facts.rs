@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jb_model::config::{GetStep, Modifiers, Step, StepKind, VersionChoice};
-use jb_model::{JobConfig, JobId, PipelineConfig, ResourceId, Version};
+use jb_model::{JobConfig, JobId, PipelineConfig, ResourceConfig, ResourceId};
 use jb_resolve::Input;
 use jb_store::sched::JobResource;
-use jb_store::{JobRecord, Result, Store};
+use jb_store::{JobRecord, Result};
 
-use super::configs::Configs;
+use super::Scheduler;
 use super::readiness::CheckedInput;
 
 /// A `get` of the job, with rows for names.
@@ -31,11 +32,8 @@ pub(crate) struct JobFacts {
 
 impl JobFacts {
     /// Nothing when the job left the configuration meanwhile.
-    pub(crate) async fn load(
-        store: &Store,
-        configs: &Configs,
-        job: JobRecord,
-    ) -> Result<Option<Self>> {
+    pub(crate) async fn load(scheduler: &Scheduler, job: JobRecord) -> Result<Option<Self>> {
+        let Scheduler { store, configs, checks, .. } = scheduler;
         let Some(pipeline) = configs.get(job.pipeline.id).await? else { return Ok(None) };
         let Some(config) = pipeline.jobs.iter().find(|config| config.name == job.name).cloned()
         else {
@@ -55,7 +53,9 @@ impl JobFacts {
             .filter_map(|get| {
                 let resource =
                     resources.iter().find(|resource| resource.name == get.resource_name())?;
-                Some(job_get(get, resource, pin_of(&pipeline, resource), &upstream))
+                let config = pipeline.resources.iter().find(|config| config.name == resource.name)?;
+                let interval = checks.interval_of(config);
+                Some(job_get(get, resource, config, interval, &upstream))
             })
             .collect();
         joined.sort_by(|a, b| a.input.name.cmp(&b.input.name));
@@ -80,17 +80,20 @@ impl JobFacts {
 fn job_get(
     get: &GetStep,
     resource: &JobResource,
-    pin: Option<Version>,
+    config: &ResourceConfig,
+    interval: Option<Duration>,
     upstream: &BTreeMap<String, JobId>,
 ) -> JobGet {
     let check = &resource.check;
+    // The configuration's pin holds before one set by a person.
+    let pin = config.version.clone().or_else(|| resource.pin.clone());
     let checked = CheckedInput {
         resource: resource.id,
         trigger: get.trigger,
         has_passed: !get.passed.is_empty(),
         resource_pinned: pin.is_some(),
         last_check_ended: check.last_end.max(resource.last_check_build_end),
-        next_check: check.next_due.or(check.last_end),
+        next_check: check.last_end.map(|end| end.after(interval.unwrap_or_default())),
     };
     let pinned = match &get.version {
         VersionChoice::Pinned(version) => Some(version.clone()),
@@ -104,12 +107,6 @@ fn job_get(
         pinned,
     };
     JobGet { trigger: get.trigger, input, checked }
-}
-
-/// The pin that holds for a resource: its configuration's before one set by a person.
-fn pin_of(pipeline: &PipelineConfig, resource: &JobResource) -> Option<Version> {
-    let config = pipeline.resources.iter().find(|config| config.name == resource.name)?;
-    config.version.clone().or_else(|| resource.pin.clone())
 }
 
 /// Every `get` of a job's plan and hooks.

@@ -8,11 +8,10 @@ use jb_store::{
     BuildInput, BuildRecord, JobRecord, NextBuild, NextInput, NextInputChoice, Result, Store,
 };
 
-use super::configs::Configs;
+use super::Scheduler;
 use super::facts::JobFacts;
 use super::readiness::{Origin, awaited_checks};
-use super::{load, plans};
-use crate::checks::Checks;
+use super::load;
 
 /// What became of one pending build.
 enum Attempt {
@@ -25,8 +24,8 @@ enum Attempt {
 }
 
 struct Pass<'a> {
+    scheduler: &'a Scheduler,
     store: &'a Store,
-    checks: &'a Checks,
     facts: JobFacts,
     now: Timestamp,
     /// As of the latest resolution in this pass.
@@ -35,21 +34,16 @@ struct Pass<'a> {
     is_stale: bool,
 }
 
-pub(super) async fn run(
-    store: &Store,
-    configs: &Configs,
-    checks: &Checks,
-    job: JobId,
-    now: Timestamp,
-) -> Result<()> {
+pub(super) async fn run(scheduler: &Scheduler, job: JobId, now: Timestamp) -> Result<()> {
+    let store = &scheduler.store;
     let Some(record) = store.job(job).await? else { return Ok(()) };
     end_aborted(store, &record, now).await?;
     if record.paused || record.pipeline_paused || record.pipeline_archived {
         return Ok(());
     }
-    let Some(facts) = JobFacts::load(store, configs, record).await? else { return Ok(()) };
+    let Some(facts) = JobFacts::load(scheduler, record).await? else { return Ok(()) };
     let resolution = Resolution::default();
-    let mut pass = Pass { store, checks, facts, now, resolution, is_stale: true };
+    let mut pass = Pass { scheduler, store, facts, now, resolution, is_stale: true };
     pass.resolve().await?;
     pass.ensure_pending_build().await?;
     let started = pass.start_pending_builds().await?;
@@ -113,12 +107,15 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Has a build wait for new versions, unless one waits already, whoever asked for it: it will
+    /// take them.
     async fn ensure_pending_build(&self) -> Result<()> {
         if !self.resolution.determined() {
             return Ok(());
         }
         let is_new = |name: &str| matches!(self.resolution.inputs.get(name), Some(Ok(chosen)) if chosen.first_occurrence);
-        if self.facts.gets.iter().any(|get| get.trigger && is_new(&get.input.name)) {
+        let triggers = self.facts.gets.iter().any(|get| get.trigger && is_new(&get.input.name));
+        if triggers && self.store.pending_builds(self.facts.job.id).await?.is_empty() {
             self.store.ensure_pending_build(self.facts.job.id, self.now).await?;
         }
         Ok(())
@@ -149,7 +146,7 @@ impl Pass<'_> {
         let awaited = awaited_checks(origin, build.created_at, &self.facts.checked_inputs());
         if !awaited.is_empty() {
             for resource in awaited {
-                self.checks.check_for_build(resource, origin == Origin::Manual, self.now).await?;
+                self.scheduler.checks.check_for_build(resource, origin == Origin::Manual, self.now).await?;
             }
             return Ok(Attempt::Waits);
         }
@@ -178,7 +175,8 @@ impl Pass<'_> {
         let versions: BTreeMap<String, Version> =
             inputs.iter().map(|input| (input.name.clone(), input.version.clone())).collect();
         let manual = origin == Origin::Manual;
-        let plan = plans::job_plan(&self.facts.pipeline, &self.facts.config, &versions, manual);
+        let planner = &self.scheduler.planner;
+        let plan = planner.job(&self.facts.pipeline, &self.facts.config, &versions, manual);
         let plan = match plan {
             Ok(plan) => plan,
             Err(error) => {

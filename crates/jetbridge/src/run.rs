@@ -159,7 +159,7 @@ impl Session {
             &self.pipeline,
             planned,
             &versions,
-            &mut PlanIds::default(),
+            &mut PlanIds::after(0),
             &PlanOptions { manual: true, ..PlanOptions::default() },
         )?;
         inputs::use_local(&mut plan, &local);

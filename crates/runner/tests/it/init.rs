@@ -26,7 +26,7 @@ fn it_is_process_1_and_a_terminating_signal_ends_everything() {
     client.until("up");
     // As a cluster does, from within the container's processes.
     client.start("kill", program("kill", &["-TERM", "1"]));
-    let end = log(&client.to_exit());
+    let end = log(&client.rest());
     assert!(end.text().contains("asked") && end.status == 9, "{end:?}");
     assert_eq!(client.receive(), None);
     assert_eq!(runner.wait().code(), Some(9));
@@ -43,7 +43,7 @@ fn a_shutdown_kills_what_does_not_end() {
     client.attach("p", 0);
     client.until("up");
     client.done(|token| Request::Shutdown { token, grace_ms: 1 });
-    assert!(matches!(client.to_exit().last(), Some(Reply::Exited { signal: 9, .. })));
+    assert!(matches!(client.rest().last(), Some(Reply::Exited { signal: 9, .. })));
     assert_eq!(runner.wait().code(), Some(0));
 }
 

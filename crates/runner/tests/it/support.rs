@@ -223,11 +223,11 @@ impl Client {
     /// Every record of a process from a number to its exit.
     pub(crate) fn records(&mut self, id: &str, from_seq: u64) -> Vec<Reply> {
         self.attach(id, from_seq);
-        self.to_exit()
+        self.rest()
     }
 
     /// Every record up to the next exit.
-    pub(crate) fn to_exit(&mut self) -> Vec<Reply> {
+    pub(crate) fn rest(&mut self) -> Vec<Reply> {
         let mut records = Vec::new();
         loop {
             let record = self.record().expect("a record");

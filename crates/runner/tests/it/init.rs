@@ -21,7 +21,10 @@ fn it_is_process_1_and_a_terminating_signal_ends_everything() {
     let mut runner = Runner::as_init(&["--main", "main", "--grace", "60"]);
     let mut client = runner.client();
     assert_eq!(client.run("q", sh("echo $PPID")).text(), "1\n");
-    client.start("main", sh("trap 'echo asked; exit 9' TERM; echo up; sleep 1000"));
+    client.start(
+        "main",
+        sh("trap 'echo asked; exit 9' TERM; sh -c 'echo up; exec sleep 1000' & wait"),
+    );
     client.attach("main", 0);
     client.until("up");
     // As a cluster does, from within the container's processes.

@@ -34,9 +34,14 @@ impl Runner {
 
     /// As process 1 of a process namespace.
     pub(crate) fn as_init(options: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--mount-proc", "--kill-child", BINARY]);
+        Self::with_command(command, options)
+    }
+
+    /// By a command that takes the runner's arguments and becomes it.
+    pub(crate) fn with_command(command: Command, options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         let child = serve(dir.path(), command, options, Stdio::null());
         Self { dir, child, ended: None }
     }

@@ -87,9 +87,11 @@ impl Engine {
         clock: Clock,
     ) -> Arc<Self> {
         let configs = Arc::new(scheduler::configs::Configs::new(store.clone()));
+        let planner = Arc::new(scheduler::plans::Planner::default());
         let checks =
-            Arc::new(checks::Checks::new(store.clone(), configs.clone(), settings.checks.clone()));
-        let scheduler = scheduler::Scheduler::new(store.clone(), configs.clone(), checks.clone());
+            checks::Checks::new(store.clone(), configs.clone(), planner.clone(), settings.checks.clone());
+        let checks = Arc::new(checks);
+        let scheduler = scheduler::Scheduler::new(store.clone(), configs.clone(), checks.clone(), planner);
         let collector = gc::Collector::new(store.clone(), runtime.clone(), settings.grace.clone());
         let retention =
             retention::Retention::new(store.clone(), configs, settings.retention, false);

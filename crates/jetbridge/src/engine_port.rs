@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jb_engine::Engine;
 use jb_engine::checks::CheckRequest;
-use jb_http::engine::{
+use jb_http::{
     CheckOptions, CheckTarget, Engine as Port, EngineError, Hijack, LogLevel, WorkerInfo,
 };
 use jb_model::{BuildId, ContainerHandle, PipelineId, TeamId, Timestamp, VolumeHandle};

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
     // The shim becomes a container's parent: it must stay single-threaded, so it comes before all else.
     if arguments.get(1).is_some_and(|argument| argument == "shim") {
-        let code = jb_runtime_local::shim_main(&arguments[2..]);
+        let code = jb_runtime_local::shim_main(arguments.into_iter().skip(2));
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     let command = cli::Cli::command();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use jb_build::planner::{PlanIds, PlanOptions};
 use jb_engine::Engine;
-use jb_http::settings::{Clock as _, System};
+use jb_http::{Clock as _, System};
 use jb_model::{BuildId, BuildStatus, JobConfig, PipelineConfig, PipelineId, TeamId};
 use jb_store::{BuildInput, SaveOutcome, SavePipeline, Store};
 use serde_json::json;
@@ -159,7 +159,7 @@ impl Session {
             &self.pipeline,
             planned,
             &versions,
-            &mut PlanIds::default(),
+            &mut PlanIds::after(0),
             &PlanOptions { manual: true, ..PlanOptions::default() },
         )?;
         inputs::use_local(&mut plan, &local);
@@ -182,8 +182,9 @@ impl Session {
         let resource = store.resource_by_name(self.pipeline_id, kind, name).await?;
         let resource = resource.with_context(|| format!("resource `{name}`"))?;
         eprintln!("checking {name}");
-        let check =
-            jb_engine::checks::check_now(&self.engine, &resource, None, false, None).await?;
+        let request = jb_engine::checks::CheckRequest::default();
+        let check = self.engine.checks.check_now(resource.id, &request, System.now()).await?;
+        let check = check.with_context(|| format!("`{name}` cannot be checked"))?.id;
         if self.follow_quietly(check).await? != BuildStatus::Succeeded {
             self.show(check, 0).await?;
             bail!("checking the resource `{name}` did not succeed");

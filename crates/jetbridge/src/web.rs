@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use jb_engine::Engine;
-use jb_http::settings::{Clock as _, LocalUser, System};
+use jb_http::{Clock as _, LocalUser, System};
 use jb_model::config::ContainerLimits;
 use jb_store::{EncryptionKey, Store};
 use serde_json::json;
@@ -51,7 +51,7 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
         started_at: System.now(),
         address: gateway,
     };
-    let http = jb_http::settings::Settings {
+    let http = jb_http::Settings {
         external_url: external_url.clone(),
         cluster_name: options.listen.cluster_name.clone(),
         local_users: users,
@@ -198,7 +198,13 @@ fn role_overrides(options: &AuthOptions) -> anyhow::Result<jb_authz::RoleOverrid
         .with_context(|| format!("--config-rbac: read {}", path.display()))?;
     let node = jb_yaml::parse(&text)
         .map_err(|error| anyhow::anyhow!("--config-rbac: {}: {error}", path.display()))?;
-    jb_authz::RoleOverrides::from_value(&node.to_json())
+    let value = node.to_json();
+    let roles = value.as_object().into_iter().flatten();
+    let entries = roles.map(|(role, actions)| {
+        let actions = actions.as_array().into_iter().flatten();
+        (role.as_str(), actions.filter_map(serde_json::Value::as_str).collect())
+    });
+    jb_authz::RoleOverrides::new(entries)
         .map_err(|error| anyhow::anyhow!("--config-rbac: {}: {error}", path.display()))
 }
 
@@ -234,11 +240,36 @@ fn engine_settings(
             memory_bytes,
         },
         default_timeouts: jb_engine::Timeouts {
-            check: duration(
-                "--global-resource-check-timeout",
-                &options.global_resource_check_timeout,
-            )?,
+            check: check_timeout,
             ..Default::default()
+        },
+        checks: jb_engine::checks::timing::CheckSettings {
+            resource_interval: duration(
+                "--resource-checking-interval",
+                &options.resource_checking_interval,
+            )?,
+            type_interval: duration(
+                "--resource-type-checking-interval",
+                &options.resource_type_checking_interval,
+            )?,
+            webhook_interval: duration(
+                "--resource-with-webhook-checking-interval",
+                &options.resource_with_webhook_checking_interval,
+            )?,
+            timeout: check_timeout,
+            ..Default::default()
+        },
+        grace: jb_engine::gc::decide::GraceSettings {
+            one_off: duration("--gc-one-off-grace-period", &options.gc_one_off_grace_period)?,
+            hijack: duration("--gc-hijack-grace-period", &options.gc_hijack_grace_period)?,
+            failed: duration("--gc-failed-grace-period", &options.gc_failed_grace_period)?,
+            ..Default::default()
+        },
+        retention: jb_engine::retention::policy::RetentionLimits {
+            default_builds: options.default_build_logs_to_retain,
+            max_builds: options.max_build_logs_to_retain,
+            default_days: options.default_days_to_retain_build_logs,
+            max_days: options.max_days_to_retain_build_logs,
         },
     })
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::script::{self, Script};
 use super::{Done, Leaf, Started, Trouble};
 use crate::build::{BuildContext, config_hash};
-use crate::checks::{Begin, BeginCheck, Planned, Purpose};
+use crate::checks::{Begin, BeginCheck, Purpose};
 use crate::process::Show;
 use crate::workspace::CHECK_DIR;
 
@@ -91,16 +91,14 @@ async fn begin(
     let build = &context.build;
     let own = build.resource_id == Some(resource.id);
     let request = BeginCheck {
+        resource: resource.id,
         scope,
         build: own.then_some(build.id),
-        planned: Planned {
-            purpose: if own { Purpose::Resource } else { Purpose::Image },
-            skip_interval: plan.skip_interval,
-            has_from_version: plan.from_version.is_some(),
-            build_created: build.created_at,
-            build_started: build.start_time.unwrap_or(build.created_at),
-        },
+        purpose: if own { Purpose::Resource } else { Purpose::Image },
+        skip_interval: plan.skip_interval,
         from_version: plan.from_version.as_ref(),
+        build_created: build.created_at,
+        build_started: build.start_time.unwrap_or(build.created_at),
     };
     loop {
         let begin = context.engine.checks.begin(&request, context.now()).await?;

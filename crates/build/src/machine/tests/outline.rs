@@ -112,6 +112,7 @@ fn composite(
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "every field of every leaf")]
 fn leaf(kind: &str, id: &str, option: &dyn Fn(&str) -> Option<String>) -> PlanStep {
     let name = option("name").unwrap_or_else(|| id.to_owned());
     let timeout = option("timeout").unwrap_or_default();

@@ -31,7 +31,7 @@ fn specs_hold() {
             std::fs::write(&path, played).unwrap();
         } else if played != text {
             let at = played.lines().zip(text.lines()).position(|(is, should)| is != should);
-            let at = at.unwrap_or(played.lines().count().min(text.lines().count()));
+            let at = at.unwrap_or_else(|| played.lines().count().min(text.lines().count()));
             panic!(
                 "{}:{} differs\nshould be: {:?}\nbut is:    {:?}",
                 path.display(),

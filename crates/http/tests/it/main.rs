@@ -1,0 +1,17 @@
+//! The whole edge in process, over a store in memory and an engine that is played.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod archived;
+mod artifacts;
+mod engine;
+mod guards;
+mod login;
+mod server;
+mod teams;

@@ -4,7 +4,20 @@ use jb_model::{
     BuildId, ContainerHandle, JobId, Metadata, ResourceId, TeamId, Timestamp, Version, VolumeHandle,
 };
 
+use crate::sql::{Row, Tx, args};
+use crate::store::transact;
+use crate::versions::{metadata_of, metadata_text, version_text};
 use crate::{Result, Store};
+
+macro_rules! select_volumes {
+    ($rest:literal) => {
+        concat!(
+            "SELECT v.handle, v.kind, v.worker, v.team_id, v.build_id, v.container, v.job_id,
+             v.step_name, v.path, v.parent, v.size_bytes, v.created_at, v.last_used FROM volumes v ",
+            $rest
+        )
+    };
+}
 
 /// A volume to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,20 +79,49 @@ pub struct TaskCacheKey<'a> {
 impl Store {
     /// Records a volume; one of that handle stays as it is.
     pub async fn create_volume(&self, volume: &NewVolume, now: Timestamp) -> Result<()> {
-        unfinished!(volume, now)
+        transact!(self, async |tx| {
+            tx.execute(
+                "INSERT INTO volumes (handle, kind, worker, team_id, build_id, container, job_id,
+                 step_name, path, parent, created_at, last_used)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
+                 ON CONFLICT (handle) DO NOTHING",
+                args![
+                    &volume.handle,
+                    &volume.kind,
+                    &volume.worker,
+                    volume.team,
+                    volume.build,
+                    volume.container.as_ref().map(ContainerHandle::as_str),
+                    volume.job,
+                    &volume.step_name,
+                    &volume.path,
+                    volume.parent.as_ref().map(VolumeHandle::as_str),
+                    now,
+                ],
+            )
+            .await
+            .map(drop)
+        })
     }
 
     pub async fn volume(&self, handle: &VolumeHandle) -> Result<Option<VolumeRecord>> {
-        unfinished!(handle)
+        let row = self.row(select_volumes!("WHERE v.handle = $1"), args![handle]).await?;
+        row.as_ref().map(volume_record).transpose()
     }
 
     /// Volumes of a team and those of none, by handle.
     pub async fn team_volumes(&self, team: TeamId, limit: u32) -> Result<Vec<VolumeRecord>> {
-        unfinished!(team, limit)
+        let sql =
+            select_volumes!("WHERE v.team_id = $1 OR v.team_id IS NULL ORDER BY v.handle LIMIT $2");
+        self.rows(sql, args![team, limit]).await?.iter().map(volume_record).collect()
     }
 
     pub async fn set_volume_size(&self, handle: &VolumeHandle, bytes: u64) -> Result<()> {
-        unfinished!(handle, bytes)
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        transact!(self, async |tx| {
+            let sql = "UPDATE volumes SET size_bytes = $2 WHERE handle = $1";
+            tx.execute(sql, args![handle, bytes]).await.map(drop)
+        })
     }
 
     /// Volumes that nothing refers to any more: no running build, no numbered artifact, no resource or task
@@ -89,27 +131,84 @@ impl Store {
         before: Timestamp,
         limit: u32,
     ) -> Result<Vec<VolumeHandle>> {
-        unfinished!(before, limit)
+        let rows = self
+            .rows(
+                "SELECT v.handle FROM volumes v WHERE v.last_used < $1
+                 AND NOT EXISTS (SELECT 1 FROM builds b WHERE b.id = v.build_id AND b.completed = 0)
+                 AND NOT EXISTS (SELECT 1 FROM build_artifacts a JOIN builds b ON b.id = a.build_id
+                                 WHERE a.volume = v.handle AND b.completed = 0)
+                 AND NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.volume = v.handle)
+                 AND NOT EXISTS (SELECT 1 FROM resource_caches c WHERE c.volume = v.handle)
+                 AND NOT EXISTS (SELECT 1 FROM task_caches c WHERE c.volume = v.handle)
+                 AND NOT EXISTS (SELECT 1 FROM containers c WHERE c.handle = v.container)
+                 AND NOT EXISTS (SELECT 1 FROM volumes c WHERE c.parent = v.handle)
+                 ORDER BY v.last_used, v.handle LIMIT $2",
+                args![before, limit],
+            )
+            .await?;
+        rows.iter().map(|row| row.req_text("handle").map(VolumeHandle)).collect()
     }
 
     /// Forgets a volume and every cache in it.
     pub async fn delete_volume(&self, handle: &VolumeHandle) -> Result<bool> {
-        unfinished!(handle)
+        transact!(self, async |tx| {
+            for sql in [
+                "DELETE FROM resource_caches WHERE volume = $1",
+                "DELETE FROM task_caches WHERE volume = $1",
+            ] {
+                tx.execute(sql, args![handle]).await?;
+            }
+            Ok(tx.execute("DELETE FROM volumes WHERE handle = $1", args![handle]).await? > 0)
+        })
     }
 
     /// Finds a fetched version and marks it and its volume as used now.
     pub async fn use_cache(&self, key: &str, now: Timestamp) -> Result<Option<CacheRecord>> {
-        unfinished!(key, now)
+        transact!(self, async |tx| {
+            let row = tx
+                .row(
+                    "UPDATE resource_caches SET last_used = $2 WHERE key = $1
+                     RETURNING key, type_name, version, metadata, volume, last_used",
+                    args![key, now],
+                )
+                .await?;
+            let Some(row) = row else { return Ok(None) };
+            let cache = cache_record(&row)?;
+            touch_volume(tx, &cache.volume, now).await?;
+            Ok(Some(cache))
+        })
     }
 
     /// Remembers a fetched version. When another was faster, theirs stays and is returned.
     pub async fn save_cache(&self, cache: &NewCache, now: Timestamp) -> Result<CacheRecord> {
-        unfinished!(cache, now)
+        transact!(self, async |tx| {
+            let row = tx
+                .one(
+                    "INSERT INTO resource_caches (key, config_hash, type_name, version, metadata,
+                     volume, created_at, last_used) VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+                     ON CONFLICT (key) DO UPDATE SET last_used = excluded.last_used
+                     RETURNING key, type_name, version, metadata, volume, last_used",
+                    args![
+                        &cache.key,
+                        &cache.config_hash,
+                        &cache.type_name,
+                        version_text(&cache.version),
+                        metadata_text(&cache.metadata),
+                        &cache.volume,
+                        now,
+                    ],
+                )
+                .await?;
+            let stored = cache_record(&row)?;
+            touch_volume(tx, &stored.volume, now).await?;
+            Ok(stored)
+        })
     }
 
     /// Forgets the caches of a configuration, of one version if given. Returns their number.
     pub async fn clear_caches(&self, config_hash: &str, version: Option<&Version>) -> Result<u64> {
-        unfinished!(config_hash, version)
+        let version = version.map(version_text);
+        transact!(self, async |tx| clear(tx, config_hash, version.as_deref()).await)
     }
 
     /// Forgets the caches of what a resource's present scope was made of; see [`Store::clear_caches`].
@@ -118,12 +217,27 @@ impl Store {
         resource: ResourceId,
         version: Option<&Version>,
     ) -> Result<u64> {
-        unfinished!(resource, version)
+        let version = version.map(version_text);
+        transact!(self, async |tx| {
+            let sql = "SELECT s.config_hash FROM resources r JOIN scopes s ON s.id = r.scope_id
+                       WHERE r.id = $1";
+            match tx.row(sql, args![resource]).await? {
+                Some(row) => clear(tx, row.req_str("config_hash")?, version.as_deref()).await,
+                None => Ok(0),
+            }
+        })
     }
 
     /// Forgets caches last used before `before`, at most `limit`; their volumes become collectable.
     pub async fn delete_unused_caches(&self, before: Timestamp, limit: u32) -> Result<u64> {
-        unfinished!(before, limit)
+        transact!(self, async |tx| {
+            tx.execute(
+                "DELETE FROM resource_caches WHERE key IN (SELECT c.key FROM resource_caches c
+                 WHERE c.last_used < $1 ORDER BY c.last_used, c.key LIMIT $2)",
+                args![before, limit],
+            )
+            .await
+        })
     }
 
     /// The volume of a task's cache, marked as used now.
@@ -132,7 +246,19 @@ impl Store {
         key: TaskCacheKey<'_>,
         now: Timestamp,
     ) -> Result<Option<VolumeHandle>> {
-        unfinished!(key, now)
+        transact!(self, async |tx| {
+            let row = tx
+                .row(
+                    "UPDATE task_caches SET last_used = $4
+                     WHERE job_id = $1 AND step_name = $2 AND path = $3 RETURNING volume",
+                    args![key.job, key.step_name, key.path, now],
+                )
+                .await?;
+            let Some(row) = row else { return Ok(None) };
+            let volume = VolumeHandle(row.req_text("volume")?);
+            touch_volume(tx, &volume, now).await?;
+            Ok(Some(volume))
+        })
     }
 
     /// Remembers the volume of a task's cache. When another was faster, theirs stays and is returned.
@@ -142,7 +268,20 @@ impl Store {
         volume: &VolumeHandle,
         now: Timestamp,
     ) -> Result<VolumeHandle> {
-        unfinished!(key, volume, now)
+        transact!(self, async |tx| {
+            let row = tx
+                .one(
+                    "INSERT INTO task_caches (job_id, step_name, path, volume, last_used)
+                     VALUES ($1, $2, $3, $4, $5)
+                     ON CONFLICT (job_id, step_name, path)
+                     DO UPDATE SET last_used = excluded.last_used RETURNING volume",
+                    args![key.job, key.step_name, key.path, volume, now],
+                )
+                .await?;
+            let stored = VolumeHandle(row.req_text("volume")?);
+            touch_volume(tx, &stored, now).await?;
+            Ok(stored)
+        })
     }
 
     /// Forgets a step's caches, one path only if given. Returns their number.
@@ -152,6 +291,59 @@ impl Store {
         step_name: &str,
         path: Option<&str>,
     ) -> Result<u64> {
-        unfinished!(job, step_name, path)
+        transact!(self, async |tx| {
+            tx.execute(
+                "DELETE FROM task_caches
+                 WHERE job_id = $1 AND step_name = $2 AND ($3 IS NULL OR path = $3)",
+                args![job, step_name, path],
+            )
+            .await
+        })
     }
+}
+
+async fn touch_volume(tx: &mut Tx, volume: &VolumeHandle, now: Timestamp) -> Result<()> {
+    let sql = "UPDATE volumes SET last_used = $2 WHERE handle = $1";
+    tx.execute(sql, args![volume, now]).await.map(drop)
+}
+
+async fn clear(tx: &mut Tx, config_hash: &str, version: Option<&str>) -> Result<u64> {
+    tx.execute(
+        "DELETE FROM resource_caches
+         WHERE config_hash = $1 AND ($2 IS NULL OR version = $2)",
+        args![config_hash, version],
+    )
+    .await
+}
+
+fn cache_record(row: &Row) -> Result<CacheRecord> {
+    Ok(CacheRecord {
+        key: row.req_text("key")?,
+        type_name: row.req_text("type_name")?,
+        version: row.req_version("version")?,
+        metadata: metadata_of(&row.req_json("metadata")?),
+        volume: VolumeHandle(row.req_text("volume")?),
+        last_used: row.req_time("last_used")?,
+    })
+}
+
+fn volume_record(row: &Row) -> Result<VolumeRecord> {
+    let size = row.opt_int("size_bytes")?;
+    Ok(VolumeRecord {
+        volume: NewVolume {
+            handle: VolumeHandle(row.req_text("handle")?),
+            kind: row.req_text("kind")?,
+            worker: row.req_text("worker")?,
+            team: row.opt_int("team_id")?.map(TeamId),
+            build: row.opt_int("build_id")?.map(BuildId),
+            container: row.opt_text("container")?.map(ContainerHandle),
+            job: row.opt_int("job_id")?.map(JobId),
+            step_name: row.req_text("step_name")?,
+            path: row.req_text("path")?,
+            parent: row.opt_text("parent")?.map(VolumeHandle),
+        },
+        size_bytes: size.map(|size| u64::try_from(size).unwrap_or_default()),
+        created_at: row.req_time("created_at")?,
+        last_used: row.req_time("last_used")?,
+    })
 }

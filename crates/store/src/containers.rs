@@ -4,7 +4,27 @@ use jb_model::{
     BuildId, ContainerHandle, JobId, PipelineId, PlanId, ResourceId, TeamId, Timestamp,
 };
 
-use crate::{PipelineRef, Result, Store};
+use crate::pipelines::{opt_pipeline_ref, pipeline_ref_columns};
+use crate::sql::{Row, args};
+use crate::store::transact;
+use crate::{Error, PipelineRef, Result, Store};
+
+macro_rules! select_containers {
+    ($rest:literal) => {
+        concat!(
+            "SELECT c.handle, c.team_id, coalesce(t.name, '') AS team_name, ",
+            pipeline_ref_columns!(),
+            ", b.job_id, j.name AS job_name, c.build_id, b.name AS build_name, c.resource_id,
+             r.name AS resource_name, c.plan_id, c.step_name, c.kind, c.attempt, c.worker, c.state,
+             c.created_at, c.last_hijack, c.working_dir, c.user_name
+             FROM containers c LEFT JOIN teams t ON t.id = c.team_id
+             LEFT JOIN builds b ON b.id = c.build_id LEFT JOIN jobs j ON j.id = b.job_id
+             LEFT JOIN resources r ON r.id = c.resource_id
+             LEFT JOIN pipelines p ON p.id = coalesce(b.pipeline_id, r.pipeline_id) ",
+            $rest
+        )
+    };
+}
 
 /// Where a container stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +108,30 @@ pub struct ContainerFilter {
 impl Store {
     /// Records a container as being created; one of that handle stays as it is.
     pub async fn create_container(&self, container: &NewContainer, now: Timestamp) -> Result<()> {
-        unfinished!(container, now)
+        transact!(self, async |tx| {
+            tx.execute(
+                "INSERT INTO containers (handle, team_id, build_id, resource_id, plan_id, step_name,
+                 kind, attempt, worker, state, created_at, working_dir, user_name)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'creating', $10, $11, $12)
+                 ON CONFLICT (handle) DO NOTHING",
+                args![
+                    container.handle.as_str(),
+                    container.team,
+                    container.build,
+                    container.resource,
+                    container.plan.as_ref().map(PlanId::as_str),
+                    &container.step_name,
+                    &container.kind,
+                    &container.attempt,
+                    &container.worker,
+                    now,
+                    &container.working_dir,
+                    &container.user,
+                ],
+            )
+            .await
+            .map(drop)
+        })
     }
 
     /// Sets a container's state. False when there is none of that handle.
@@ -97,7 +140,10 @@ impl Store {
         handle: &ContainerHandle,
         state: ContainerState,
     ) -> Result<bool> {
-        unfinished!(handle, state)
+        transact!(self, async |tx| {
+            let sql = "UPDATE containers SET state = $2 WHERE handle = $1";
+            Ok(tx.execute(sql, args![handle.as_str(), state.as_str()]).await? > 0)
+        })
     }
 
     /// Records the user the step's process runs as and its directory, once known.
@@ -107,11 +153,16 @@ impl Store {
         working_dir: &str,
         user: &str,
     ) -> Result<()> {
-        unfinished!(handle, working_dir, user)
+        transact!(self, async |tx| {
+            let sql = "UPDATE containers SET working_dir = $2, user_name = $3 WHERE handle = $1";
+            tx.execute(sql, args![handle.as_str(), working_dir, user]).await.map(drop)
+        })
     }
 
     pub async fn container(&self, handle: &ContainerHandle) -> Result<Option<ContainerRecord>> {
-        unfinished!(handle)
+        let row =
+            self.row(select_containers!("WHERE c.handle = $1"), args![handle.as_str()]).await?;
+        row.as_ref().map(container_record).transpose()
     }
 
     /// Containers that match, newest first, at most `limit`.
@@ -120,17 +171,47 @@ impl Store {
         filter: &ContainerFilter,
         limit: u32,
     ) -> Result<Vec<ContainerRecord>> {
-        unfinished!(filter, limit)
+        let sql = select_containers!(
+            "WHERE ($1 IS NULL OR c.team_id = $1) AND ($2 IS NULL OR p.id = $2)
+             AND ($3 IS NULL OR b.job_id = $3) AND ($4 IS NULL OR j.name = $4)
+             AND ($5 IS NULL OR c.build_id = $5) AND ($6 IS NULL OR b.name = $6)
+             AND ($7 IS NULL OR r.name = $7) AND ($8 IS NULL OR c.kind = $8)
+             AND ($9 IS NULL OR c.step_name = $9) AND ($10 IS NULL OR c.attempt = $10)
+             ORDER BY c.created_at DESC, c.handle LIMIT $11"
+        );
+        let rows = self
+            .rows(
+                sql,
+                args![
+                    filter.team,
+                    filter.pipeline,
+                    filter.job,
+                    filter.job_name.as_deref(),
+                    filter.build,
+                    filter.build_name.as_deref(),
+                    filter.resource_name.as_deref(),
+                    filter.kind.as_deref(),
+                    filter.step_name.as_deref(),
+                    filter.attempt.as_deref(),
+                    limit,
+                ],
+            )
+            .await?;
+        rows.iter().map(container_record).collect()
     }
 
     /// Records that someone is inside, which keeps the container from being collected.
     pub async fn touch_hijacked(&self, handle: &ContainerHandle, now: Timestamp) -> Result<()> {
-        unfinished!(handle, now)
+        transact!(self, async |tx| {
+            let sql = "UPDATE containers SET last_hijack = $2 WHERE handle = $1";
+            tx.execute(sql, args![handle.as_str(), now]).await.map(drop)
+        })
     }
 
-    /// Containers nobody needs: of builds that ended well before `ended_before` or otherwise before
-    /// `failed_before` (their job's latest build keeps its containers until that time), of builds that are gone,
-    /// of checks created before `checked_before`; never those hijacked since `hijacked_since`. At most `limit`.
+    /// Containers nobody needs, at most `limit`: marked as destroying; of builds that are gone; of builds that
+    /// ended before `ended_before`, where unsuccessful ones that are their job's newest, or have no job, are
+    /// kept until `failed_before`; of checks without a build created before `checked_before`. Never those
+    /// hijacked since `hijacked_since`.
     pub async fn collectable_containers(
         &self,
         ended_before: Timestamp,
@@ -139,10 +220,67 @@ impl Store {
         hijacked_since: Timestamp,
         limit: u32,
     ) -> Result<Vec<ContainerHandle>> {
-        unfinished!(ended_before, failed_before, checked_before, hijacked_since, limit)
+        let rows = self
+            .rows(
+                "SELECT c.handle FROM containers c LEFT JOIN builds b ON b.id = c.build_id
+                 LEFT JOIN jobs j ON j.id = b.job_id
+                 WHERE (c.last_hijack IS NULL OR c.last_hijack < $4) AND (
+                     c.state = 'destroying'
+                     OR (c.build_id IS NOT NULL AND b.id IS NULL)
+                     OR (b.completed = 1 AND b.end_time < $2)
+                     OR (b.completed = 1 AND b.end_time < $1
+                         AND (b.status = 'succeeded' OR b.id <> j.latest_build_id))
+                     OR (c.build_id IS NULL AND c.created_at < $3))
+                 ORDER BY c.created_at, c.handle LIMIT $5",
+                args![ended_before, failed_before, checked_before, hijacked_since, limit],
+            )
+            .await?;
+        rows.iter().map(|row| row.req_text("handle").map(ContainerHandle)).collect()
     }
 
     pub async fn delete_container(&self, handle: &ContainerHandle) -> Result<bool> {
-        unfinished!(handle)
+        transact!(self, async |tx| {
+            let sql = "DELETE FROM containers WHERE handle = $1";
+            Ok(tx.execute(sql, args![handle.as_str()]).await? > 0)
+        })
     }
+}
+
+fn state(row: &Row) -> Result<ContainerState> {
+    let text = row.req_str("state")?;
+    let states = [
+        ContainerState::Creating,
+        ContainerState::Created,
+        ContainerState::Destroying,
+        ContainerState::Failed,
+    ];
+    states
+        .into_iter()
+        .find(|state| state.as_str() == text)
+        .ok_or_else(|| Error::Stored { what: "containers.state", reason: text.into() })
+}
+
+fn container_record(row: &Row) -> Result<ContainerRecord> {
+    Ok(ContainerRecord {
+        handle: ContainerHandle(row.req_text("handle")?),
+        team_id: TeamId(row.req_int("team_id")?),
+        team_name: row.req_text("team_name")?,
+        pipeline: opt_pipeline_ref(row)?,
+        job_id: row.opt_int("job_id")?.map(JobId),
+        job_name: row.opt_text("job_name")?,
+        build: row.opt_int("build_id")?.map(BuildId),
+        build_name: row.opt_text("build_name")?,
+        resource_id: row.opt_int("resource_id")?.map(ResourceId),
+        resource_name: row.opt_text("resource_name")?,
+        plan: row.opt_text("plan_id")?.map(PlanId),
+        step_name: row.req_text("step_name")?,
+        kind: row.req_text("kind")?,
+        attempt: row.req_text("attempt")?,
+        worker: row.req_text("worker")?,
+        state: state(row)?,
+        created_at: row.req_time("created_at")?,
+        last_hijack: row.opt_time("last_hijack")?,
+        working_dir: row.req_text("working_dir")?,
+        user: row.req_text("user_name")?,
+    })
 }

@@ -11,13 +11,6 @@
 //! integers, text, blobs), read it through [`sql::Row`], and cover it in the conformance suite, which
 //! runs on SQLite in memory, SQLite in a file and PostgreSQL.
 
-macro_rules! unfinished {
-    ($($used:expr),* $(,)?) => {{
-        $(let _ = &$used;)*
-        Err(crate::Error::Refused { reason: "not stored yet".into() })
-    }};
-}
-
 pub mod artifacts;
 pub mod builds;
 pub mod caches;

@@ -239,15 +239,3 @@ async fn listen(first: PgListener, pool: PgPool, changes: broadcast::Sender<Chan
         }
     }
 }
-
-#[cfg(test)]
-mod send_check {
-    fn check<T: Send>(_: T) {}
-    #[allow(dead_code)]
-    fn all(store: &super::Store, v: &jb_model::Value) {
-        check(store.save_team("a", v, jb_model::Timestamp(0)));
-        check(store.set_components(&[]));
-        check(store.setting_or("a", v));
-        check(super::Store::open("a", super::Options::default(), jb_model::Timestamp(0)));
-    }
-}

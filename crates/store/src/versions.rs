@@ -394,7 +394,7 @@ pub(crate) fn contains(version: &Version, partial: &Version) -> bool {
 }
 
 /// A version's text: keys sorted, so that equal versions have equal texts.
-fn version_text(version: &Version) -> String {
+pub(crate) fn version_text(version: &Version) -> String {
     let fields = version.iter().map(|(key, value)| (key.clone(), value.clone().into()));
     jb_model::Value::Object(fields.collect()).to_string()
 }

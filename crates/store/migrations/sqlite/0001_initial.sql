@@ -11,6 +11,12 @@ CREATE TABLE sealing (
     probe TEXT NOT NULL -- sealed; tells at opening whether the key fits
 ) STRICT;
 
+CREATE TABLE counters (
+    name TEXT NOT NULL PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT;
+INSERT INTO counters (name, value) VALUES ('one-off', 0); -- names builds without a job
+
 CREATE TABLE teams (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL,
@@ -343,6 +349,7 @@ CREATE TABLE volumes (
 ) STRICT;
 CREATE INDEX volumes_by_team ON volumes (team_id);
 CREATE INDEX volumes_by_build ON volumes (build_id);
+CREATE INDEX volumes_by_parent ON volumes (parent) WHERE parent IS NOT NULL;
 CREATE INDEX volumes_by_use ON volumes (last_used);
 
 CREATE TABLE resource_caches (

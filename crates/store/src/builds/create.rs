@@ -2,7 +2,7 @@
 
 use jb_model::{BuildId, JobId, PipelineId, ResourceId, TeamId, Timestamp, Value};
 
-use super::{BuildRecord, NewCheckBuild, build_record, select_builds};
+use super::{BuildRecord, NewCheckBuild, build_record};
 use crate::dialect::Lock;
 use crate::jobs::request_job;
 use crate::sql::{Tx, args};
@@ -102,9 +102,8 @@ impl Store {
         transact!(self, async |tx| {
             let row = tx
                 .one(
-                    "SELECT count(*) AS number FROM builds
-                     WHERE team_id = $1 AND job_id IS NULL AND resource_id IS NULL",
-                    args![team],
+                    "UPDATE counters SET value = value + 1 WHERE name = 'one-off' RETURNING value",
+                    &[],
                 )
                 .await?;
             let new = NewBuild {
@@ -112,7 +111,7 @@ impl Store {
                 pipeline,
                 job: None,
                 resource: None,
-                name: (row.req_int("number")? + 1).to_string(),
+                name: row.req_int("value")?.to_string(),
                 manual: true,
                 created_by,
                 plan: Some(plan),

@@ -2,7 +2,7 @@
 
 use jb_model::{JobId, PipelineId, TeamId};
 
-use super::{BuildRecord, build_records, select_builds};
+use super::{BuildRecord, build_records};
 use crate::page::visible_args;
 use crate::sql::{Arg, args};
 use crate::{Page, Paged, Result, Store, Visible};

@@ -2,7 +2,7 @@
 
 use jb_model::{BuildId, BuildStatus, JobId, Timestamp, Value};
 
-use super::{BuildInput, NextBuild, build_record, select_builds};
+use super::{BuildInput, NextBuild, build_record};
 use crate::dialect::Lock;
 use crate::jobs::{request_around, request_job};
 use crate::pipelines::archive_unset;
@@ -124,9 +124,11 @@ impl Store {
             if let Some(job) = job {
                 tx.lock(Lock::Job(job.0)).await?;
             }
+            // Ended over the driver's head, the driver loses its lease; else it may still append.
             let held = tx
                 .execute(
-                    "UPDATE build_runs SET owner = NULL, expires_at = 0, fence = fence + 1
+                    "UPDATE build_runs SET owner = NULL, expires_at = 0,
+                     fence = CASE WHEN $2 IS NULL THEN fence + 1 ELSE fence END
                      WHERE build_id = $1 AND ($2 IS NULL OR fence = $2)",
                     args![build, fence.map(|fence| fence.0)],
                 )

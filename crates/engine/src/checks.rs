@@ -112,7 +112,9 @@ impl Checks {
         loop {
             let now = clock();
             let wait = match self.run_due(now).await {
-                Ok(next) => next.map_or(INTERVAL, |next| next.since(now).clamp(MIN_ROUND, INTERVAL)),
+                Ok(next) => {
+                    next.map_or(INTERVAL, |next| next.since(now).clamp(MIN_ROUND, INTERVAL))
+                }
                 Err(error) => {
                     tracing::error!(%error, "failed to look for due checks");
                     INTERVAL

@@ -262,6 +262,13 @@ impl Store {
         })
     }
 
+    /// Check builds of a resource that are not over, by id.
+    pub async fn running_checks(&self, resource: ResourceId) -> Result<Vec<BuildId>> {
+        let sql = "SELECT id FROM builds WHERE resource_id = $1 AND completed = 0 ORDER BY id";
+        let rows = self.rows(sql, args![resource]).await?;
+        rows.iter().map(|row| row.req_int("id").map(BuildId)).collect()
+    }
+
     /// How many resources trigger jobs of running pipelines: what is checked all the time.
     pub async fn count_periodic_checks(&self) -> Result<u64> {
         let row = self

@@ -53,7 +53,8 @@ impl JobFacts {
             .filter_map(|get| {
                 let resource =
                     resources.iter().find(|resource| resource.name == get.resource_name())?;
-                let config = pipeline.resources.iter().find(|config| config.name == resource.name)?;
+                let config =
+                    pipeline.resources.iter().find(|config| config.name == resource.name)?;
                 let interval = checks.interval_of(config);
                 Some(job_get(get, resource, config, interval, &upstream))
             })

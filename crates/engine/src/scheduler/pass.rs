@@ -10,8 +10,8 @@ use jb_store::{
 
 use super::Scheduler;
 use super::facts::JobFacts;
-use super::readiness::{Origin, awaited_checks};
 use super::load;
+use super::readiness::{Origin, awaited_checks};
 
 /// What became of one pending build.
 enum Attempt {
@@ -146,7 +146,10 @@ impl Pass<'_> {
         let awaited = awaited_checks(origin, build.created_at, &self.facts.checked_inputs());
         if !awaited.is_empty() {
             for resource in awaited {
-                self.scheduler.checks.check_for_build(resource, origin == Origin::Manual, self.now).await?;
+                self.scheduler
+                    .checks
+                    .check_for_build(resource, origin == Origin::Manual, self.now)
+                    .await?;
             }
             return Ok(Attempt::Waits);
         }

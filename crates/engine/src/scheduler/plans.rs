@@ -52,7 +52,11 @@ impl Planner {
     }
 
     /// The plan of a check.
-    pub fn check(&self, pipeline: &PipelineConfig, wanted: &WantedCheck<'_>) -> Result<Value, Error> {
+    pub fn check(
+        &self,
+        pipeline: &PipelineConfig,
+        wanted: &WantedCheck<'_>,
+    ) -> Result<Value, Error> {
         let name = wanted.name;
         let checked = match wanted.kind {
             ResourceKind::Resource => {
@@ -68,8 +72,8 @@ impl Planner {
                 found.map(Checked::Prototype)
             }
         };
-        let checked = checked
-            .ok_or_else(|| Error::Unknown { kind: wanted.kind, name: name.to_owned() })?;
+        let checked =
+            checked.ok_or_else(|| Error::Unknown { kind: wanted.kind, name: name.to_owned() })?;
         let every = wanted.interval.map_or(CheckEvery::Never, CheckEvery::Every);
         let plan = plan_check(
             pipeline,

@@ -76,7 +76,8 @@ pub(crate) fn mask(host: &Path, hidden: &[PathBuf]) -> io::Result<Vec<Change>> {
     mask.private_files(Path::new("etc"), 0)?;
     for path in hidden {
         let Ok(path) = path.strip_prefix(host) else { continue };
-        if fs::symlink_metadata(host.join(path)).is_ok() {
+        let emptied = matches!(mask.changes.get(path), Some(ChangeKind::Empty { .. }));
+        if !emptied && fs::symlink_metadata(host.join(path)).is_ok() {
             mask.add(path, ChangeKind::Hide)?;
         }
     }

@@ -189,9 +189,10 @@ impl Bridge {
         self.subnet.nth(1)
     }
 
-    /// What a container needs to be plugged in.
+    /// What a container needs to be plugged in. The interface is named by the address too, so that
+    /// one to be removed is never taken for that of a later container with the same handle.
     pub(crate) fn port(&self, handle: &str, address: Ipv4Addr) -> BridgePort {
-        let digest = Sha256::digest(format!("{}/{handle}", self.name));
+        let digest = Sha256::digest(format!("{}/{handle}/{address}", self.name));
         let suffix: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         BridgePort {
             bridge: self.name.clone(),

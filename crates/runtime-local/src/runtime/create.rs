@@ -21,7 +21,8 @@ use crate::launch::{
     Root, VolumeMount, VolumeSource,
 };
 use crate::plan::{Placed, absolute, place};
-use crate::store::{MAX_LAYERS, Pin, Remover, Store, VolumeRecord, file_name, read_json};
+use crate::janitor::Remover;
+use crate::store::{MAX_LAYERS, Pin, Store, VolumeRecord, file_name, read_json};
 
 /// How long the shim may take, mostly for handing large volumes to another user.
 const SHIM_TIMEOUT: Duration = Duration::from_secs(600);
@@ -397,8 +398,8 @@ pub(super) fn clean_up(store: &Store, launch: &Launch) -> io::Result<()> {
         crate::cgroup::remove(plan)?;
     }
     if let NetworkPlan::Bridge(port) = &launch.network {
-        // The kernel removes it with the network namespace too, but later.
-        crate::netlink::Netlink::open()?.delete(&port.veth)?;
+        // The kernel removes it with the network namespace too, if there was one.
+        store.janitor().remove_link(port.veth.clone());
     }
     store.forget_container(&launch.handle, &launch.dir)
 }

@@ -31,19 +31,23 @@ fn prepare(launch: &Launch, go: &mut std::fs::File) -> Result<(), Failure> {
     mounts::make_private()?;
     let volumes = mounts::open_volumes(launch)?;
     let extra = mounts::open_extra(launch)?;
+    let system = devices::open_system(launch)?;
     rootfs::mount(launch)?;
-    let old = rootfs::pivot(launch)?;
+    // From here on no path, whatever links the image has, leads to the host.
+    rootfs::pivot(launch)?;
 
-    devices::mount_system(launch, &old)?;
+    system.attach(launch)?;
     write_etc(launch)?;
     let user = users::resolve(&launch.user)?;
+    // Before, so that it is not made as a part of a mount point's path, and after, in case a
+    // volume covers it.
+    users::make_working_dir(&launch.working_dir, user)?;
     mounts::attach_volumes(launch, volumes, user)?;
     users::make_working_dir(&launch.working_dir, user)?;
     extra.attach(HOME)?;
     if !launch.privileged {
         devices::mask()?;
     }
-    rootfs::detach(old)?;
 
     wait_for(go, GO)?;
     configure_network(launch).attempt(|| "cannot configure the container's network")?;

@@ -1,6 +1,6 @@
 //! The container's root: an overlay, entered by exchanging it for the host's.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -167,19 +167,13 @@ fn bind_read_only(source: &Path, target: &Path, flags: MountFlags) -> Result<(),
     super::mounts::restrict(target, flags | MountFlags::RDONLY)
 }
 
-/// Exchanges the root. The old one stays reachable by the descriptor until `detach`, as new
-/// `proc` file systems may be mounted without privilege only while one is visible.
-pub(super) fn pivot(launch: &Launch) -> Result<OwnedFd, Failure> {
+/// Exchanges the root and lets go of the host's. This must come before anything is done by paths
+/// of the image: while the old root lies over the new one, `/..` leads into it.
+pub(super) fn pivot(launch: &Launch) -> Result<(), Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let old = rustix::fs::open("/", flags, Mode::empty()).attempt(|| "cannot open the root")?;
     std::env::set_current_dir(launch.dir.join("root")).attempt(|| "cannot enter the root")?;
     rustix::process::pivot_root(".", ".").attempt(|| "cannot exchange the root")?;
-    std::env::set_current_dir("/").attempt(|| "cannot enter the new root")?;
-    Ok(old)
-}
-
-/// Lets go of the host's file system.
-pub(super) fn detach(old: OwnedFd) -> Result<(), Failure> {
     rustix::process::fchdir(old.as_fd()).attempt(|| "cannot return to the old root")?;
     rustix::mount::mount_change(
         ".",

@@ -3,4 +3,7 @@
 #![allow(clippy::print_stderr, reason = "skipping must be seen")]
 
 mod basics;
+mod isolation;
+mod lifetime;
 mod machine;
+mod speed;

@@ -329,14 +329,28 @@ impl Checks {
         let alive_since = self.settings.timeout.saturating_add(STALE_AFTER);
         let micros = i64::try_from(alive_since.as_micros()).unwrap_or(i64::MAX);
         let stale_before = Timestamp(now.0.saturating_sub(micros));
-        if !self.store.start_check(scope, check.build, stale_before, now).await? {
-            return Ok(Begin::Busy);
+        let store = &self.store;
+        if !store.start_check(scope, check.build, stale_before, now).await? {
+            if self.is_busy(check, &last).await? {
+                return Ok(Begin::Busy);
+            }
+            // What seemed to run is this very check, begun anew, or was cut short.
+            store.start_check(scope, check.build, now, now).await?;
         }
         let from = match check.from_version {
             Some(from) => Some(from.clone()),
             None => self.store.latest_version(scope).await?.map(|(_, version)| version),
         };
         Ok(Begin::Run { from })
+    }
+
+    /// Whether the check that seems to run on a scope is another resource's, and does run. Checks of
+    /// images do not wait: they are not recorded as anyone's.
+    async fn is_busy(&self, check: &BeginCheck<'_>, last: &CheckState) -> Result<bool> {
+        let other = last.last_build.filter(|holder| Some(*holder) != check.build);
+        let (Some(other), Purpose::Resource) = (other, check.purpose) else { return Ok(false) };
+        let other = self.store.build(other).await?;
+        Ok(other.is_some_and(|build| !build.status.is_final()))
     }
 
     /// Keeps what a check found (`None` when it failed) and sets when the next is due. Jobs that use

@@ -105,6 +105,12 @@ impl Collector {
             )
             .await
             .map_err(stored("list containers to collect"))?;
+        let finished = self
+            .store
+            .finished_containers(cutoffs.checked, cutoffs.hijacked, MAX_PER_ROUND)
+            .await
+            .map_err(stored("list containers of finished builds"))?;
+        let unneeded: BTreeSet<ContainerHandle> = unneeded.into_iter().chain(finished).collect();
         let mut n_removed = 0;
         for handle in unneeded {
             n_removed += usize::from(self.remove_container(&handle).await);

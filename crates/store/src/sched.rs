@@ -358,6 +358,21 @@ impl Store {
         rows.iter().map(|row| row.req_text("handle").map(ContainerHandle)).collect()
     }
 
+    /// Forgets the caches of tasks last used before `used_before`, and those of jobs that are gone, archived, or
+    /// paused with nothing left to build; their volumes become collectable. Returns their number.
+    pub async fn delete_stale_task_caches(&self, used_before: Timestamp) -> Result<u64> {
+        transact!(self, async |tx| {
+            tx.execute(
+                "DELETE FROM task_caches WHERE last_used < $1 OR job_id IN (
+                     SELECT j.id FROM jobs j JOIN pipelines p ON p.id = j.pipeline_id
+                     WHERE p.archived = 1 OR j.active = 0
+                        OR ((p.paused = 1 OR j.paused = 1) AND j.next_build_id IS NULL))",
+                args![used_before],
+            )
+            .await
+        })
+    }
+
     /// The handles of all containers recorded on a worker.
     pub async fn container_handles(&self, worker: &str) -> Result<Vec<ContainerHandle>> {
         let sql = "SELECT handle FROM containers WHERE worker = $1 ORDER BY handle";

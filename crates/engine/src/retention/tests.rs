@@ -98,8 +98,12 @@ jobs:
   plan: [{task: t, file: some/file}]
 ";
     let mut server = Server::new(yaml).await;
-    let retention =
-        Retention::new(server.store.clone(), server.configs.clone(), RetentionLimits::default(), false);
+    let retention = Retention::new(
+        server.store.clone(),
+        server.configs.clone(),
+        RetentionLimits::default(),
+        false,
+    );
     assert_eq!(retention.run_once(server.now).await.unwrap(), 0);
     let mut builds = Vec::new();
     for _ in 0..3 {

@@ -195,7 +195,10 @@ async fn a_step_learns_whether_to_run_and_from_where() {
     server.checks.finish(resource, scope, Some(&found), server.now).await.unwrap();
     assert_eq!(check(&server, two, true, None).await, Begin::Served { newest: Some(three) });
     let from = version("1");
-    assert_eq!(check(&server, two, true, Some(&from)).await, Begin::Run { from: Some(from.clone()) });
+    assert_eq!(
+        check(&server, two, true, Some(&from)).await,
+        Begin::Run { from: Some(from.clone()) }
+    );
 }
 
 #[tokio::test]

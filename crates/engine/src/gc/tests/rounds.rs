@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jb_model::{BuildId, BuildStatus, ContainerHandle, VolumeHandle};
 use jb_runtime::{
     BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, Result, RunnerStream, Runtime,
 };
-use jb_store::{ContainerState, NewContainer, NewVolume};
+use jb_store::{ContainerState, NewContainer, NewVolume, TaskCacheKey};
 
 use crate::gc::Collector;
 use crate::gc::decide::GraceSettings;
@@ -47,7 +48,8 @@ impl Runtime for Handles {
     }
     async fn list(&self) -> Result<Vec<ContainerInfo>> {
         let containers = self.containers.lock().unwrap();
-        let info = |handle: &ContainerHandle| ContainerInfo { handle: handle.clone(), running: true };
+        let info =
+            |handle: &ContainerHandle| ContainerInfo { handle: handle.clone(), running: true };
         Ok(containers.iter().map(info).collect())
     }
     async fn create_volume(&self, volume: &VolumeHandle) -> Result<()> {
@@ -185,4 +187,28 @@ async fn volumes_stay_while_something_refers_to_them() {
     server.tick(12 * 3600);
     let last = collector.run_once(server.now).await;
     assert_eq!((last.artifacts, last.volumes), (1, 1));
+}
+
+#[tokio::test]
+async fn caches_of_tasks_go_with_their_job_or_by_age() {
+    let mut server = Server::new(JOB).await;
+    let runtime = Arc::new(Handles::default());
+    let keep = Collector::new(server.store.clone(), runtime.clone(), GraceSettings::default());
+    let short = GraceSettings { task_cache: Duration::from_secs(600), ..GraceSettings::default() };
+    let expire = Collector::new(server.store.clone(), runtime, short);
+    let job = server.job("a").await;
+    let volume = VolumeHandle::new("cache");
+    let key = TaskCacheKey { job, step_name: "t", path: "p" };
+    let store = server.store.clone();
+    store.save_task_cache(key, &volume, server.now).await.unwrap();
+    server.tick(7 * 24 * 3600);
+    assert_eq!(keep.run_once(server.now).await.caches, 0);
+    assert_eq!(expire.run_once(server.now).await.caches, 1);
+    store.save_task_cache(key, &volume, server.now).await.unwrap();
+    store.pause_job(job, "someone", server.now).await.unwrap();
+    server.trigger("a").await;
+    assert_eq!(keep.run_once(server.now).await.caches, 0, "a build waits");
+    server.tick(1);
+    store.archive_pipeline(server.pipeline, server.now).await.unwrap();
+    assert_eq!(keep.run_once(server.now).await.caches, 1);
 }

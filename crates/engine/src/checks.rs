@@ -80,6 +80,17 @@ pub struct CheckRequest<'a> {
     pub created_by: Option<&'a str>,
 }
 
+/// On whose behalf a check is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    Clock,
+    /// A pending build, and whether a person asked for that.
+    Build {
+        manual: bool,
+    },
+    Person,
+}
+
 /// Creates checks and keeps what they find.
 pub struct Checks {
     store: Store,
@@ -163,7 +174,7 @@ impl Checks {
         next_checks.extend(periodic.iter().map(|(resource, it)| (resource.id, now.after(*it))));
         self.store.set_next_checks(&next_checks).await?;
         for (resource, _) in periodic {
-            self.create(&resource, &CheckRequest::default(), false, now).await?;
+            self.create(&resource, &CheckRequest::default(), Asker::Clock, now).await?;
         }
         if is_limited {
             Ok(Some(now.after(Duration::from_secs(1))))
@@ -220,7 +231,7 @@ impl Checks {
         now: Timestamp,
     ) -> Result<()> {
         let Some(resource) = self.store.resource(resource).await? else { return Ok(()) };
-        self.create_unless_running(&resource, &CheckRequest::default(), manual, now).await?;
+        self.create(&resource, &CheckRequest::default(), Asker::Build { manual }, now).await?;
         Ok(())
     }
 
@@ -232,37 +243,18 @@ impl Checks {
         now: Timestamp,
     ) -> Result<Option<BuildRecord>> {
         let Some(resource) = self.store.resource(resource).await? else { return Ok(None) };
-        self.create(&resource, request, true, now).await
+        self.create(&resource, request, Asker::Person, now).await
     }
 
-    async fn create_unless_running(
-        &self,
-        resource: &ResourceRecord,
-        request: &CheckRequest<'_>,
-        skip_interval: bool,
-        now: Timestamp,
-    ) -> Result<Option<BuildRecord>> {
-        self.create_build(resource, request, skip_interval, false, now).await
-    }
-
+    /// Creates the build of a check, started; none when it is not needed, or cannot be planned.
     async fn create(
         &self,
         resource: &ResourceRecord,
         request: &CheckRequest<'_>,
-        manual: bool,
+        asker: Asker,
         now: Timestamp,
     ) -> Result<Option<BuildRecord>> {
-        self.create_build(resource, request, manual, manual, now).await
-    }
-
-    async fn create_build(
-        &self,
-        resource: &ResourceRecord,
-        request: &CheckRequest<'_>,
-        skip_interval: bool,
-        manual: bool,
-        now: Timestamp,
-    ) -> Result<Option<BuildRecord>> {
+        let skip_interval = matches!(asker, Asker::Build { manual: true } | Asker::Person);
         let Some(pipeline) = self.configs.get(resource.pipeline.id).await? else { return Ok(None) };
         let pin = || pin_of(&pipeline, resource).filter(|_| !skip_interval);
         let from = request.from.cloned().or_else(pin);
@@ -283,7 +275,8 @@ impl Checks {
         };
         let check = NewCheckBuild {
             resource: resource.id,
-            manual,
+            // A person gets a check of their own; for the others one that is running will do.
+            manual: asker == Asker::Person,
             created_by: request.created_by,
             plan: Some(&plan),
         };

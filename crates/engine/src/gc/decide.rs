@@ -69,7 +69,7 @@ pub struct Cutoffs {
 }
 
 /// How long things are kept; see the fields of [`Cutoffs`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GraceSettings {
     /// Containers of builds without a job, after the build's end.
     pub one_off: Duration,

@@ -268,5 +268,5 @@ pub(crate) fn var_sources(config: &Value) -> Vec<jb_model::config::VarSourceConf
 /// An event as the log stores it, without its number.
 pub(crate) fn encode(event: &BuildEvent) -> String {
     // Events are plain data of our own making; there is nothing in them that JSON cannot hold.
-    jb_wire::event::to_data(event).unwrap_or_default()
+    jb_wire::event::to_stored(event).unwrap_or_default()
 }

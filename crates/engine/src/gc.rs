@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jb_model::{ContainerHandle, Timestamp, VolumeHandle};
+use jb_model::{BuildId, ContainerHandle, Timestamp, VolumeHandle};
 use jb_runtime::Runtime;
-use jb_store::Store;
+use jb_store::{ContainerFilter, Store};
 
 use crate::Clock;
 use decide::{GraceSettings, Strays};
@@ -130,6 +130,18 @@ impl Collector {
             n_removed += usize::from(self.remove_container(&handle).await);
         }
         Ok(n_removed)
+    }
+
+    /// Removes the containers of a build that succeeded, without waiting for a round: nobody looks into
+    /// them, and a busy server would keep hundreds. One that was entered stays for its grace period.
+    pub async fn remove_containers_of(&self, build: BuildId) {
+        let filter = ContainerFilter { build: Some(build), ..ContainerFilter::default() };
+        let containers = self.store.containers(&filter, MAX_PER_ROUND).await;
+        for container in log(containers.map_err(stored("list a build's containers"))) {
+            if container.last_hijack.is_none() {
+                self.remove_container(&container.handle).await;
+            }
+        }
     }
 
     /// Destroys a container and forgets it; one that cannot be destroyed now is tried again later.

@@ -88,10 +88,15 @@ impl Engine {
     ) -> Arc<Self> {
         let configs = Arc::new(scheduler::configs::Configs::new(store.clone()));
         let planner = Arc::new(scheduler::plans::Planner::default());
-        let checks =
-            checks::Checks::new(store.clone(), configs.clone(), planner.clone(), settings.checks.clone());
+        let checks = checks::Checks::new(
+            store.clone(),
+            configs.clone(),
+            planner.clone(),
+            settings.checks.clone(),
+        );
         let checks = Arc::new(checks);
-        let scheduler = scheduler::Scheduler::new(store.clone(), configs.clone(), checks.clone(), planner);
+        let scheduler =
+            scheduler::Scheduler::new(store.clone(), configs.clone(), checks.clone(), planner);
         let collector = gc::Collector::new(store.clone(), runtime.clone(), settings.grace.clone());
         let retention =
             retention::Retention::new(store.clone(), configs, settings.retention, false);
@@ -114,8 +119,13 @@ impl Engine {
         (self.clock)()
     }
 
-    /// What happens once a build is over: its containers and log can be tidied up.
+    /// What happens once a build is over.
     fn build_ended(&self, build: BuildId, status: BuildStatus) {
-        tracing::info!(%build, %status, "build ended");
+        tracing::debug!(%build, %status, "build ended");
+        if status == BuildStatus::Succeeded {
+            let collector = self.collector.clone();
+            // A restart in between leaves them to the next round of collection.
+            tokio::spawn(async move { collector.remove_containers_of(build).await });
+        }
     }
 }

@@ -22,7 +22,8 @@ pub(crate) fn run(options: &DoctorOptions) -> anyhow::Result<ExitCode> {
         for check in &report.checks {
             println!("{:8} {:12} {}", word(check.standing), check.name, check.detail);
         }
-        let verdict = if report.usable() { "containers can run here" } else { "containers cannot run here" };
+        let verdict =
+            if report.usable() { "containers can run here" } else { "containers cannot run here" };
         println!("{verdict}");
     }
     Ok(if report.usable() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

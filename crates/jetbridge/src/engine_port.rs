@@ -47,7 +47,10 @@ impl Port for EnginePort {
         let check = self.engine.checks.check_now(resource.id, &request, self.engine.now());
         let check = check.await.map_err(failed)?;
         let check = check.ok_or_else(|| {
-            EngineError::Refused(format!("{} cannot be checked: its pipeline is archived", target.name))
+            EngineError::Refused(format!(
+                "{} cannot be checked: its pipeline is archived",
+                target.name
+            ))
         })?;
         Ok(check.id)
     }

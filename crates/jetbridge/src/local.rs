@@ -39,8 +39,9 @@ pub(crate) fn runtime(
         .clone()
         .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let pool = &options.local_network_pool;
-    let network_pool = jb_runtime_local::Subnet::parse(pool)
-        .with_context(|| format!("--local-network-pool `{pool}` is no network such as 10.88.0.0/16"))?;
+    let network_pool = jb_runtime_local::Subnet::parse(pool).with_context(|| {
+        format!("--local-network-pool `{pool}` is no network such as 10.88.0.0/16")
+    })?;
     // The whole state directory is the runtime's own, so that all of it is hidden from containers.
     let mut settings = jb_runtime_local::Settings::new(
         state,

@@ -45,12 +45,8 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     let settings = engine_settings(&options.builds, external_url.clone())?;
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
 
-    let port = EnginePort {
-        engine: engine.clone(),
-        logging,
-        started_at: System.now(),
-        address: gateway,
-    };
+    let port =
+        EnginePort { engine: engine.clone(), logging, started_at: System.now(), address: gateway };
     let http = jb_http::Settings {
         external_url: external_url.clone(),
         cluster_name: options.listen.cluster_name.clone(),
@@ -239,10 +235,7 @@ fn engine_settings(
             cpu_shares: options.default_task_cpu_limit,
             memory_bytes,
         },
-        default_timeouts: jb_engine::Timeouts {
-            check: check_timeout,
-            ..Default::default()
-        },
+        default_timeouts: jb_engine::Timeouts { check: check_timeout, ..Default::default() },
         checks: jb_engine::checks::timing::CheckSettings {
             resource_interval: duration(
                 "--resource-checking-interval",

@@ -134,7 +134,11 @@ impl Cgroups {
     }
 
     /// The groups for one container, none when it needs none.
-    pub(crate) fn plan(&self, container: &str, limits: Limits) -> Result<Option<CgroupPlan>, String> {
+    pub(crate) fn plan(
+        &self,
+        container: &str,
+        limits: Limits,
+    ) -> Result<Option<CgroupPlan>, String> {
         let missing = |what: &str, why: &str| {
             Err(format!("cannot limit the container's {what} on this machine: {why}"))
         };
@@ -198,8 +202,10 @@ fn prepare_unified(hierarchy: &Hierarchy) -> io::Result<Vec<String>> {
     let above = parent.parent().unwrap_or(parent);
     let wanted = ["memory", "cpu", "pids"];
     let available = fs::read_to_string(above.join("cgroup.controllers"))?;
-    let wanted: Vec<&str> =
-        wanted.into_iter().filter(|name| available.split_whitespace().any(|c| c == *name)).collect();
+    let wanted: Vec<&str> = wanted
+        .into_iter()
+        .filter(|name| available.split_whitespace().any(|c| c == *name))
+        .collect();
     fs::create_dir_all(parent)?;
     if enable(above, &wanted).is_err() {
         // Processes in the group itself forbid it: move them, ourselves included, to one beside.

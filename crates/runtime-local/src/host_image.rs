@@ -15,9 +15,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 
 /// Top-level names that are shown. All others are hidden.
-const SHOWN: &[&str] = &[
-    "bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "opt", "nix", "gnu", "var",
-];
+const SHOWN: &[&str] =
+    &["bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "opt", "nix", "gnu", "var"];
 /// Directories that are there but empty, with their mode.
 const EMPTY: &[(&str, u32)] = &[
     ("dev", 0o755),
@@ -32,12 +31,8 @@ const EMPTY: &[(&str, u32)] = &[
     ("tmp", 0o1777),
 ];
 /// What of `/var` is there: package databases that tools read, and empty directories.
-const VAR_EMPTY: &[(&str, u32)] = &[
-    ("cache", 0o755),
-    ("log", 0o755),
-    ("spool", 0o755),
-    ("tmp", 0o1777),
-];
+const VAR_EMPTY: &[(&str, u32)] =
+    &[("cache", 0o755), ("log", 0o755), ("spool", 0o755), ("tmp", 0o1777)];
 const VAR_LIB_SHOWN: &[&str] =
     &["alternatives", "apk", "apt", "dpkg", "pacman", "rpm", "ucf", "dbus", "ca-certificates"];
 /// Not readable by everybody, yet needed and not secret.

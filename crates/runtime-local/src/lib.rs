@@ -29,4 +29,3 @@ pub use probe::{Check, Report, Standing};
 pub use runtime::LocalRuntime;
 pub use settings::Settings;
 pub use shim::shim_main;
-

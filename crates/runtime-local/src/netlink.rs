@@ -92,12 +92,8 @@ pub(crate) struct Netlink(OwnedFd);
 impl Netlink {
     pub(crate) fn open() -> io::Result<Self> {
         // NETLINK_ROUTE is protocol 0, which is what `None` asks for.
-        let socket = net::socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let socket =
+            net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
         net::bind(&socket, &netlink::SocketAddrNetlink::new(0, 0))?;
         Ok(Self(socket))
     }
@@ -211,11 +207,7 @@ fn acknowledged(reply: &[u8]) -> io::Result<()> {
 
 /// The index of an interface of this network namespace.
 pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
-    let socket = net::socket_with(
-        AddressFamily::INET,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let socket =
+        net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     Ok(net::netdevice::name_to_index(&socket, name)?)
 }

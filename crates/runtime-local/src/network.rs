@@ -228,7 +228,11 @@ impl Bridge {
                 matching: words(&format!("-s {subnet} ! -o {name} -j MASQUERADE")),
             },
             // Needed where something else, such as Docker, forwards nothing by default.
-            Rule { table: "filter", chain: "FORWARD", matching: words(&format!("-i {name} -j ACCEPT")) },
+            Rule {
+                table: "filter",
+                chain: "FORWARD",
+                matching: words(&format!("-i {name} -j ACCEPT")),
+            },
             Rule {
                 table: "filter",
                 chain: "FORWARD",
@@ -351,7 +355,8 @@ pub(crate) fn read_resolv_conf(configured: &[IpAddr]) -> String {
 
 /// The container's `/etc/hosts`.
 pub(crate) fn hosts(hostname: &str, own: Option<Ipv4Addr>, host: Option<IpAddr>) -> String {
-    let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let mut text =
+        String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     if !hostname.is_empty() {
         let address = own.unwrap_or(Ipv4Addr::new(127, 0, 1, 1));
         text.push_str(&format!("{address}\t{hostname}\n"));

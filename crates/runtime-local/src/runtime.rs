@@ -15,8 +15,8 @@ use jb_runtime::{
 };
 
 use crate::cgroup::Cgroups;
-use crate::launch::{IdMaps, Launch, NetworkPlan};
 use crate::host_image::Change;
+use crate::launch::{IdMaps, Launch, NetworkPlan};
 use crate::network::{Bridge, Uplink};
 use crate::probe::Report;
 use crate::settings::Settings;
@@ -59,8 +59,8 @@ impl LocalRuntime {
         let context = || format!("cannot use the state directory `{}`", state.display());
         let ids = (!crate::privilege::is_root()).then(crate::userns::id_maps);
         let remover = ids.clone().map(|maps| create::remover(settings.shim.clone(), maps));
-        let store =
-            Store::open(&settings.state_dir, remover).map_err(|error| Error::io(context(), error))?;
+        let store = Store::open(&settings.state_dir, remover)
+            .map_err(|error| Error::io(context(), error))?;
         let store = Arc::new(store);
         create::adopt(&store).map_err(|error| Error::io(context(), error))?;
         store.sweep_leftovers().map_err(|error| Error::io(context(), error))?;
@@ -72,9 +72,13 @@ impl LocalRuntime {
         let base = store.new_data().map_err(|error| Error::io(context(), error))?;
         let pins = store.pin([base.clone()]);
         let program = &settings.resource_types;
-        let base = crate::base::make(&store.content(&base), program).map(|()| base).map_err(|error| {
-            format!("the built-in resource types cannot be used: `{}`: {error}", program.display())
-        });
+        let base =
+            crate::base::make(&store.content(&base), program).map(|()| base).map_err(|error| {
+                format!(
+                    "the built-in resource types cannot be used: `{}`: {error}",
+                    program.display()
+                )
+            });
 
         let name = crate::network::group_name(store.root());
         let uplink = crate::network::set_up(store.root(), settings.network_pool);
@@ -204,14 +208,20 @@ impl Inner {
         self.pinned(handle)
     }
 
-    fn next_address(&self, bridge: &Bridge, launch: &mut Launch, taken: &std::collections::BTreeSet<Ipv4Addr>) -> Result<()> {
+    fn next_address(
+        &self,
+        bridge: &Bridge,
+        launch: &mut Launch,
+        taken: &std::collections::BTreeSet<Ipv4Addr>,
+    ) -> Result<()> {
         let last = self.last_address.fetch_add(1, Ordering::Relaxed);
-        let address = crate::network::choose_address(bridge.subnet, taken, last).ok_or_else(|| {
-            Error::Transient {
-                context: format!("every address of {} is taken by a container", bridge.subnet),
-                source: io::ErrorKind::AddrInUse.into(),
-            }
-        })?;
+        let address =
+            crate::network::choose_address(bridge.subnet, taken, last).ok_or_else(|| {
+                Error::Transient {
+                    context: format!("every address of {} is taken by a container", bridge.subnet),
+                    source: io::ErrorKind::AddrInUse.into(),
+                }
+            })?;
         launch.network = NetworkPlan::Bridge(bridge.port(&launch.handle, address));
         let host = Some(bridge.gateway().into());
         launch.files.hosts = crate::network::hosts(&launch.hostname, Some(address), host);
@@ -242,9 +252,8 @@ impl Runtime for LocalRuntime {
             let ended = io::Error::new(io::ErrorKind::ConnectionRefused, "its runner has ended");
             return Err(Error::io(context(), ended));
         };
-        let flags = rustix::fs::OFlags::PATH
-            | rustix::fs::OFlags::DIRECTORY
-            | rustix::fs::OFlags::CLOEXEC;
+        let flags =
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
         // Socket addresses have room for 107 bytes, paths of state directories may be longer.
         let dir = rustix::fs::open(&record.launch.dir, flags, rustix::fs::Mode::empty())
             .map_err(|error| Error::io(context(), error.into()))?;
@@ -297,7 +306,10 @@ impl Runtime for LocalRuntime {
             .await?;
         let max = self.inner.settings.max_archive_bytes;
         crate::transfer::stream_in(content, path.to_owned(), tar, max).await.map_err(|error| {
-            Error::io(format!("cannot extract an archive into `{path}` of volume `{volume}`"), error)
+            Error::io(
+                format!("cannot extract an archive into `{path}` of volume `{volume}`"),
+                error,
+            )
         })
     }
 
@@ -330,9 +342,7 @@ impl Runtime for LocalRuntime {
             let (record, _pin) = inner.pinned(&handle)?;
             let merged = inner.merged(&record);
             merged
-                .and_then(|merged| {
-                    crate::volume::pack::read_file(&merged, Path::new(&path), limit)
-                })
+                .and_then(|merged| crate::volume::pack::read_file(&merged, Path::new(&path), limit))
                 .map_err(|error| {
                     Error::io(format!("cannot read file `{path}` of volume `{handle}`"), error)
                 })
@@ -348,8 +358,7 @@ impl Runtime for LocalRuntime {
         let volume = volume.clone();
         self.blocking(move |inner| {
             let destroyed = inner.store.destroy_volume(volume.as_str());
-            destroyed
-                .map_err(|error| Error::io(format!("cannot destroy volume `{volume}`"), error))
+            destroyed.map_err(|error| Error::io(format!("cannot destroy volume `{volume}`"), error))
         })
         .await
     }

@@ -221,8 +221,9 @@ fn listen(dir: &Path) -> io::Result<OwnedFd> {
 fn map_ids(maps: &IdMaps, pid: i32) -> Result<(), Failure> {
     if maps.helpers {
         for (tool, lines) in [("newuidmap", &maps.users), ("newgidmap", &maps.groups)] {
-            let path = crate::network::tool(tool)
-                .ok_or_else(|| Failure::unsupported(format!("`{tool}` is not installed any more")))?;
+            let path = crate::network::tool(tool).ok_or_else(|| {
+                Failure::unsupported(format!("`{tool}` is not installed any more"))
+            })?;
             let numbers = lines.iter().flatten().map(u32::to_string);
             let output = Command::new(path)
                 .arg(pid.to_string())
@@ -237,11 +238,15 @@ fn map_ids(maps: &IdMaps, pid: i32) -> Result<(), Failure> {
         return Ok(());
     }
     let text = |lines: &[[u32; 3]]| {
-        lines.iter().map(|[inside, outside, n]| format!("{inside} {outside} {n}\n")).collect::<String>()
+        lines
+            .iter()
+            .map(|[inside, outside, n]| format!("{inside} {outside} {n}\n"))
+            .collect::<String>()
     };
     let write = |file: &str, text: String| {
-        std::fs::write(format!("/proc/{pid}/{file}"), text)
-            .attempt(|| format!("cannot write {file} of the container; {}", crate::userns::refusal()))
+        std::fs::write(format!("/proc/{pid}/{file}"), text).attempt(|| {
+            format!("cannot write {file} of the container; {}", crate::userns::refusal())
+        })
     };
     // Required before an unprivileged process may map groups.
     write("setgroups", "deny".into())?;

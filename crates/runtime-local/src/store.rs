@@ -254,8 +254,7 @@ impl Store {
             return Ok(found);
         }
         let data = self.new_data()?;
-        let record =
-            VolumeRecord { handle: handle.to_owned(), data, lowers: lowers.to_vec() };
+        let record = VolumeRecord { handle: handle.to_owned(), data, lowers: lowers.to_vec() };
         let mut index = self.index();
         if let Some(found) = index.volumes.get(handle) {
             let found = found.clone();
@@ -380,9 +379,8 @@ impl Store {
 }
 
 fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = fs::read_dir(directory)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<io::Result<Vec<_>>>()?;
+    let mut paths =
+        fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
 }

@@ -75,7 +75,8 @@ pub(crate) fn stream_out<K: Send + 'static>(
 ) -> io::Result<jb_runtime::ByteStream> {
     let (reader, writer) = pipe()?;
     let pack = tokio::task::spawn_blocking(move || {
-        let result = crate::volume::pack::pack(&node, std::io::BufWriter::with_capacity(1 << 16, writer));
+        let result =
+            crate::volume::pack::pack(&node, std::io::BufWriter::with_capacity(1 << 16, writer));
         drop(keep);
         result
     });

@@ -8,8 +8,7 @@ use crate::launch::IdMaps;
 pub(crate) fn id_maps() -> IdMaps {
     let user = rustix::process::geteuid().as_raw();
     let group = rustix::process::getegid().as_raw();
-    let single =
-        IdMaps { users: vec![[0, user, 1]], groups: vec![[0, group, 1]], helpers: false };
+    let single = IdMaps { users: vec![[0, user, 1]], groups: vec![[0, group, 1]], helpers: false };
     let tools = ["newuidmap", "newgidmap"].iter().all(|name| crate::network::tool(name).is_some());
     let name = user_name(user);
     let range = |file: &str| {

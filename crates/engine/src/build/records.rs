@@ -179,7 +179,6 @@ impl BuildContext {
         version: &Version,
     ) -> Result<CachedResource, Trouble> {
         let store = &self.engine.store;
-        self.record_volume(&fetched.volume, "resource", "", "").await?;
         let cache = NewCache {
             key: key.key.clone(),
             config_hash: key.config_hash.clone(),

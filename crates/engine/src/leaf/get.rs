@@ -49,6 +49,7 @@ pub(crate) async fn run(
         "{}-v",
         script::container_handle(context, &leaf.plan, ContainerKind::Get)
     ));
+    context.record_volume(&volume, "resource", &plan.name, GET_DIR).await?;
     let mut request = script::request(&source, &params);
     request.insert("version".to_owned(), script::version_value(&version));
     let exit = script::run(

@@ -6,7 +6,7 @@ use jb_model::event::TaskSummary;
 use jb_model::plan::TaskPlan;
 use jb_model::{BuildEvent, Outcome, VolumeHandle};
 use jb_runtime::client::{ProcessSpec, Stdin, WindowSize};
-use jb_runtime::{ContainerKind, ContainerSpec, Image, Network, User};
+use jb_runtime::{ContainerKind, ContainerSpec, Image, MountSource, Network, User};
 use serde_json::Value;
 
 use super::{Done, Leaf, Started, Trouble, script};
@@ -72,6 +72,14 @@ pub(crate) async fn run(
         &VolumeNames { container: handle.as_str() },
         |path| caches.get(path).cloned(),
     )?;
+    // A volume that nobody knows would be collected while the task runs.
+    for mount in &layout.mounts {
+        if let MountSource::Output(volume) | MountSource::Input { copy: Some(volume), .. } =
+            &mount.source
+        {
+            context.record_volume(volume, "artifact", &plan.name, &mount.path).await?;
+        }
+    }
     let time = context.now();
     let worker = context.engine.runtime.worker_name().to_owned();
     let origin = leaf.plan.id.clone();

@@ -70,13 +70,15 @@ impl Inner {
         let cgroup = self.cgroups.plan(&file_name(handle), limits).map_err(Error::Unsupported)?;
         let working_dir = absolute(&spec.working_dir, "/");
         let placed = place(&spec.mounts, &working_dir).map_err(Error::Unsupported)?;
-        let mut resources = Resources { inner: self, dir: &dir, data: Vec::new(), pins: Vec::new() };
+        let mut resources =
+            Resources { inner: self, dir: &dir, data: Vec::new(), pins: Vec::new() };
         let (root, image_user) = resources.root(&spec.image)?;
         let user = match &spec.user {
             User::Image => image_user,
             User::Named(name) => name.clone(),
         };
-        let user = if ["root", "0", "0:0", "root:root"].contains(&&*user) { String::new() } else { user };
+        let user =
+            if ["root", "0", "0:0", "root:root"].contains(&&*user) { String::new() } else { user };
         let mut mounts = Vec::with_capacity(placed.len());
         for (n, mount) in placed.iter().enumerate() {
             mounts.push(resources.mount(n, mount)?);
@@ -246,8 +248,9 @@ impl Resources<'_> {
     }
 
     fn image_user(&self, record: &VolumeRecord) -> Result<String> {
-        let explain =
-            |error: io::Error| Error::Image(format!("cannot read the image's metadata.json: {error}"));
+        let explain = |error: io::Error| {
+            Error::Image(format!("cannot read the image's metadata.json: {error}"))
+        };
         let merged = self.inner.merged(record).map_err(explain)?;
         let path = Path::new("metadata.json");
         let text = crate::volume::pack::read_file(&merged, path, MAX_METADATA).map_err(explain)?;

@@ -48,8 +48,7 @@ fn prepare(launch: &Launch, go: &mut std::fs::File) -> Result<(), Failure> {
     wait_for(go, GO)?;
     configure_network(launch).attempt(|| "cannot configure the container's network")?;
     if let Some(plan) = &launch.cgroup {
-        super::unshare_cgroups()
-            .attempt(|| "cannot make a control group namespace")?;
+        super::unshare_cgroups().attempt(|| "cannot make a control group namespace")?;
         devices::mount_cgroups(plan, launch.privileged)?;
     }
     rustix::system::sethostname(launch.hostname.as_bytes())

@@ -37,8 +37,7 @@ const MASKED: &[&str] = &[
 const READ_ONLY: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-const PLAIN: MountFlags =
-    MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 fn mount(kind: &str, target: &str, flags: MountFlags, options: &str) -> Result<(), Failure> {
     std::fs::create_dir_all(target).attempt(|| format!("cannot make {target}"))?;
@@ -61,7 +60,14 @@ pub(super) fn mount_system(launch: &Launch, old: &OwnedFd) -> Result<(), Failure
     if launch.privileged {
         if launch.ids.is_none() {
             copy_devices(old)?;
-        } else if rustix::fs::accessat(old, "dev/fuse", rustix::fs::Access::EXISTS, rustix::fs::AtFlags::empty()).is_ok() {
+        } else if rustix::fs::accessat(
+            old,
+            "dev/fuse",
+            rustix::fs::Access::EXISTS,
+            rustix::fs::AtFlags::empty(),
+        )
+        .is_ok()
+        {
             bind_device(old, "fuse")?;
         }
     }

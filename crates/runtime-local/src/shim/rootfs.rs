@@ -97,9 +97,27 @@ pub(super) fn mount(launch: &Launch) -> Result<(), Failure> {
 
 /// File systems that are not programs or configuration, and those that are made anew.
 const OWN_KINDS: &[&str] = &[
-    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts",
-    "devtmpfs", "efivarfs", "fusectl", "hugetlbfs", "mqueue", "nsfs", "proc", "pstore",
-    "rpc_pipefs", "securityfs", "sysfs", "tmpfs", "tracefs",
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "proc",
+    "pstore",
+    "rpc_pipefs",
+    "securityfs",
+    "sysfs",
+    "tmpfs",
+    "tracefs",
 ];
 
 /// Shows what the host has mounted below its root, such as a `/usr` or `/nix` of its own: each
@@ -126,7 +144,8 @@ fn mount_host_parts(launch: &Launch, root: &Path, nodev: MountFlags) -> Result<(
         let upper = launch.dir.join(format!("part-{n}"));
         let work = launch.dir.join(format!("part-{n}-work"));
         for path in [&upper, &work] {
-            std::fs::create_dir_all(path).attempt(|| format!("cannot make `{}`", path.display()))?;
+            std::fs::create_dir_all(path)
+                .attempt(|| format!("cannot make `{}`", path.display()))?;
         }
         let overlay = Overlay {
             lowers: source.layers().collect(),

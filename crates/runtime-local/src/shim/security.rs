@@ -37,11 +37,8 @@ pub(super) fn limit_resources() {
     )
     .ok();
     let core = rustix::process::getrlimit(Resource::Core);
-    rustix::process::setrlimit(
-        Resource::Core,
-        Rlimit { current: Some(0), maximum: core.maximum },
-    )
-    .ok();
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: core.maximum })
+        .ok();
 }
 
 /// Drops capabilities and forbids system calls, for good.
@@ -128,8 +125,8 @@ const TABLES: &[Calls] = &[
     Calls {
         architecture: 0x4000_0003,
         denied: &[
-            51, 286, 357, 264, 129, 350, 128, 101, 110, 349, 283, 288, 253, 21, 342, 336, 217,
-            131, 88, 287, 346, 79, 87, 115, 103, 52, 374, 111, // as above
+            51, 286, 357, 264, 129, 350, 128, 101, 110, 349, 283, 288, 253, 21, 342, 336, 217, 131,
+            88, 287, 346, 79, 87, 115, 103, 52, 374, 111, // as above
             22,  // umount
             25,  // stime
             113, // vm86old

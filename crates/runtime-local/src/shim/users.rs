@@ -108,8 +108,7 @@ fn give_directory(directory: &OwnedFd, user: Ids, depth: usize) -> rustix::io::R
             continue;
         }
         if entry.file_type() == FileType::Directory {
-            let flags =
-                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let child = rustix::fs::openat(directory, name, flags, Mode::empty())?;
             give_directory(&child, user, depth + 1)?;
         } else {

@@ -219,11 +219,8 @@ fn is_whiteout(stat: &Stat) -> bool {
 /// Overlayfs marks a directory that hides those below it by an attribute, which it keeps in the
 /// `user` class when it was mounted without privilege.
 fn is_opaque(directory: &OwnedFd) -> bool {
-    let name = if crate::privilege::is_root() {
-        "trusted.overlay.opaque"
-    } else {
-        "user.overlay.opaque"
-    };
+    let name =
+        if crate::privilege::is_root() { "trusted.overlay.opaque" } else { "user.overlay.opaque" };
     let mut value = [0u8; 1];
     matches!(fs::fgetxattr(directory, name, &mut value[..]), Ok(1) if value == *b"y")
 }

@@ -90,10 +90,8 @@ impl<W: Write> Packer<W> {
         const CAPABILITY: &str = "security.capability";
         let mut value = [0u8; 64];
         if let Ok(length) = rustix::fs::fgetxattr(file, CAPABILITY, &mut value[..]) {
-            self.builder.append_pax_extensions([(
-                "SCHILY.xattr.security.capability",
-                &value[..length],
-            )])?;
+            self.builder
+                .append_pax_extensions([("SCHILY.xattr.security.capability", &value[..length])])?;
         }
         Ok(())
     }

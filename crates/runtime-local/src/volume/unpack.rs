@@ -113,7 +113,10 @@ impl Unpacker<'_> {
                 Ok(fd) => fd,
                 Err(rustix::io::Errno::NOENT) => {
                     fs::mkdirat(&current, name, Mode::from_raw_mode(0o755)).map_err(|error| {
-                        refused(format!("cannot make the directory of `{}`: {error}", path.display()))
+                        refused(format!(
+                            "cannot make the directory of `{}`: {error}",
+                            path.display()
+                        ))
                     })?;
                     open_directory(self.root, &walked)?
                 }
@@ -176,8 +179,9 @@ impl Unpacker<'_> {
         entry: &Entry<'_, R>,
     ) -> io::Result<()> {
         let target = link_name(entry)?;
-        let names = components(Path::new(&target))
-            .map_err(|_| refused(format!("a hard link to `{}` leaves the volume", display(&target))))?;
+        let names = components(Path::new(&target)).map_err(|_| {
+            refused(format!("a hard link to `{}` leaves the volume", display(&target)))
+        })?;
         let Some((last, parents)) = names.split_last() else {
             return Err(refused("a hard link to the volume's top directory"));
         };
@@ -186,7 +190,10 @@ impl Unpacker<'_> {
             self.root.try_clone()?
         } else {
             open_directory(self.root, &parents).map_err(|error| {
-                refused(format!("cannot reach the hard link's target `{}`: {error}", display(&target)))
+                refused(format!(
+                    "cannot reach the hard link's target `{}`: {error}",
+                    display(&target)
+                ))
             })?
         };
         let same = |a: &fs::Stat, b: &fs::Stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
@@ -209,11 +216,8 @@ impl Unpacker<'_> {
         }
         self.bytes_left -= entry.size();
         remove_other(parent, name)?;
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))?;
         let mut file = std::fs::File::from(fd);
         copy_sparse(entry, &mut file)?;

@@ -29,7 +29,8 @@ async fn image_volume_and_mounts() {
     let machine = Machine::new();
     let image = machine.busybox("image", "{}").await;
     let source = machine.volume("source", &[("a", "1"), ("sub/b", "2")]).await;
-    let (made, kept, copy) = (VolumeHandle::new("made"), VolumeHandle::new("kept"), VolumeHandle::new("copy"));
+    let (made, kept, copy) =
+        (VolumeHandle::new("made"), VolumeHandle::new("kept"), VolumeHandle::new("copy"));
     let mut wanted = spec("two", Image::Volume(image));
     wanted.mounts = vec![
         output("src/out", &made),

@@ -6,9 +6,7 @@ use std::sync::OnceLock;
 
 use jb_model::config::ContainerLimits;
 use jb_model::{ContainerHandle, VolumeHandle};
-use jb_runtime::{
-    ContainerKind, ContainerSpec, Image, Mount, MountSource, Network, Runtime, User,
-};
+use jb_runtime::{ContainerKind, ContainerSpec, Image, Mount, MountSource, Network, Runtime, User};
 use jb_runtime_local::{LocalRuntime, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

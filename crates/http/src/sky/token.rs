@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::attempts::RETRY_AFTER_S;
 use crate::identity::Claims;
 use crate::query::Query;
-use crate::reply::{Failure, Result, json};
+use crate::reply::{Failure, Result, respond};
 use crate::settings::Password;
 use crate::state::AppState;
 use crate::token;
@@ -97,7 +97,7 @@ async fn try_grant(state: &AppState, headers: &HeaderMap, body: &[u8]) -> Result
         Verdict::Right => {
             let issued = issue(state, name, FLY.0).await?;
             let now = state.now().unix_seconds();
-            let mut response = json(
+            let mut response = bare(
                 StatusCode::OK,
                 &Granted {
                     access_token: issued.token,
@@ -112,7 +112,15 @@ async fn try_grant(state: &AppState, headers: &HeaderMap, body: &[u8]) -> Result
 }
 
 fn refuse(status: StatusCode, error: &'static str, description: &'static str) -> Response {
-    json(status, &Refused { error, error_description: description })
+    bare(status, &Refused { error, error_description: description })
+}
+
+/// JSON without a line's end, as OAuth servers send it.
+fn bare(status: StatusCode, value: &impl Serialize) -> Response {
+    match jb_wire::api::to_text(value) {
+        Ok(text) => respond(status, "application/json", text),
+        Err(error) => axum::response::IntoResponse::into_response(Failure::internal(error)),
+    }
 }
 
 /// The client may say who it is in a header or in the form.

@@ -16,8 +16,7 @@ async fn archives_are_unpacked_on_their_way_in_and_packed_on_their_way_out() {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(&tar).unwrap();
     let upload = "/api/v1/teams/main/artifacts?platform=linux";
-    let answer =
-        server.post(upload).token(&token).body(packed.finish().unwrap()).send().await;
+    let answer = server.post(upload).token(&token).body(packed.finish().unwrap()).send().await;
     assert_eq!(answer.status, StatusCode::CREATED);
     assert_eq!(
         answer.text(),

@@ -6,9 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use jb_http::{
-    CheckOptions, CheckTarget, Engine, EngineError, Hijack, LogLevel, WorkerInfo,
-};
+use jb_http::{CheckOptions, CheckTarget, Engine, EngineError, Hijack, LogLevel, WorkerInfo};
 use jb_model::{BuildId, ContainerHandle, PipelineId, TeamId, Timestamp, VolumeHandle};
 use jb_runtime::client::RunnerClient;
 use jb_runtime::{BaseType, ByteStream};

@@ -10,9 +10,8 @@ use serde_json::json;
 
 use crate::server::{NOW, Server};
 
-const CALLERS: [&str; 9] = [
-    "nobody", "invalid", "viewer", "operator", "member", "owner", "other", "teamless", "test",
-];
+const CALLERS: [&str; 9] =
+    ["nobody", "invalid", "viewer", "operator", "member", "owner", "other", "teamless", "test"];
 
 /// A team `crew` with a member of each role, and one other team.
 async fn server(change: impl FnOnce(&mut Settings)) -> Server {

@@ -117,8 +117,7 @@ async fn browse(server: &Server, target: &str) -> (String, String) {
     // Another browser cannot use the state, so no other site can log someone in.
     let foreign = server.post("/sky/issuer/auth").form(&right).send().await;
     assert_eq!(foreign.status, StatusCode::BAD_REQUEST);
-    let passed =
-        server.post("/sky/issuer/auth").cookie(&state_cookie).form(&right).send().await;
+    let passed = server.post("/sky/issuer/auth").cookie(&state_cookie).form(&right).send().await;
     assert_eq!(passed.status, StatusCode::SEE_OTHER);
     let callback = passed.header("location");
     let foreign = server.get(callback).send().await;
@@ -137,10 +136,7 @@ async fn a_browser_logs_in_for_fly() {
     let server = Server::new().await;
     let legacy = server.get("/login?fly_port=4711").send().await;
     assert_eq!(legacy.status, StatusCode::FOUND);
-    assert_eq!(
-        legacy.header("location"),
-        "/sky/login?redirect_uri=/fly_success%3Ffly_port=4711"
-    );
+    assert_eq!(legacy.header("location"), "/sky/login?redirect_uri=/fly_success%3Ffly_port=4711");
     let (cookies, location) = browse(&server, "/fly_success%3Ffly_port=4711").await;
     assert!(location.starts_with("/fly_success?csrf_token="), "{location}");
     assert!(location.ends_with("&fly_port=4711"), "{location}");

@@ -13,5 +13,6 @@ mod artifacts;
 mod engine;
 mod guards;
 mod login;
+mod recordings;
 mod server;
 mod teams;

@@ -108,9 +108,8 @@ impl Call<'_> {
     }
 
     pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
-        let text = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(fields)
-            .finish();
+        let text =
+            url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         self.body = Body::from(text);
         self.header(CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded")
     }
@@ -144,9 +143,7 @@ impl Server {
         let main = json!({"owner": {"users": ["local:test"], "groups": []}});
         store.ensure_main_team(&main, NOW).await.unwrap();
         let engine = Arc::new(FakeEngine::new(store.clone(), NOW));
-        let users = [
-            "test", "guest", "viewer", "operator", "member", "owner", "other", "teamless",
-        ];
+        let users = ["test", "guest", "viewer", "operator", "member", "owner", "other", "teamless"];
         let mut settings = Settings {
             external_url: EXTERNAL_URL.into(),
             local_users: users
@@ -160,8 +157,7 @@ impl Server {
         change(&mut settings);
         let clock = Arc::new(TestClock(AtomicI64::new(NOW.0)));
         let entropy = Arc::new(TestEntropy(AtomicU64::new(1)));
-        let state =
-            AppState::new(store.clone(), engine.clone(), settings, clock.clone(), entropy);
+        let state = AppState::new(store.clone(), engine.clone(), settings, clock.clone(), entropy);
         Self { router: router(state), store, engine, clock }
     }
 
@@ -214,10 +210,7 @@ impl Server {
             .put(&config)
             .token(&token)
             .header("Content-Type", "application/x-yaml")
-            .header(
-                "X-Concourse-Config-Version",
-                read.header("x-concourse-config-version"),
-            )
+            .header("X-Concourse-Config-Version", read.header("x-concourse-config-version"))
             .body(yaml.to_owned())
             .send()
             .await;

@@ -54,7 +54,8 @@ async fn teams_are_set_renamed_and_destroyed() {
         .await;
     assert_eq!(empty.status, StatusCode::BAD_REQUEST);
     assert!(empty.json()["errors"][0].is_string());
-    let destroy = |name: &str| server.call("DELETE", &format!("/api/v1/teams/{name}")).token(&token);
+    let destroy =
+        |name: &str| server.call("DELETE", &format!("/api/v1/teams/{name}")).token(&token);
     assert_eq!(destroy("visitors").send().await.status, StatusCode::NO_CONTENT);
     assert_eq!(destroy("visitors").send().await.status, StatusCode::NOT_FOUND);
     assert_eq!(destroy("main").send().await.status, StatusCode::FORBIDDEN);
@@ -74,10 +75,7 @@ async fn the_wall_holds_a_message_for_a_while() {
     server.pass(3600);
     assert_eq!(server.get("/api/v1/wall").send().await.text(), "{}\n");
     set(json!({"message": "for good"})).send().await;
-    assert_eq!(
-        server.get("/api/v1/wall").send().await.text(),
-        "{\"message\":\"for good\"}\n"
-    );
+    assert_eq!(server.get("/api/v1/wall").send().await.text(), "{\"message\":\"for good\"}\n");
     server.call("DELETE", "/api/v1/wall").token(&token).send().await;
     assert_eq!(server.get("/api/v1/wall").send().await.text(), "{}\n");
 }
@@ -134,7 +132,10 @@ async fn small_answers() {
     let server = Server::new().await;
     let token = server.login("test").await;
     let level = server.get("/api/v1/log-level").token(&token).send().await;
-    assert_eq!((level.text().as_str(), level.header("content-type")), ("info", "text/plain; charset=utf-8"));
+    assert_eq!(
+        (level.text().as_str(), level.header("content-type")),
+        ("info", "text/plain; charset=utf-8")
+    );
     let set = |level: &'static str| server.put("/api/v1/log-level").token(&token).body(level);
     assert_eq!(set("debug").send().await.status, StatusCode::OK);
     assert_eq!(set("loud").send().await.status, StatusCode::BAD_REQUEST);

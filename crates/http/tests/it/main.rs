@@ -10,7 +10,10 @@
 
 mod archived;
 mod artifacts;
+mod builds;
+mod configs;
 mod engine;
+mod events;
 mod guards;
 mod login;
 mod recordings;

@@ -15,6 +15,7 @@ mod configs;
 mod engine;
 mod events;
 mod guards;
+mod hijack;
 mod login;
 mod recordings;
 mod server;

@@ -15,6 +15,8 @@ pub enum PlanError {
     DuplicateId(PlanId),
     #[error("the `across` step `{0}` has no vars")]
     AcrossWithoutVars(PlanId),
+    #[error("resource types of resource types go more than {limit} deep at type `{kind}`")]
+    TypesTooDeep { limit: usize, kind: String },
     #[error("unknown resource `{0}`")]
     UnknownResource(String),
     #[error("unknown prototype `{0}`")]

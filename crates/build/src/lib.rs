@@ -6,10 +6,14 @@
 pub mod error;
 pub mod machine;
 mod plan_tree;
+pub mod planner;
 mod substitute;
 
 pub use error::PlanError;
 pub use machine::{
     Applied, BuildMachine, CancelReason, Effect, Event, IgnoredReason, ImageNeed, LeafResult,
     NodeId, Phase,
+};
+pub use planner::{
+    Checked, PlanIds, PlanOptions, TypePlanner, plan_check, plan_job, plan_task_image,
 };

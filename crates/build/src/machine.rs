@@ -38,7 +38,7 @@ mod query;
 mod verdict;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jb_model::plan::TypeImage;
@@ -220,8 +220,8 @@ pub struct BuildMachine {
     contexts: Contexts,
     /// Nodes that have begun and not settled.
     running: BTreeSet<NodeId>,
-    /// Empty between events.
-    todo: VecDeque<Todo>,
+    /// What the step at hand causes, in order. Empty between events.
+    todo: Vec<Todo>,
 }
 
 impl BuildMachine {
@@ -238,7 +238,7 @@ impl BuildMachine {
             combinations: BTreeMap::new(),
             contexts: Contexts::default(),
             running: BTreeSet::new(),
-            todo: VecDeque::new(),
+            todo: Vec::new(),
         };
         let attempts = plan.attempts.clone();
         machine.add_tree(plan, None, &attempts)?;
@@ -252,7 +252,7 @@ impl BuildMachine {
             (Life::Over(_), _) => Err(IgnoredReason::Over),
             (Life::Pending, Event::Start) => {
                 self.life = Life::Running { aborting: false };
-                self.todo.push_back(Todo::Begin(NodeId(0), Contexts::BUILD));
+                self.todo.push(Todo::Begin(NodeId(0), Contexts::BUILD));
                 Ok(())
             }
             (Life::Pending, Event::Abort) => {

@@ -1,1 +1,131 @@
 //! What drives the pure machines: scheduler, checks, builds and collection of garbage.
+//!
+//! Every loop here is a reconciler: it takes no input, re-reads what it needs, and runs when nudged
+//! and on a timer. After a restart they simply run.
+
+mod build;
+mod cancel;
+pub mod checks;
+mod config_diff;
+mod driver;
+pub mod gc;
+mod leaf;
+mod log;
+mod loops;
+mod process;
+pub mod retention;
+pub mod scheduler;
+mod service;
+mod supervisor;
+mod turns;
+mod workspace;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jb_model::config::ContainerLimits;
+use jb_model::{BuildId, BuildStatus, Timestamp};
+use jb_runtime::Runtime;
+use jb_store::Store;
+
+pub use driver::Error;
+pub use service::{EvaluateError, HijackError, UploadError, WayIn};
+
+/// Where the engine gets the time from.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How the engine shall work.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Names this server in leases.
+    pub owner: String,
+    /// Where people reach the server, without a slash at its end.
+    pub external_url: String,
+    pub default_task_limits: ContainerLimits,
+    pub default_timeouts: Timeouts,
+    pub checks: checks::timing::CheckSettings,
+    pub grace: gc::decide::GraceSettings,
+    pub retention: retention::policy::RetentionLimits,
+}
+
+/// Limits for steps that have none of their own; `None` is no limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    pub get: Option<Duration>,
+    pub put: Option<Duration>,
+    pub task: Option<Duration>,
+    pub check: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { get: None, put: None, task: None, check: Duration::from_secs(3600) }
+    }
+}
+
+/// The engine: everything that happens by itself.
+pub struct Engine {
+    pub store: Store,
+    pub runtime: Arc<dyn Runtime>,
+    pub settings: Settings,
+    pub checks: Arc<checks::Checks>,
+    pub scheduler: Arc<scheduler::Scheduler>,
+    collector: Arc<gc::Collector>,
+    retention: Arc<retention::Retention>,
+    clock: Clock,
+    turns: turns::Turns,
+    /// Tells uploads of the same instant apart.
+    uploads: std::sync::atomic::AtomicU64,
+    supervisor: supervisor::Supervisor,
+}
+
+impl Engine {
+    pub fn new(
+        store: Store,
+        runtime: Arc<dyn Runtime>,
+        settings: Settings,
+        clock: Clock,
+    ) -> Arc<Self> {
+        let configs = Arc::new(scheduler::configs::Configs::new(store.clone()));
+        let planner = Arc::new(scheduler::plans::Planner::default());
+        let checks = checks::Checks::new(
+            store.clone(),
+            configs.clone(),
+            planner.clone(),
+            settings.checks.clone(),
+        );
+        let checks = Arc::new(checks);
+        let scheduler =
+            scheduler::Scheduler::new(store.clone(), configs.clone(), checks.clone(), planner);
+        let collector = gc::Collector::new(store.clone(), runtime.clone(), settings.grace.clone());
+        let retention =
+            retention::Retention::new(store.clone(), configs, settings.retention, false);
+        Arc::new(Self {
+            store,
+            runtime,
+            settings,
+            checks,
+            scheduler: Arc::new(scheduler),
+            collector: Arc::new(collector),
+            retention: Arc::new(retention),
+            clock,
+            turns: turns::Turns::default(),
+            uploads: std::sync::atomic::AtomicU64::new(0),
+            supervisor: supervisor::Supervisor::default(),
+        })
+    }
+
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// What happens once a build is over.
+    fn build_ended(&self, build: BuildId, status: BuildStatus) {
+        tracing::debug!(%build, %status, "build ended");
+        if status == BuildStatus::Succeeded {
+            let collector = self.collector.clone();
+            // A restart in between leaves them to the next round of collection.
+            tokio::spawn(async move { collector.remove_containers_of(build).await });
+        }
+    }
+}

@@ -42,6 +42,8 @@ pub struct Hijack {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerInfo {
     pub name: String,
+    /// Where its containers reach the machine they run on.
+    pub address: String,
     pub platform: String,
     pub tags: Vec<String>,
     /// The team it works for alone; empty for all.

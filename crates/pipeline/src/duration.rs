@@ -19,9 +19,9 @@ const UNITS: [(&str, u64); 8] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// Reads a duration. The error is the text in Go's wording, e.g. `invalid duration "5"` or `missing unit in duration "5"`.
+/// Reads a duration. The error is the text in Go's wording, e.g. `time: missing unit in duration "5"`.
 pub fn parse_duration(text: &str) -> Result<GoDuration, String> {
-    let invalid = || format!("invalid duration {text:?}");
+    let invalid = || format!("time: invalid duration {text:?}");
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -52,10 +52,10 @@ pub fn parse_duration(text: &str) -> Result<GoDuration, String> {
         let (unit, after) = rest.split_at(unit_length);
         rest = after;
         if unit.is_empty() {
-            return Err(format!("missing unit in duration {text:?}"));
+            return Err(format!("time: missing unit in duration {text:?}"));
         }
         let Some(&(_, scale)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            return Err(format!("unknown unit {unit:?} in duration {text:?}"));
+            return Err(format!("time: unknown unit {unit:?} in duration {text:?}"));
         };
         let part = part_nanoseconds(whole, fraction, scale).ok_or_else(invalid)?;
         total = total.checked_add(part).filter(|sum| *sum <= 1 << 63).ok_or_else(invalid)?;

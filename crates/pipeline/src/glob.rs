@@ -13,7 +13,7 @@ const MAX_COMPILED: usize = 1 << 20;
 
 impl Glob {
     /// A group's pattern: `*` and `**`, `?`, `[abc]`, `[!a-c]`, `{one,two}`, and `\` before a character meant literally.
-    /// `None` when brackets or braces do not close.
+    /// `None` when brackets do not close or hold nothing; braces may stay open.
     pub fn group(pattern: &str) -> Option<Self> {
         Glob::compile(&group_expression(pattern)?)
     }
@@ -22,6 +22,11 @@ impl Glob {
     /// pattern matches nothing, so it is `None` too.
     pub fn passed(pattern: &str) -> Option<Self> {
         Glob::compile(&path_expression(pattern)?)
+    }
+
+    /// Whether a pattern is a plain name, which matches itself alone under both sets of rules.
+    pub fn is_plain(pattern: &str) -> bool {
+        !pattern.contains(['*', '?', '[', '{', '\\'])
     }
 
     pub fn matches(&self, name: &str) -> bool {
@@ -45,8 +50,8 @@ fn group_expression(pattern: &str) -> Option<String> {
         match c {
             '*' => expression.push_str(".*"),
             '?' => expression.push('.'),
-            '\\' => expression.push_str(&literal(chars.next()?)),
-            '[' => expression.push_str(&class(&mut chars, '!', false)?),
+            '\\' => expression.extend(chars.next().map(literal)),
+            '[' => expression.push_str(&group_class(&mut chars)?),
             '{' => {
                 depth += 1;
                 expression.push_str("(?:");
@@ -59,7 +64,34 @@ fn group_expression(pattern: &str) -> Option<String> {
             other => expression.push_str(&literal(other)),
         }
     }
-    (depth == 0).then_some(expression)
+    expression.push_str(&")".repeat(depth));
+    Some(expression)
+}
+
+/// The rest of a group's bracket after `[`: one range such as `a-c`, or else characters, among which `-` is nothing special.
+fn group_class(chars: &mut Chars<'_>) -> Option<String> {
+    let mut expression = String::from("[");
+    if chars.next_if_eq(&'!').is_some() {
+        expression.push('^');
+    }
+    let mut members = Vec::new();
+    loop {
+        match chars.next()? {
+            ']' => break,
+            '\\' => members.push(chars.next()?),
+            other => members.push(other),
+        }
+    }
+    match members[..] {
+        [] => return None,
+        [low, '-', high] if high < low => return None,
+        [low, '-', high] => {
+            expression.push_str(&format!("{}-{}", literal(low), literal(high)));
+        }
+        _ => expression.extend(members.into_iter().map(literal)),
+    }
+    expression.push(']');
+    Some(expression)
 }
 
 fn path_expression(pattern: &str) -> Option<String> {
@@ -70,47 +102,26 @@ fn path_expression(pattern: &str) -> Option<String> {
             '*' => expression.push_str("[^/]*"),
             '?' => expression.push_str("[^/]"),
             '\\' => expression.push_str(&literal(chars.next()?)),
-            '[' => expression.push_str(&class(&mut chars, '^', true)?),
+            '[' => expression.push_str(&path_class(&mut chars)?),
             other => expression.push_str(&literal(other)),
         }
     }
     Some(expression)
 }
 
-/// The rest of a bracket after `[`. It holds at least one character or range.
-fn class(
-    chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
-    negation: char,
-    escapes: bool,
-) -> Option<String> {
+/// The rest of a bracket of `path.Match` after `[`: characters and ranges, at least one.
+fn path_class(chars: &mut Chars<'_>) -> Option<String> {
     let mut expression = String::from("[");
-    if chars.next_if_eq(&negation).is_some() {
+    if chars.next_if_eq(&'^').is_some() {
         expression.push('^');
     }
     let mut empty = true;
-    loop {
-        let mut low = chars.next()?;
-        if low == ']' && !empty {
-            break;
-        }
-        if escapes && matches!(low, ']' | '-') {
-            return None;
-        }
-        if low == '\\' {
-            low = chars.next()?;
-        }
+    while empty || chars.next_if_eq(&']').is_none() {
+        let low = path_class_member(chars)?;
         expression.push_str(&literal(low));
         empty = false;
         if chars.next_if_eq(&'-').is_some() {
-            let mut high = chars.next()?;
-            if high == '\\' {
-                high = chars.next()?;
-            } else if high == ']' {
-                return None;
-            }
-            if high < low {
-                return None;
-            }
+            let high = path_class_member(chars).filter(|high| *high >= low)?;
             expression.push('-');
             expression.push_str(&literal(high));
         }
@@ -119,9 +130,19 @@ fn class(
     Some(expression)
 }
 
+fn path_class_member(chars: &mut Chars<'_>) -> Option<char> {
+    match chars.next()? {
+        ']' | '-' => None,
+        '\\' => chars.next(),
+        other => Some(other),
+    }
+}
+
 fn literal(c: char) -> String {
     regex::escape(c.encode_utf8(&mut [0; 4]))
 }
+
+type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use jb_model::{Object, Value};
 
+use crate::json::go_json;
 use crate::vars::{InvalidRef, VarRef, find_unquoted};
 
 /// Why a text or a query does not hold instance vars.
@@ -90,11 +91,11 @@ pub fn to_text(vars: &Object) -> String {
         .map(|(reference, value)| {
             let text = match &value {
                 Value::String(text) if !needs_quotes(text) => {
-                    let quoted = value.to_string();
+                    let quoted = go_json(&value);
                     let inner = quoted.strip_prefix('"').unwrap_or(&quoted);
                     inner.strip_suffix('"').unwrap_or(inner).to_owned()
                 }
-                other => other.to_string(),
+                other => go_json(other),
             };
             format!("{reference}:{text}")
         })
@@ -173,7 +174,7 @@ fn value_end(text: &str) -> Option<usize> {
 pub fn to_query(vars: &Object) -> Vec<(String, String)> {
     flatten(vars)
         .into_iter()
-        .map(|(reference, value)| (format!("vars.{reference}"), value.to_string()))
+        .map(|(reference, value)| (format!("vars.{reference}"), go_json(&value)))
         .collect()
 }
 

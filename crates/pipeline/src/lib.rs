@@ -9,6 +9,7 @@ pub mod duration;
 pub mod glob;
 pub mod identifier;
 pub mod instance_vars;
+pub mod json;
 pub mod load_var;
 pub mod parse;
 pub mod task_file;

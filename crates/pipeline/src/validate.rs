@@ -19,13 +19,14 @@ pub use visit::{each_get_and_put, each_step};
 /// Checks every rule. Places are paths only; [`crate::check`] adds lines and columns.
 pub fn validate(config: &PipelineConfig) -> Vec<Diagnostic> {
     let mut findings = Findings::default();
-    section::groups(config, &mut findings);
+    let links = job::Links::new(config);
+    section::groups(config, &links.names, &mut findings);
     section::resources(config, &mut findings);
     section::types(config, &mut findings);
     section::var_sources(config, &mut findings);
-    job::jobs(config, &mut findings);
+    job::jobs(config, &links, &mut findings);
     section::display(config, &mut findings);
-    job::cycles(config, &mut findings);
+    job::cycles(config, &links, &mut findings);
     findings.list
 }
 

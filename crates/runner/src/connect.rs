@@ -1,9 +1,12 @@
 //! `jb-runner connect`: stdin and stdout joined to the runner's socket.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+
+const PIECE: usize = 256 << 10;
 
 /// Copies both ways until the runner closes its side.
 pub(crate) fn bridge(socket: &Path) -> Result<u8, String> {
@@ -12,24 +15,31 @@ pub(crate) fn bridge(socket: &Path) -> Result<u8, String> {
     };
     let mut from = UnixStream::connect(socket).map_err(|error| failed("connect to", error))?;
     let mut to = from.try_clone().map_err(|error| failed("connect to", error))?;
+    let (mut input, mut output) = stdio().map_err(|error| failed("connect to", error))?;
     std::thread::spawn(move || {
         // Whatever ends the input ends the conversation; the other direction reports it.
-        let _ = io::copy(&mut io::stdin().lock(), &mut to);
+        let _ = copy(&mut input, &mut to);
         let _ = to.shutdown(Shutdown::Write);
     });
-    copy_out(&mut from).map_err(|error| failed("copy from", error))?;
+    copy(&mut from, &mut output).map_err(|error| failed("copy from", error))?;
     Ok(0)
 }
 
-/// Without the line buffer of `io::stdout`, which would hold back the ends of frames.
-fn copy_out(from: &mut UnixStream) -> io::Result<()> {
-    use std::io::{Read, Write};
-    let mut out = std::fs::File::from(rustix::io::dup(rustix::stdio::stdout())?);
-    let mut buffer = vec![0; 256 << 10];
+/// Unbuffered: `io::stdout` would hold back the ends of frames.
+fn stdio() -> io::Result<(File, File)> {
+    let input = rustix::io::dup(rustix::stdio::stdin())?;
+    let output = rustix::io::dup(rustix::stdio::stdout())?;
+    Ok((File::from(input), File::from(output)))
+}
+
+/// `io::copy` would splice, and a splice that waits for its source keeps the pipe it writes to
+/// locked for whoever reads from there.
+fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE];
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(n) => out.write_all(&buffer[..n])?,
+            Ok(n) => to.write_all(&buffer[..n])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

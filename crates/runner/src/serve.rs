@@ -205,10 +205,13 @@ impl Server {
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.listener.accept() {
             let fd: OwnedFd = stream.into();
-            // A process that runs as another user must not start one as root.
-            let own = rustix::process::geteuid();
-            let peer = rustix::net::sockopt::socket_peercred(&fd).map(|peer| peer.uid);
-            let trusted = peer.is_ok_and(|uid| uid.is_root() || uid == own);
+            // A process in the container that runs as another user must not start one as root.
+            // Who can reach an inherited socket was decided by who made it.
+            let trusted = match self.options.socket {
+                Socket::Inherited(_) => true,
+                Socket::Path(_) => sys::peer_uid(&fd)
+                    .is_some_and(|uid| uid == 0 || uid == rustix::process::geteuid().as_raw()),
+            };
             if !trusted || self.connections.len() >= MAX_CONNECTIONS {
                 say("refused a connection: of another user, or one too many");
                 continue;
@@ -232,7 +235,9 @@ impl Server {
             }
         }
         for connection in &mut self.connections {
-            connection.pump(&self.supervisor);
+            if connection.pump(&self.supervisor) {
+                self.supervisor.note_progress();
+            }
         }
         if let Some(echo) = &mut self.echo
             && !echo.pump(&self.supervisor)

@@ -92,6 +92,26 @@ pub(crate) fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
+/// The user at the other end of a Unix socket. The safe wrapper does not take a peer of another
+/// process namespace, whose process number is 0.
+#[expect(unsafe_code, reason = "getsockopt into a plain struct")]
+pub(crate) fn peer_uid(socket: &OwnedFd) -> Option<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let size = std::mem::size_of::<libc::ucred>();
+    let mut length = libc::socklen_t::try_from(size).ok()?;
+    // SAFETY: the struct and its length outlive the call and agree.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0 && length as usize == size).then_some(peer.uid)
+}
+
 /// Asks for a larger pipe; the usual size does when refused.
 #[expect(unsafe_code, reason = "fcntl has no safe wrapper for this")]
 pub(crate) fn widen_pipe(fd: &OwnedFd, bytes: i32) {

@@ -26,6 +26,7 @@ pub mod page;
 pub mod pipelines;
 pub mod resources;
 mod rotate;
+pub mod sched;
 mod seal;
 pub mod settings;
 mod sql;

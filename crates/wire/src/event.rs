@@ -98,6 +98,15 @@ pub fn to_data(event: &BuildEvent) -> Result<String, serde_json::Error> {
     data::write(event)
 }
 
+/// The envelope of an event that has no number yet, as logs store it.
+///
+/// # Errors
+/// Never in practice: all keys are text.
+pub fn to_stored(event: &BuildEvent) -> Result<String, serde_json::Error> {
+    let (name, version) = name(event);
+    Ok(format!(r#"{{"data":{},"event":"{name}","version":"{version}"}}"#, to_data(event)?))
+}
+
 /// The whole envelope of the event numbered `id` in its build's stream.
 ///
 /// # Errors

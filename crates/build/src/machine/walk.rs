@@ -10,7 +10,11 @@ use crate::machine::{BuildMachine, CancelReason, Effect, IgnoredReason, NodeId, 
 impl BuildMachine {
     /// Does what is to be done until every node waits for the outside.
     pub(crate) fn walk(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        while let Some(todo) = self.todo.pop_front() {
+        let mut stack = Vec::new();
+        loop {
+            // What a step causes comes before what was to be done after it.
+            stack.extend(self.todo.drain(..).rev());
+            let Some(todo) = stack.pop() else { break };
             match todo {
                 Todo::Begin(node, context) => self.begin(now, node, context, out),
                 Todo::Settled(node) => match self.node(node).parent {
@@ -191,7 +195,7 @@ impl BuildMachine {
 
     fn begin_child(&mut self, id: NodeId, slot: usize, context: ContextId) {
         if let Some(child) = self.node(id).children.get(slot) {
-            self.todo.push_back(Todo::Begin(*child, context));
+            self.todo.push(Todo::Begin(*child, context));
         }
     }
 
@@ -223,7 +227,7 @@ impl BuildMachine {
     pub(crate) fn settle(&mut self, id: NodeId, verdict: Verdict) {
         self.node_mut(id).state = State::Done(verdict);
         self.running.remove(&id);
-        self.todo.push_back(Todo::Settled(id));
+        self.todo.push(Todo::Settled(id));
     }
 
     /// How a node ended. A node that has not ended counts as interrupted; callers ask only about those that have.

@@ -20,7 +20,7 @@ pub(super) async fn list(call: Call) -> Result<Response> {
 fn present(worker: WorkerInfo) -> Worker {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     Worker {
-        addr: String::new(),
+        addr: worker.address,
         baggageclaim_url: String::new(),
         active_containers: count(worker.active_containers),
         active_volumes: count(worker.active_volumes),

@@ -8,6 +8,7 @@ use jb_model::{Object, Value};
 use jb_yaml::{Entry, Node, NodeKind, Span, float_text};
 
 use crate::diagnostic::{Code, Diagnostic, Path, PathStep, Section, Severity};
+use crate::json::go_json;
 
 #[derive(Default)]
 pub(crate) struct Decoder {
@@ -339,7 +340,7 @@ impl Decoder {
                 let text = match &entry.value.value {
                     NodeKind::String(text) => text.clone(),
                     NodeKind::Null => String::new(),
-                    _ => entry.value.to_json().to_string(),
+                    _ => go_json(&entry.value.to_json()),
                 };
                 (entry.key.clone(), text)
             })

@@ -4,6 +4,7 @@ use jb_model::config::{ContainerLimits, ImageResource, TaskConfig};
 use jb_model::{Object, Value};
 
 use super::{TaskFileError, interpolate_task, parse_task_config};
+use crate::json::go_json;
 use crate::vars::{FieldError, InterpolateError, Missing, VarRef, lookup_in};
 
 /// What a task step adds to its configuration.
@@ -116,7 +117,7 @@ pub fn override_task(
         let text = match value {
             Value::String(text) => text.clone(),
             Value::Null => String::new(),
-            other => other.to_string(),
+            other => go_json(other),
         };
         if config.params.insert(key.clone(), text).is_none() {
             warnings.push(format!(

@@ -1,25 +1,24 @@
 //! The rules of jobs, and of `passed` between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jb_model::PipelineConfig;
 use jb_model::config::JobConfig;
 
-use super::section::Names;
+use super::section::SeenNames;
 use super::step::StepValidator;
 use super::{Findings, Place, each_get_and_put};
 use crate::diagnostic::{Code, PathStep, Section};
 use crate::glob::Glob;
 
-pub(super) fn jobs(config: &PipelineConfig, findings: &mut Findings) {
+pub(super) fn jobs(config: &PipelineConfig, links: &Links<'_>, findings: &mut Findings) {
     let section = Section::Jobs;
     if config.jobs.is_empty() {
         let message = "jobs: pipeline must contain at least one job".to_owned();
         findings.error(section, Code::NoJobs, &["jobs".into()], message);
         return;
     }
-    let links = Links::new(config);
-    let mut names = Names::default();
+    let mut names = SeenNames::default();
     for (index, job) in config.jobs.iter().enumerate() {
         let place = Place { section: "jobs", index };
         let (identifier, path) = (place.identifier(&job.name), place.path());
@@ -29,7 +28,7 @@ pub(super) fn jobs(config: &PipelineConfig, findings: &mut Findings) {
             findings.error(section, Code::MissingName, &path, format!("{identifier} has no name"));
         }
         log_retention(job, &identifier, &path, findings);
-        StepValidator::new(config, &links, findings, identifier, path).job(job);
+        StepValidator::new(config, links, findings, identifier, path).job(job);
     }
 }
 
@@ -56,29 +55,67 @@ fn log_retention(job: &JobConfig, identifier: &str, path: &[PathStep], findings:
     }
 }
 
+/// The names of a pipeline, for finding what is meant without searching all of it each time.
+pub(super) struct Names<'a> {
+    jobs: &'a [JobConfig],
+    jobs_by_name: BTreeMap<&'a str, Vec<usize>>,
+    resources: BTreeSet<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn new(config: &'a PipelineConfig) -> Self {
+        let mut jobs_by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, job) in config.jobs.iter().enumerate() {
+            jobs_by_name.entry(&job.name).or_default().push(index);
+        }
+        let resources = config.resources.iter().map(|resource| resource.name.as_str()).collect();
+        Names { jobs: &config.jobs, jobs_by_name, resources }
+    }
+
+    pub(super) fn has_resource(&self, name: &str) -> bool {
+        self.resources.contains(name)
+    }
+
+    /// The indices of the jobs that a pattern means, `None` when it cannot be compiled.
+    pub(super) fn jobs_matching(
+        &self,
+        pattern: &str,
+        compile: fn(&str) -> Option<Glob>,
+    ) -> Option<Vec<usize>> {
+        if Glob::is_plain(pattern) {
+            return Some(self.jobs_by_name.get(pattern).cloned().unwrap_or_default());
+        }
+        let glob = compile(pattern)?;
+        let matches = |(index, job): (usize, &JobConfig)| glob.matches(&job.name).then_some(index);
+        Some(self.jobs.iter().enumerate().filter_map(matches).collect())
+    }
+}
+
 /// Which jobs each pattern of `passed` means, and which resources each job touches.
 pub(super) struct Links<'a> {
+    pub(super) names: Names<'a>,
     jobs_of: BTreeMap<&'a str, Vec<usize>>,
-    resources_of: Vec<Vec<&'a str>>,
+    resources_of: Vec<BTreeSet<&'a str>>,
 }
 
 impl<'a> Links<'a> {
     pub(super) fn new(config: &'a PipelineConfig) -> Self {
+        let names = Names::new(config);
         let mut jobs_of = BTreeMap::new();
         let mut resources_of = Vec::with_capacity(config.jobs.len());
         for job in &config.jobs {
-            let mut resources = Vec::new();
+            let mut resources = BTreeSet::new();
             each_get_and_put(job, &mut |resource, get| {
-                resources.push(resource);
+                resources.insert(resource);
                 for pattern in get.iter().flat_map(|get| &get.passed) {
-                    jobs_of
-                        .entry(pattern.as_str())
-                        .or_insert_with(|| matching_jobs(config, pattern));
+                    jobs_of.entry(pattern.as_str()).or_insert_with(|| {
+                        names.jobs_matching(pattern, Glob::passed).unwrap_or_default()
+                    });
                 }
             });
             resources_of.push(resources);
         }
-        Links { jobs_of, resources_of }
+        Links { names, jobs_of, resources_of }
     }
 
     /// The indices of the jobs that a pattern means.
@@ -87,20 +124,13 @@ impl<'a> Links<'a> {
     }
 
     pub(super) fn touches(&self, job: usize, resource: &str) -> bool {
-        self.resources_of.get(job).is_some_and(|resources| resources.contains(&resource))
+        self.resources_of.get(job).is_some_and(|resources| resources.contains(resource))
     }
 }
 
-fn matching_jobs(config: &PipelineConfig, pattern: &str) -> Vec<usize> {
-    let Some(glob) = Glob::passed(pattern) else { return Vec::new() };
-    let matches = |(index, job): (usize, &JobConfig)| glob.matches(&job.name).then_some(index);
-    config.jobs.iter().enumerate().filter_map(matches).collect()
-}
-
 /// Reports the first cycle of `passed`.
-pub(super) fn cycles(config: &PipelineConfig, findings: &mut Findings) {
-    let links = Links::new(config);
-    let before: Vec<Vec<usize>> = config.jobs.iter().map(|job| upstream(job, &links)).collect();
+pub(super) fn cycles(config: &PipelineConfig, links: &Links<'_>, findings: &mut Findings) {
+    let before: Vec<Vec<usize>> = config.jobs.iter().map(|job| upstream(job, links)).collect();
     if let Some(index) = find_cycle(&before) {
         let name = config.jobs.get(index).map_or("", |job| &job.name);
         let message = format!("pipeline contains a cycle that starts at Job '{name}'");

@@ -4,39 +4,36 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jb_model::PipelineConfig;
 
+use super::job::Names;
 use super::{Findings, Place, each_get_and_put};
 use crate::diagnostic::{Code, PathStep, Section};
 use crate::glob::Glob;
 
-pub(super) fn groups(config: &PipelineConfig, findings: &mut Findings) {
+pub(super) fn groups(config: &PipelineConfig, known: &Names<'_>, findings: &mut Findings) {
     let section = Section::Groups;
-    let mut grouped: BTreeSet<&str> = BTreeSet::new();
-    let mut names: Vec<(&str, usize)> = Vec::new();
+    let mut grouped: BTreeSet<usize> = BTreeSet::new();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, group) in config.groups.iter().enumerate() {
         let place = Place { section: "groups", index };
         let path = place.path();
         findings.identifier(section, &path, &group.name, &[place.identifier(&group.name)]);
-        match names.iter_mut().find(|(name, _)| *name == group.name) {
-            Some((_, count)) => *count += 1,
-            None => names.push((&group.name, 1)),
-        }
+        *counts.entry(&group.name).or_default() += 1;
         for (index, pattern) in group.jobs.iter().enumerate() {
             let path = extend(&path, &["jobs".into(), index.into()]);
-            let Some(glob) = Glob::group(pattern) else {
+            let Some(matching) = known.jobs_matching(pattern, Glob::group) else {
                 let message =
                     format!("invalid glob expression '{pattern}' for group '{}'", group.name);
                 findings.error(section, Code::InvalidGlob, &path, message);
                 continue;
             };
-            let mut matching = config.jobs.iter().filter(|job| glob.matches(&job.name)).peekable();
-            if matching.peek().is_none() {
+            if matching.is_empty() {
                 let message = format!("no jobs match '{pattern}' for group '{}'", group.name);
                 findings.error(section, Code::UnknownJob, &path, message);
             }
-            grouped.extend(matching.map(|job| job.name.as_str()));
+            grouped.extend(matching);
         }
         for (index, resource) in group.resources.iter().enumerate() {
-            if !config.resources.iter().any(|known| known.name == *resource) {
+            if !known.has_resource(resource) {
                 let path = extend(&path, &["resources".into(), index.into()]);
                 let message = format!("group '{}' has unknown resource '{resource}'", group.name);
                 findings.error(section, Code::UnknownResource, &path, message);
@@ -44,7 +41,7 @@ pub(super) fn groups(config: &PipelineConfig, findings: &mut Findings) {
         }
     }
     let path = ["groups".into()];
-    for (name, count) in names.into_iter().filter(|(_, count)| *count > 1) {
+    for (name, count) in counts.into_iter().filter(|(_, count)| *count > 1) {
         let message =
             format!("group '{name}' appears {count} times. Duplicate names are not allowed.");
         findings.error(section, Code::DuplicateName, &path, message);
@@ -54,7 +51,7 @@ pub(super) fn groups(config: &PipelineConfig, findings: &mut Findings) {
     }
     let mut told = BTreeSet::new();
     for (index, job) in config.jobs.iter().enumerate() {
-        if !grouped.contains(job.name.as_str()) && told.insert(&job.name) {
+        if !grouped.contains(&index) && told.insert(&job.name) {
             let path = Place { section: "jobs", index }.path();
             let message = format!("job '{}' belongs to no group", job.name);
             findings.error(section, Code::UngroupedJob, &path, message);
@@ -68,11 +65,11 @@ fn extend(path: &[PathStep], more: &[PathStep]) -> Vec<PathStep> {
 
 /// Names that were seen, with the place of the first of each.
 #[derive(Default)]
-pub(super) struct Names<'a> {
+pub(super) struct SeenNames<'a> {
     seen: BTreeMap<&'a str, String>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> SeenNames<'a> {
     /// Reports a name that was seen before, and remembers it otherwise.
     pub(super) fn check(
         &mut self,
@@ -93,7 +90,7 @@ impl<'a> Names<'a> {
 /// The rules shared by resources, types and prototypes.
 fn named_and_typed<'a>(
     findings: &mut Findings,
-    names: &mut Names<'a>,
+    names: &mut SeenNames<'a>,
     section: Section,
     place: &Place,
     name: &'a str,
@@ -111,7 +108,7 @@ fn named_and_typed<'a>(
 }
 
 pub(super) fn resources(config: &PipelineConfig, findings: &mut Findings) {
-    let mut names = Names::default();
+    let mut names = SeenNames::default();
     for (index, resource) in config.resources.iter().enumerate() {
         let place = Place { section: "resources", index };
         let (name, kind) = (&resource.name, &resource.kind);
@@ -134,7 +131,7 @@ pub(super) fn resources(config: &PipelineConfig, findings: &mut Findings) {
 
 /// Resource types and prototypes, whose names share one space.
 pub(super) fn types(config: &PipelineConfig, findings: &mut Findings) {
-    let mut names = Names::default();
+    let mut names = SeenNames::default();
     let kinds = [
         ("resource_types", Section::ResourceTypes, &config.resource_types),
         ("prototypes", Section::Prototypes, &config.prototypes),

@@ -75,8 +75,15 @@ impl<'a> StepValidator<'a> {
         self.findings.warning(Section::Jobs, code, &self.path, message);
     }
 
+    /// An empty name is an error, one that looks wrong a warning. The error repeats the place, as Concourse's does.
     fn identifier(&mut self, name: &str) {
-        self.findings.identifier(Section::Jobs, &self.path, name, &self.context);
+        match check_identifier(name, &self.context) {
+            None => {}
+            Some(IdentifierProblem::Empty(message)) => self.error(Code::MissingName, &message),
+            Some(IdentifierProblem::Invalid(message)) => {
+                self.findings.warning(Section::Jobs, Code::InvalidIdentifier, &self.path, message);
+            }
+        }
     }
 
     fn steps(&mut self, steps: &'a [Step], label: &str) {
@@ -237,7 +244,7 @@ impl<'a> StepValidator<'a> {
     }
 
     fn known_resource(&mut self, name: &str) {
-        if !self.config.resources.iter().any(|resource| resource.name == name) {
+        if !self.links.names.has_resource(name) {
             self.error(Code::UnknownResource, &format!("unknown resource '{name}'"));
         }
     }
@@ -246,9 +253,7 @@ impl<'a> StepValidator<'a> {
         // A bad message name is an error: a prototype could not have it.
         match check_identifier(&run.message, &self.context) {
             None => {}
-            Some(IdentifierProblem::Empty(message)) => {
-                self.findings.error(Section::Jobs, Code::MissingName, &self.path, message);
-            }
+            Some(IdentifierProblem::Empty(message)) => self.error(Code::MissingName, &message),
             Some(IdentifierProblem::Invalid(message)) => {
                 self.error(Code::InvalidIdentifier, &message);
             }

@@ -111,8 +111,9 @@ fn acknowledged_segments_go_and_their_readers_start_after_them() {
     assert_eq!(journal.first_seq(), second);
     assert_eq!(numbers(&read_from(&journal, 0, 1000)), (second..end).collect::<Vec<_>>());
     journal.delete_before(end).unwrap();
-    // Only the exit is left, for whoever asks again.
-    assert_eq!(numbers(&read_from(&journal, 0, 1000)), [end - 1]);
+    // Little but the exit is left, for whoever asks again.
+    assert!(journal.size() <= SMALL + record::EXIT_LENGTH as u64);
+    assert_eq!(numbers(&read_from(&journal, 0, 1000)).last(), Some(&(end - 1)));
     let reopened = Journal::open(temp.path().join("j")).unwrap();
     assert_eq!((reopened.next_seq(), reopened.exit()), (end, Some(EXIT)));
     journal.remove().unwrap();

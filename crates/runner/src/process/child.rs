@@ -136,11 +136,17 @@ fn set_up_stdio(files: [RawFd; 3], tty: bool) -> io::Result<()> {
 
 #[expect(unsafe_code, reason = "signal dispositions and masks have no safe wrapper")]
 fn reset_signals() -> io::Result<()> {
-    // SAFETY: the set is initialised before it is used, and no handler is installed.
+    // The kernel's own structure: all zero is the default action, no flags and an empty mask. The
+    // C library's function refuses the two signals it keeps for itself, which may be ignored too.
+    let default = [0_u64; 4];
+    let mask_bytes = 8_usize;
+    // SAFETY: the structure and the set are initialised and outlive the calls; no handler is
+    // installed.
     unsafe {
         for signal in 1..=64 {
-            // Fails for the few that cannot be changed or are reserved.
-            libc::signal(signal, libc::SIG_DFL);
+            // Fails for SIGKILL and SIGSTOP, which cannot be changed.
+            let none = ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, mask_bytes);
         }
         let mut set = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&raw mut set);

@@ -20,6 +20,8 @@ pub(crate) struct Input {
     queue: Vec<u8>,
     /// How much of the queue was written.
     written: usize,
+    /// The last byte that was queued, now or earlier, did not end a line.
+    mid_line: bool,
     /// Nothing comes after the queue.
     closed: bool,
     waiters: Vec<Waiter>,
@@ -27,12 +29,20 @@ pub(crate) struct Input {
 
 impl Input {
     pub(crate) fn open(fd: OwnedFd, terminal: bool) -> Self {
-        let waiters = Vec::new();
-        Self { fd, terminal, queue: Vec::new(), written: 0, closed: false, waiters }
+        Self {
+            fd,
+            terminal,
+            queue: Vec::new(),
+            written: 0,
+            mid_line: false,
+            closed: false,
+            waiters: Vec::new(),
+        }
     }
 
     pub(crate) fn data(fd: OwnedFd, terminal: bool, bytes: Vec<u8>) -> Self {
         let mut input = Self::open(fd, terminal);
+        input.mid_line = ends_mid_line(&bytes, false);
         input.queue = bytes;
         input.close();
         input
@@ -57,6 +67,7 @@ impl Input {
         self.queue.drain(..self.written);
         self.written = 0;
         self.queue.extend_from_slice(bytes);
+        self.mid_line = ends_mid_line(bytes, self.mid_line);
         let room = self.queued() <= ROOM;
         if !room {
             self.waiters.push(waiter);
@@ -71,8 +82,7 @@ impl Input {
         self.closed = true;
         if self.terminal {
             // In the middle of a line the first one only ends the line.
-            let mid_line = self.queue.last().is_some_and(|byte| *byte != b'\n');
-            self.queue.extend(std::iter::repeat_n(END_OF_FILE, 1 + usize::from(mid_line)));
+            self.queue.extend(std::iter::repeat_n(END_OF_FILE, 1 + usize::from(self.mid_line)));
         }
     }
 
@@ -107,4 +117,8 @@ impl Input {
     pub(crate) fn into_waiters(self) -> Vec<Waiter> {
         self.waiters
     }
+}
+
+fn ends_mid_line(bytes: &[u8], before: bool) -> bool {
+    bytes.last().map_or(before, |byte| *byte != b'\n')
 }

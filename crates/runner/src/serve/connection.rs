@@ -248,8 +248,10 @@ impl Connection {
         Ok(first_seq)
     }
 
-    /// Sends what waits, then output, as much as the socket takes in a turn.
-    pub(super) fn pump(&mut self, supervisor: &Supervisor) {
+    /// Sends what waits, then output, as much as the socket takes in a turn. True when an attachment
+    /// ended.
+    pub(super) fn pump(&mut self, supervisor: &Supervisor) -> bool {
+        let before = self.attachments.len();
         for _ in 0..ROUNDS {
             self.hungry = !self.closing && self.fill(supervisor);
             if !self.open || self.unsent() == 0 || !self.send() {
@@ -259,6 +261,7 @@ impl Connection {
         if self.closing && self.unsent() == 0 {
             self.open = false;
         }
+        self.attachments.len() != before
     }
 
     /// Takes output from the journals. True when there may be more of it to send.

@@ -2,7 +2,7 @@
 
 use jb_runner_protocol::{Reply, Request};
 
-use crate::support::{Runner, program, sh};
+use crate::support::{Runner, log, program, sh};
 
 #[test]
 fn orphans_are_reaped() {
@@ -21,13 +21,16 @@ fn it_is_process_1_and_a_terminating_signal_ends_everything() {
     let mut runner = Runner::as_init(&["--main", "main", "--grace", "60"]);
     let mut client = runner.client();
     assert_eq!(client.run("q", sh("echo $PPID")).text(), "1\n");
-    client.start("main", sh("trap 'echo asked; exit 9' TERM; echo up; sleep 1000"));
+    client.start(
+        "main",
+        sh("trap 'echo asked; exit 9' TERM; sh -c 'echo up; exec sleep 1000' & wait"),
+    );
     client.attach("main", 0);
     client.until("up");
     // As a cluster does, from within the container's processes.
     client.start("kill", program("kill", &["-TERM", "1"]));
-    client.until("asked");
-    assert!(matches!(client.record(), Some(Reply::Exited { status: 9, .. })));
+    let end = log(&client.rest());
+    assert!(end.text().contains("asked") && end.status == 9, "{end:?}");
     assert_eq!(client.receive(), None);
     assert_eq!(runner.wait().code(), Some(9));
 }
@@ -43,7 +46,7 @@ fn a_shutdown_kills_what_does_not_end() {
     client.attach("p", 0);
     client.until("up");
     client.done(|token| Request::Shutdown { token, grace_ms: 1 });
-    assert!(matches!(client.to_exit().last(), Some(Reply::Exited { signal: 9, .. })));
+    assert!(matches!(client.rest().last(), Some(Reply::Exited { signal: 9, .. })));
     assert_eq!(runner.wait().code(), Some(0));
 }
 

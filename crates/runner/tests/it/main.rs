@@ -4,6 +4,7 @@
 mod client;
 mod command;
 mod init;
+mod oom;
 mod output;
 mod process;
 mod protocol;

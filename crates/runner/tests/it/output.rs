@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::fs;
 
-use jb_runner_protocol::record::{EXIT_LENGTH, MAX_RECORD};
+use jb_runner_protocol::record::MAX_RECORD;
 use jb_runner_protocol::{ProcessSpec, Reply, Request, Stdin, WindowSize};
 
 use crate::support::{Client, Log, Runner, log, program, sh};
 
 const LINES: usize = 1_000_000;
+/// What may be left in bytes when everything was acknowledged.
+const LITTLE: u64 = 70_000;
 
 /// A million numbered lines of 80 bytes.
 fn million() -> ProcessSpec {
@@ -175,20 +177,29 @@ fn acknowledged_output_is_deleted_and_the_exit_stays() {
     assert!(journal_size(&runner, "p") > 80_000_000);
     let exit = records.len() as u64 - 1;
     let ack = |seq| Request::Ack { id: "p".to_owned(), seq };
-    client.send(&ack(exit / 2));
+    // Records differ in size: half of the bytes are not half of the records.
+    let mut bytes = 0;
+    let middle = records.iter().take_while(|record| {
+        bytes += match record {
+            Reply::Output { bytes, .. } => bytes.len(),
+            _ => 0,
+        };
+        bytes < 40_000_000
+    });
+    let middle = middle.count() as u64;
+    client.send(&ack(middle));
     client.list();
     client.list();
     let half = journal_size(&runner, "p");
     assert!((30_000_000..60_000_000).contains(&half), "{half}");
     // A later reader is told where it starts.
     let (_, first) = runner.client().attach("p", 0);
-    assert!(first > 0 && first <= exit / 2);
+    assert!(first > 0 && first <= middle);
     client.send(&ack(exit));
     client.list();
     client.list();
-    assert_eq!(journal_size(&runner, "p"), EXIT_LENGTH as u64);
-    assert_eq!(client.attach("p", 0).1, exit);
-    assert!(matches!(client.record(), Some(Reply::Exited { status: 0, .. })));
+    assert!(journal_size(&runner, "p") < LITTLE);
+    assert!(matches!(client.records("p", 0).last(), Some(Reply::Exited { status: 0, .. })));
     // Acknowledging too much or nothing known does no harm.
     client.send(&ack(u64::MAX));
     client.send(&Request::Ack { id: "none".to_owned(), seq: 1 });
@@ -206,10 +217,10 @@ fn what_someone_still_reads_is_not_deleted() {
     let records = fast.records("p", 0);
     fast.send(&Request::Ack { id: "p".to_owned(), seq: records.len() as u64 });
     fast.list();
-    assert_million(&log(&slow.to_exit()), "\n");
+    assert_million(&log(&slow.rest()), "\n");
     slow.list();
     slow.list();
-    assert_eq!(journal_size(&runner, "p"), EXIT_LENGTH as u64);
+    assert!(journal_size(&runner, "p") < LITTLE);
 }
 
 #[test]

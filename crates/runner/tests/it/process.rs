@@ -170,8 +170,11 @@ fn input_that_nobody_reads_neither_blocks_nor_grows() {
         matches!(&refused, Reply::Failed { message, .. } if message.contains("too much input")),
         "{refused:?}"
     );
-    // The end of the process answers those who waited.
-    client.done(signal("p", 9));
+    // The end of the process answers the sixteen who waited.
+    client.send(&signal("p", 9)(17));
+    for _ in 0..17 {
+        assert!(matches!(client.receive(), Some(Reply::Done { .. })));
+    }
     assert_eq!(client.log("p").signal, 9);
 }
 
@@ -193,15 +196,17 @@ fn closing_its_input_does_not_end_a_process_badly() {
 fn signals_reach_the_whole_group_or_the_process_alone() {
     let runner = Runner::start();
     let mut client = runner.client();
-    // The shell handles the signal once its child has ended by it.
-    client.start("group", sh("trap 'echo interrupted; exit 3' TERM; echo up; sleep 1000; exit 4"));
+    // The trap ends only when the child did, which must have had the signal too.
+    let child = "sh -c 'echo up; exec sleep 1000' &";
+    let trap = "trap 'wait; echo interrupted; exit 3' TERM";
+    client.start("group", sh(&format!("{trap}; {child} wait; exit 4")));
     client.attach("group", 0);
     client.until("up\n");
     client.done(signal("group", 15));
     client.until("interrupted");
     assert!(matches!(client.record(), Some(Reply::Exited { status: 3, signal: 0, .. })));
-    client
-        .start("alone", sh("sh -c 'echo up; exec sleep 1000' & trap 'kill $!; exit 5' TERM; wait"));
+    let trap = "trap 'kill $!; exit 5' TERM";
+    client.start("alone", sh(&format!("{trap}; {child} wait; exit 4")));
     client.attach("alone", 0);
     client.until("up\n");
     let id = "alone".to_owned();

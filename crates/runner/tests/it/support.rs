@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use jb_runner_protocol::{
     FailureKind, FrameBuffer, ProcessInfo, ProcessSpec, Reply, Request, Stream, VERSION,
@@ -33,9 +34,14 @@ impl Runner {
 
     /// As process 1 of a process namespace.
     pub(crate) fn as_init(options: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--mount-proc", "--kill-child", BINARY]);
+        Self::with_command(command, options)
+    }
+
+    /// By a command that takes the runner's arguments and becomes it.
+    pub(crate) fn with_command(command: Command, options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         let child = serve(dir.path(), command, options, Stdio::null());
         Self { dir, child, ended: None }
     }
@@ -144,6 +150,8 @@ impl Log {
 
 impl Client {
     pub(crate) fn new(stream: UnixStream) -> Self {
+        // What never comes fails the test instead of holding it up.
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         Self { stream, frames: FrameBuffer::new(), early: VecDeque::new(), last_token: 0 }
     }
 
@@ -220,11 +228,11 @@ impl Client {
     /// Every record of a process from a number to its exit.
     pub(crate) fn records(&mut self, id: &str, from_seq: u64) -> Vec<Reply> {
         self.attach(id, from_seq);
-        self.to_exit()
+        self.rest()
     }
 
     /// Every record up to the next exit.
-    pub(crate) fn to_exit(&mut self) -> Vec<Reply> {
+    pub(crate) fn rest(&mut self) -> Vec<Reply> {
         let mut records = Vec::new();
         loop {
             let record = self.record().expect("a record");

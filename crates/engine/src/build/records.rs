@@ -1,0 +1,261 @@
+//! What a build leaves behind in the store: containers, versions, inputs, outputs and caches.
+
+use std::collections::BTreeMap;
+
+use jb_model::PlanStep;
+use jb_model::config::TaskConfig;
+use jb_model::plan::{GetPlan, PutPlan, TypeImage};
+use jb_model::{ContainerHandle, Metadata, Object, PlanId, Value, Version, VolumeHandle};
+use jb_runtime::client::ProcessSpec;
+use jb_runtime::{ContainerSpec, User};
+use jb_store::{
+    ContainerState, NewCache, NewContainer, NewVolume, ResourceKind, ResourceRecord, TaskCacheKey,
+};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::BuildContext;
+use crate::leaf::{Leaf, Trouble};
+use crate::service::StepProcess;
+use crate::workspace::clean_path;
+
+/// A fetched version: where it lies and what its `get` said about it.
+#[derive(Clone, Debug)]
+pub(crate) struct CachedResource {
+    pub volume: VolumeHandle,
+    pub metadata: Vec<Metadata>,
+}
+
+/// Names a cached version: by everything its content depends on, and by its configuration alone.
+#[derive(Clone, Debug)]
+pub(crate) struct CacheKey {
+    pub key: String,
+    config_hash: String,
+    type_name: String,
+}
+
+impl BuildContext {
+    /// Records a container and makes it; both find what exists.
+    pub(crate) async fn create_container(
+        &self,
+        leaf: &Leaf,
+        spec: &ContainerSpec,
+        step_name: &str,
+    ) -> Result<(), Trouble> {
+        let attempts: Vec<String> = leaf.plan.attempts.iter().map(u32::to_string).collect();
+        let container = NewContainer {
+            handle: spec.handle.clone(),
+            team: self.build.team_id,
+            build: Some(self.build.id),
+            plan: Some(leaf.plan.id.clone()),
+            resource: self.build.resource_id,
+            step_name: step_name.to_owned(),
+            kind: spec.kind.as_str().to_owned(),
+            attempt: attempts.join("."),
+            worker: self.engine.runtime.worker_name().to_owned(),
+            working_dir: spec.working_dir.clone(),
+            user: match &spec.user {
+                User::Image => String::new(),
+                User::Named(name) => name.clone(),
+            },
+        };
+        let store = &self.engine.store;
+        store.create_container(&container, self.now()).await?;
+        self.engine.runtime.create(spec).await?;
+        store.set_container_state(&spec.handle, ContainerState::Created).await?;
+        Ok(())
+    }
+
+    /// Keeps what a step's process is started with, for those who enter its container later.
+    pub(crate) async fn keep_process(
+        &self,
+        handle: &ContainerHandle,
+        process: &ProcessSpec,
+    ) -> Result<(), Trouble> {
+        let kept = StepProcess { env: process.env.clone(), privileged: process.privileged };
+        kept.keep(&self.engine, self.build.id, handle).await?;
+        Ok(())
+    }
+
+    /// Remembers the version a step made or found, for the `get` that fetches it.
+    pub(crate) async fn set_version(
+        &self,
+        node: &PlanId,
+        version: &Version,
+    ) -> Result<(), Trouble> {
+        let scope = format!("version of {node}");
+        let store = &self.engine.store;
+        store.set_build_var(self.build.id, &scope, "version", &json!(version), false).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn version_from(&self, node: &PlanId) -> Result<Option<Version>, Trouble> {
+        let scope = format!("version of {node}");
+        let vars = self.engine.store.build_vars(self.build.id).await?;
+        let found = vars.into_iter().find(|var| var.scope == scope);
+        Ok(found.and_then(|var| crate::leaf::version_of(&var.value)))
+    }
+
+    /// A resource of the build's pipeline by name.
+    pub(crate) async fn resource(&self, name: &str) -> Result<Option<ResourceRecord>, Trouble> {
+        let Some(pipeline) = &self.build.pipeline else { return Ok(None) };
+        let store = &self.engine.store;
+        Ok(store.resource_by_name(pipeline.id, ResourceKind::Resource, name).await?)
+    }
+
+    /// Keeps what a `get` said about its version.
+    pub(crate) async fn record_input(
+        &self,
+        plan: &GetPlan,
+        version: &Version,
+        metadata: &[Metadata],
+    ) -> Result<(), Trouble> {
+        if plan.resource.is_empty() || metadata.is_empty() {
+            return Ok(());
+        }
+        let scope = self.resource(&plan.resource).await?.and_then(|resource| resource.scope);
+        if let Some(scope) = scope {
+            self.engine.store.save_metadata(scope, version, metadata).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the version a `put` made, whether or not a check ever saw it.
+    pub(crate) async fn record_output(
+        &self,
+        plan: &PutPlan,
+        source: &Object,
+        version: &Version,
+        metadata: &[Metadata],
+    ) -> Result<(), Trouble> {
+        let Some(resource) = self.resource(&plan.resource).await? else { return Ok(()) };
+        let config_hash = config_hash(&plan.image, source);
+        let store = &self.engine.store;
+        let (scope, _) = store.set_scope(resource.id, &config_hash, false, self.now()).await?;
+        let id = store.save_put_version(scope, version, metadata).await?;
+        store.save_build_output(self.build.id, &plan.name, resource.id, id).await?;
+        Ok(())
+    }
+
+    /// A type's image is cached itself, so its volume stands for the version of the type.
+    async fn type_identity(&self, leaf: &Leaf, image: &TypeImage) -> Result<String, Trouble> {
+        match &image.get {
+            Some(_) => {
+                let image = self.image_of(&leaf.plan.id).await?;
+                Ok(image.map(|volume| volume.0).unwrap_or_default())
+            }
+            None => Ok(image.base_type.clone()),
+        }
+    }
+
+    pub(crate) async fn resource_cache_key(
+        &self,
+        leaf: &Leaf,
+        plan: &GetPlan,
+        source: &Object,
+        params: &Object,
+        version: &Version,
+    ) -> Result<CacheKey, Trouble> {
+        let kind = self.type_identity(leaf, &plan.image).await?;
+        let key =
+            hash(&json!({"type": kind, "source": source, "params": params, "version": version}));
+        let config_hash = config_hash(&plan.image, source);
+        Ok(CacheKey { key, config_hash, type_name: plan.kind.clone() })
+    }
+
+    pub(crate) async fn cached_resource(
+        &self,
+        key: &CacheKey,
+    ) -> Result<Option<CachedResource>, Trouble> {
+        let found = self.engine.store.use_cache(&key.key, self.now()).await?;
+        Ok(found.map(|cache| CachedResource { volume: cache.volume, metadata: cache.metadata }))
+    }
+
+    /// Remembers a fetched version; when another build was faster, its copy serves.
+    pub(crate) async fn keep_resource(
+        &self,
+        key: &CacheKey,
+        fetched: CachedResource,
+        version: &Version,
+    ) -> Result<CachedResource, Trouble> {
+        let store = &self.engine.store;
+        let cache = NewCache {
+            key: key.key.clone(),
+            config_hash: key.config_hash.clone(),
+            type_name: key.type_name.clone(),
+            version: version.clone(),
+            metadata: fetched.metadata,
+            volume: fetched.volume,
+        };
+        let kept = store.save_cache(&cache, self.now()).await?;
+        Ok(CachedResource { volume: kept.volume, metadata: kept.metadata })
+    }
+
+    pub(crate) async fn record_volume(
+        &self,
+        handle: &VolumeHandle,
+        kind: &str,
+        step_name: &str,
+        path: &str,
+    ) -> Result<(), Trouble> {
+        let volume = NewVolume {
+            handle: handle.clone(),
+            kind: kind.to_owned(),
+            worker: self.engine.runtime.worker_name().to_owned(),
+            team: Some(self.build.team_id),
+            build: Some(self.build.id),
+            container: None,
+            job: self.build.job_id,
+            step_name: step_name.to_owned(),
+            path: path.to_owned(),
+            parent: None,
+        };
+        self.engine.store.create_volume(&volume, self.now()).await?;
+        Ok(())
+    }
+
+    /// The volumes of a task's caches by path; none for builds without a job.
+    pub(crate) async fn task_caches(
+        &self,
+        step_name: &str,
+        config: &TaskConfig,
+    ) -> Result<BTreeMap<String, VolumeHandle>, Trouble> {
+        let Some(job) = self.build.job_id else { return Ok(BTreeMap::new()) };
+        let store = &self.engine.store;
+        let mut caches = BTreeMap::new();
+        for cache in &config.caches {
+            let path = clean_path(&cache.path);
+            let key = TaskCacheKey { job, step_name, path: &path };
+            let volume = match store.use_task_cache(key, self.now()).await? {
+                Some(volume) => volume,
+                None => {
+                    let digest = hash(&json!([step_name, path, self.build.id.0]));
+                    let fresh = VolumeHandle::new(format!("cache-{job}-{}", &digest[..16]));
+                    self.record_volume(&fresh, "task-cache", step_name, &path).await?;
+                    store.save_task_cache(key, &fresh, self.now()).await?
+                }
+            };
+            caches.insert(path, volume);
+        }
+        Ok(caches)
+    }
+}
+
+/// Names a history: the type as configured, whatever its version, and the source. A new version of a type
+/// does not begin a new history.
+pub(crate) fn config_hash(image: &TypeImage, source: &Object) -> String {
+    hash(&json!({"type": type_config(image), "source": source}))
+}
+
+fn type_config(image: &TypeImage) -> Value {
+    match image.get.as_deref().map(|get| &get.step) {
+        Some(PlanStep::Get(get)) => json!({"source": get.source, "type": type_config(&get.image)}),
+        _ => json!(image.base_type),
+    }
+}
+
+/// Hex SHA-256 of a value's canonical JSON: maps are sorted by key.
+pub(crate) fn hash(value: &Value) -> String {
+    let digest = Sha256::digest(value.to_string().as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

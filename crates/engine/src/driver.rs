@@ -1,0 +1,253 @@
+//! Drives one build's machine to its end: load, apply what happened, store, act.
+//!
+//! One transaction stores the machine's events together with what the build says about them; only
+//! then are effects performed. After a crash the stored events are applied again and what the
+//! machine still waits for is started again, which finds what it had made: the same path as any other.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jb_build::{Applied, BuildMachine, Effect, Event};
+use jb_model::{BuildEvent, BuildId, BuildStatus, PlanId};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use crate::Engine;
+use crate::build::BuildContext;
+use crate::cancel::{self, CancelHandle};
+use crate::leaf::{self, Leaf, Report};
+
+/// A server that says nothing for this long has lost its builds to the others.
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
+const RENEW: Duration = Duration::from_secs(10);
+/// Reports of leaves that wait for the driver; leaves wait when it is full.
+const REPORTS_MAX: usize = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("build {0}: {1}")]
+    Store(BuildId, jb_store::Error),
+    #[error("build {0} has a plan that cannot be read: {1}")]
+    Plan(BuildId, String),
+    #[error("build {0} has a stored event that cannot be read: {1}")]
+    Event(BuildId, String),
+}
+
+/// Drives a build until it ends, or until another server holds it.
+pub(crate) async fn drive(
+    engine: Arc<Engine>,
+    build: BuildId,
+    nudge: Arc<Notify>,
+) -> Result<(), Error> {
+    let store_error = |error| Error::Store(build, error);
+    let now = engine.now();
+    let owner = engine.settings.owner.as_str();
+    let lease = engine.store.acquire_lease(build, owner, LEASE, now).await.map_err(store_error)?;
+    let Some(lease) = lease else { return Ok(()) };
+    let Some(context) = BuildContext::load(engine, build, lease.fence).await? else {
+        return Ok(());
+    };
+    let (tell, reports) = mpsc::channel(REPORTS_MAX);
+    let mut driver = Driver {
+        machine: BuildMachine::new(context.plan.clone())
+            .map_err(|error| Error::Plan(build, error.to_string()))?,
+        context: Arc::new(context),
+        cancels: HashMap::new(),
+        leaves: JoinSet::new(),
+        tell,
+        reports,
+        nudge,
+        abort_sent: false,
+    };
+    driver.run().await
+}
+
+struct Driver {
+    machine: BuildMachine,
+    context: Arc<BuildContext>,
+    cancels: HashMap<PlanId, CancelHandle>,
+    leaves: JoinSet<()>,
+    tell: mpsc::Sender<Report>,
+    reports: mpsc::Receiver<Report>,
+    nudge: Arc<Notify>,
+    abort_sent: bool,
+}
+
+impl Driver {
+    async fn run(&mut self) -> Result<(), Error> {
+        let mut effects = self.restore().await?;
+        let begin = effects.is_none().then(|| Report { machine: Event::Start, log: Vec::new() });
+        if let Some(effects) = effects.take()
+            && self.perform(effects).await?
+        {
+            return Ok(());
+        }
+        let mut batch: Vec<Report> = begin.into_iter().collect();
+        batch.extend(self.abort_requested().await?);
+        let mut renew = tokio::time::interval(RENEW);
+        loop {
+            if !batch.is_empty() && self.step(std::mem::take(&mut batch)).await? {
+                return Ok(());
+            }
+            let now = self.context.now();
+            let deadline = self.machine.deadline().map(|deadline| deadline.since(now));
+            tokio::select! {
+                Some(report) = self.reports.recv() => {
+                    batch.push(report);
+                    while let Ok(report) = self.reports.try_recv() { batch.push(report); }
+                }
+                () = until(deadline) => batch.push(Report { machine: Event::Tick, log: Vec::new() }),
+                () = self.nudge.notified() => batch.extend(self.abort_requested().await?),
+                _ = renew.tick() => {
+                    if !self.context.renew_lease().await.map_err(|error| self.store_error(error))? {
+                        tracing::warn!(build = %self.context.build.id, "another server took this build over");
+                        return Ok(());
+                    }
+                    // A nudge from another server may be lost with its connection.
+                    batch.extend(self.abort_requested().await?);
+                }
+            }
+        }
+    }
+
+    /// Applies what is stored; `None` for a build that has not begun.
+    async fn restore(&mut self) -> Result<Option<Vec<Effect>>, Error> {
+        let build = self.context.build.id;
+        let stored =
+            self.context.machine_events().await.map_err(|error| self.store_error(error))?;
+        if stored.is_empty() {
+            return Ok(None);
+        }
+        let mut discarded = Vec::new();
+        for text in &stored {
+            let (now, event) = jb_wire::machine::from_stored(text)
+                .map_err(|error| Error::Event(build, error.to_string()))?;
+            self.abort_sent |= matches!(event, Event::Abort);
+            self.machine.apply(now, event, &mut discarded);
+        }
+        let mut effects = Vec::new();
+        self.machine.outstanding(&mut effects);
+        // What was said is stored with the events that caused it.
+        effects.retain(|effect| !matches!(effect, Effect::Emit(_)));
+        Ok(Some(effects))
+    }
+
+    async fn abort_requested(&mut self) -> Result<Option<Report>, Error> {
+        if self.abort_sent {
+            return Ok(None);
+        }
+        let requested = self.context.abort_requested().await;
+        if !requested.map_err(|error| self.store_error(error))? {
+            return Ok(None);
+        }
+        self.abort_sent = true;
+        Ok(Some(Report { machine: Event::Abort, log: Vec::new() }))
+    }
+
+    /// Applies and stores a batch of reports, then acts on it; true when the build ended.
+    async fn step(&mut self, batch: Vec<Report>) -> Result<bool, Error> {
+        let now = self.context.now();
+        let mut events = Vec::with_capacity(batch.len());
+        let mut said = Vec::new();
+        let mut acts = Vec::new();
+        for report in batch {
+            if let Event::Finished { node, .. } = &report.machine {
+                self.cancels.remove(node);
+            }
+            if matches!(report.machine, Event::Start) {
+                said.push(BuildEvent::Status { status: BuildStatus::Started, time: now });
+            }
+            said.extend(report.log);
+            let stored = jb_wire::machine::to_stored(now, &report.machine)
+                .map_err(|error| Error::Event(self.context.build.id, error.to_string()))?;
+            let mut effects = Vec::new();
+            let applied = self.machine.apply(now, report.machine, &mut effects);
+            if applied == Applied::Changed {
+                events.push(stored);
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Emit(event) => said.push(event),
+                    other => acts.push(other),
+                }
+            }
+        }
+        self.context.commit(&events, &said).await.map_err(|error| self.store_error(error))?;
+        self.perform(acts).await
+    }
+
+    /// Performs effects; true when the build ended.
+    async fn perform(&mut self, effects: Vec<Effect>) -> Result<bool, Error> {
+        for effect in effects {
+            match effect {
+                Effect::Run { node, phase } => self.start(node, phase),
+                Effect::ResolveAcross { node } => self.resolve_across(node),
+                Effect::Cancel { node, reason } => {
+                    if let Some(handle) = self.cancels.get(&node) {
+                        handle.cancel(reason);
+                    }
+                }
+                Effect::Emit(_) => {}
+                Effect::Finish(status) => {
+                    self.finished(status).await?;
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn leaf(&mut self, node: &PlanId, phase: jb_build::Phase) -> Option<Leaf> {
+        let plan = self.machine.plan_of(node)?.clone();
+        let (handle, cancel) = cancel::pair();
+        self.cancels.insert(node.clone(), handle);
+        Some(Leaf {
+            plan,
+            phase,
+            scope: self.machine.scope_of(node),
+            across_vars: self.machine.across_vars_of(node),
+            hook_status: self.machine.hook_status(node),
+            cancel,
+        })
+    }
+
+    fn start(&mut self, node: PlanId, phase: jb_build::Phase) {
+        let Some(leaf) = self.leaf(&node, phase) else {
+            tracing::error!(build = %self.context.build.id, %node, "the machine runs a node it does not have");
+            return;
+        };
+        let (context, tell) = (self.context.clone(), self.tell.clone());
+        self.leaves.spawn(async move {
+            let report = leaf::run(&context, &leaf, &tell).await;
+            // The driver is gone only when it lost the build to another server.
+            let _ = tell.send(report).await;
+        });
+    }
+
+    fn resolve_across(&mut self, node: PlanId) {
+        let Some(leaf) = self.leaf(&node, jb_build::Phase::Run) else { return };
+        let (context, tell) = (self.context.clone(), self.tell.clone());
+        self.leaves.spawn(async move {
+            let values = context.across_values(&leaf).await.map_err(|trouble| trouble.0);
+            let machine = Event::AcrossValues { node, values };
+            let _ = tell.send(Report { machine, log: Vec::new() }).await;
+        });
+    }
+
+    async fn finished(&mut self, status: BuildStatus) -> Result<(), Error> {
+        self.leaves.abort_all();
+        self.context.finished(status).await.map_err(|error| self.store_error(error))
+    }
+
+    fn store_error(&self, error: jb_store::Error) -> Error {
+        Error::Store(self.context.build.id, error)
+    }
+}
+
+async fn until(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,223 @@
+//! Collects what builds and checks leave behind.
+//!
+//! A round removes containers and volumes in the runtime first and their records after, so that a
+//! round cut short is made good by the next. What only one side knows of is removed once it has
+//! stayed so for a grace period (see [`decide`]).
+
+pub mod decide;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jb_model::{BuildId, ContainerHandle, Timestamp, VolumeHandle};
+use jb_runtime::Runtime;
+use jb_store::{ContainerFilter, Store};
+
+use crate::Clock;
+use decide::{GraceSettings, Strays};
+
+/// How often a round is made.
+pub const INTERVAL: Duration = Duration::from_secs(30);
+/// How many things of each kind one round removes.
+const MAX_PER_ROUND: u32 = 500;
+/// Logs of ended builds packed per round.
+const MAX_PACKED: u32 = 100;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("failed to {what}: {source}")]
+    Store { what: &'static str, source: jb_store::Error },
+    #[error("failed to {what}: {source}")]
+    Runtime { what: &'static str, source: jb_runtime::Error },
+}
+
+fn stored(what: &'static str) -> impl FnOnce(jb_store::Error) -> Error {
+    move |source| Error::Store { what, source }
+}
+
+fn ran(what: &'static str) -> impl FnOnce(jb_runtime::Error) -> Error {
+    move |source| Error::Runtime { what, source }
+}
+
+/// What one round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    pub containers: usize,
+    pub volumes: usize,
+    pub artifacts: usize,
+    pub caches: u64,
+    pub check_builds: u64,
+}
+
+/// Collects garbage.
+pub struct Collector {
+    store: Store,
+    runtime: Arc<dyn Runtime>,
+    settings: GraceSettings,
+    containers: Mutex<Strays>,
+    volumes: Mutex<Strays>,
+}
+
+impl Collector {
+    pub fn new(store: Store, runtime: Arc<dyn Runtime>, settings: GraceSettings) -> Self {
+        Self { store, runtime, settings, containers: Mutex::default(), volumes: Mutex::default() }
+    }
+
+    /// Works until it is dropped.
+    pub async fn run(self: Arc<Self>, clock: Clock) {
+        let mut interval = tokio::time::interval(INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            self.run_once(clock()).await;
+        }
+    }
+
+    /// One round. A part that fails is logged and does not keep the others from being done.
+    pub async fn run_once(&self, now: Timestamp) -> Collected {
+        let cutoffs = self.settings.cutoffs(now);
+        let containers = log(self.collect_containers(&cutoffs, now).await);
+        let artifacts = self.store.delete_old_artifacts(cutoffs.artifacts).await;
+        let artifacts = log(artifacts.map_err(stored("delete old artifacts"))).len();
+        let caches = self.store.delete_unused_caches(cutoffs.caches, MAX_PER_ROUND).await;
+        let caches = log(caches.map_err(stored("forget unused caches")));
+        let volumes = log(self.collect_volumes(&cutoffs, now).await);
+        let checks = self.store.delete_old_checks(cutoffs.check_builds, MAX_PER_ROUND).await;
+        let check_builds = log(checks.map_err(stored("delete old checks")));
+        log(self.keep_house(now).await);
+        Collected { containers, volumes, artifacts, caches, check_builds }
+    }
+
+    async fn collect_containers(
+        &self,
+        cutoffs: &decide::Cutoffs,
+        now: Timestamp,
+    ) -> Result<usize, Error> {
+        let unneeded = self
+            .store
+            .collectable_containers(
+                cutoffs.ended,
+                cutoffs.failed,
+                cutoffs.checked,
+                cutoffs.hijacked,
+                MAX_PER_ROUND,
+            )
+            .await
+            .map_err(stored("list containers to collect"))?;
+        let mut n_removed = 0;
+        for handle in unneeded {
+            n_removed += usize::from(self.remove_container(&handle).await);
+        }
+        let running = self.runtime.list().await.map_err(ran("list the runtime's containers"))?;
+        let running = running.into_iter().map(|container| container.handle.0).collect();
+        let recorded = self.store.container_handles(self.runtime.worker_name()).await;
+        let recorded = recorded.map_err(stored("list containers"))?;
+        let recorded: BTreeSet<String> = recorded.into_iter().map(|handle| handle.0).collect();
+        let stale = {
+            let mut strays = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
+            strays.look(&running, &recorded, self.settings.missing, now)
+        };
+        for handle in stale.unknown.into_iter().chain(stale.missing).map(ContainerHandle) {
+            n_removed += usize::from(self.remove_container(&handle).await);
+        }
+        Ok(n_removed)
+    }
+
+    /// Removes the containers of a build that succeeded, without waiting for a round: nobody looks into
+    /// them, and a busy server would keep hundreds. One that was entered stays for its grace period.
+    pub async fn remove_containers_of(&self, build: BuildId) {
+        let filter = ContainerFilter { build: Some(build), ..ContainerFilter::default() };
+        let containers = self.store.containers(&filter, MAX_PER_ROUND).await;
+        for container in log(containers.map_err(stored("list a build's containers"))) {
+            if container.last_hijack.is_none() {
+                self.remove_container(&container.handle).await;
+            }
+        }
+    }
+
+    /// Destroys a container and forgets it; one that cannot be destroyed now is tried again later.
+    async fn remove_container(&self, handle: &ContainerHandle) -> bool {
+        if let Err(error) = self.runtime.destroy(handle).await {
+            tracing::warn!(container = %handle, %error, "failed to destroy a container");
+            return false;
+        }
+        match self.store.delete_container(handle).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(container = %handle, %error, "failed to forget a container");
+                false
+            }
+        }
+    }
+
+    async fn collect_volumes(
+        &self,
+        cutoffs: &decide::Cutoffs,
+        now: Timestamp,
+    ) -> Result<usize, Error> {
+        let unneeded = self.store.collectable_volumes(cutoffs.volumes, MAX_PER_ROUND).await;
+        let mut n_removed = 0;
+        for handle in unneeded.map_err(stored("list volumes to collect"))? {
+            n_removed += usize::from(self.remove_volume(&handle).await);
+        }
+        let present =
+            self.runtime.list_volumes().await.map_err(ran("list the runtime's volumes"))?;
+        let present = present.into_iter().map(|volume| volume.0).collect();
+        let recorded = self.store.volume_handles(self.runtime.worker_name()).await;
+        let recorded = recorded.map_err(stored("list volumes"))?;
+        let recorded: BTreeSet<String> = recorded.into_iter().map(|handle| handle.0).collect();
+        let stale = {
+            let mut strays = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+            strays.look(&present, &recorded, self.settings.missing, now)
+        };
+        for handle in stale.unknown.into_iter().chain(stale.missing).map(VolumeHandle) {
+            n_removed += usize::from(self.remove_volume(&handle).await);
+        }
+        Ok(n_removed)
+    }
+
+    async fn remove_volume(&self, handle: &VolumeHandle) -> bool {
+        if let Err(error) = self.runtime.destroy_volume(handle).await {
+            tracing::warn!(volume = %handle, %error, "failed to destroy a volume");
+            return false;
+        }
+        match self.store.delete_volume(handle).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(volume = %handle, %error, "failed to forget a volume");
+                false
+            }
+        }
+    }
+
+    /// What else is done in rounds: packing logs, archiving and pausing pipelines, old tokens.
+    async fn keep_house(&self, now: Timestamp) -> Result<(), Error> {
+        let unpacked = self.store.uncompacted_builds(MAX_PACKED).await;
+        for build in unpacked.map_err(stored("list logs to pack"))? {
+            self.store.compact_events(build).await.map_err(stored("pack a log"))?;
+        }
+        let abandoned = self.store.archive_abandoned_pipelines(now).await;
+        abandoned.map_err(stored("archive abandoned pipelines"))?;
+        self.store.delete_expired_tokens(now).await.map_err(stored("delete expired tokens"))?;
+        let idle = self.settings.pause_pipelines;
+        if !idle.is_zero() {
+            let micros = i64::try_from(idle.as_micros()).unwrap_or(i64::MAX);
+            let since = Timestamp(now.0.saturating_sub(micros));
+            let paused =
+                self.store.pause_idle_pipelines(since, "automatic-pipeline-pauser", now).await;
+            paused.map_err(stored("pause idle pipelines"))?;
+        }
+        Ok(())
+    }
+}
+
+fn log<T: Default>(result: Result<T, Error>) -> T {
+    result.unwrap_or_else(|error| {
+        tracing::error!(%error, "a part of collecting garbage failed");
+        T::default()
+    })
+}
+
+#[cfg(test)]
+mod tests;

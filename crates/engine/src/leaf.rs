@@ -1,0 +1,208 @@
+//! Runs one leaf of a plan. Each phase may be repeated after a restart and then finds what it made.
+
+mod artifact;
+mod check;
+mod get;
+mod load_var;
+mod put;
+mod script;
+mod set_pipeline;
+mod task;
+
+use jb_build::{Event, ImageNeed, LeafResult, Phase};
+use jb_model::plan::PlanStep;
+use jb_model::{BuildEvent, BuildStatus, Outcome, Plan, PlanId, Timestamp, Value};
+
+use crate::build::BuildContext;
+use crate::cancel::Cancel;
+
+/// A leaf to run, with what the machine knows of its place in the plan.
+pub(crate) struct Leaf {
+    pub plan: Plan,
+    pub phase: Phase,
+    /// Enclosing `across` substeps, innermost first.
+    pub scope: Vec<PlanId>,
+    pub across_vars: Vec<(String, Value)>,
+    /// What `BUILD_STATUS` says inside a hook.
+    pub hook_status: Option<BuildStatus>,
+    pub cancel: Cancel,
+}
+
+pub(crate) use script::version_of;
+
+/// What a leaf reports: events for the machine and for the build's log, stored in one transaction.
+pub(crate) struct Report {
+    pub machine: Event,
+    pub log: Vec<BuildEvent>,
+}
+
+/// How a leaf's run ended, with the last events of its log.
+pub(crate) struct Done {
+    pub outcome: Outcome,
+    pub log: Vec<BuildEvent>,
+}
+
+impl Done {
+    fn new(outcome: Outcome, log: Vec<BuildEvent>) -> Self {
+        Self { outcome, log }
+    }
+}
+
+/// Something around the step broke; the text becomes its error event.
+#[derive(Debug)]
+pub(crate) struct Trouble(pub String);
+
+impl<E: std::error::Error> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !text.contains(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        Self(text)
+    }
+}
+
+/// Tells the driver that the step's process runs, so that its timeout begins.
+pub(crate) struct Started<'a> {
+    pub tell: &'a tokio::sync::mpsc::Sender<Report>,
+    pub node: &'a PlanId,
+    /// What the plan's limit comes to.
+    pub timeout: Option<std::time::Duration>,
+}
+
+impl Started<'_> {
+    pub(crate) async fn tell(&self) {
+        let report = Report {
+            machine: Event::Started { node: self.node.clone(), timeout: self.timeout },
+            log: Vec::new(),
+        };
+        // The driver is gone only when the whole build is being dropped.
+        let _ = self.tell.send(report).await;
+    }
+}
+
+/// Runs one phase of a leaf and says how it ended.
+pub(crate) async fn run(
+    context: &BuildContext,
+    leaf: &Leaf,
+    tell: &tokio::sync::mpsc::Sender<Report>,
+) -> Report {
+    let node = leaf.plan.id.clone();
+    match leaf.phase {
+        Phase::Prepare => match prepare(context, leaf).await {
+            Ok(image) => Report { machine: Event::Prepared { node, image }, log: Vec::new() },
+            Err(trouble) => errored(node, leaf.phase, trouble),
+        },
+        Phase::Run => match execute(context, leaf, tell).await {
+            Ok(done) => Report {
+                machine: Event::Finished {
+                    node,
+                    phase: leaf.phase,
+                    result: LeafResult { outcome: done.outcome, message: None },
+                },
+                log: done.log,
+            },
+            Err(trouble) => errored(node, leaf.phase, trouble),
+        },
+    }
+}
+
+fn errored(node: PlanId, phase: Phase, trouble: Trouble) -> Report {
+    let result = LeafResult { outcome: Outcome::Errored, message: Some(trouble.0) };
+    Report { machine: Event::Finished { node, phase, result }, log: Vec::new() }
+}
+
+async fn prepare(context: &BuildContext, leaf: &Leaf) -> Result<Option<ImageNeed>, Trouble> {
+    let origin = leaf.plan.id.clone();
+    let time = context.now();
+    match &leaf.plan.step {
+        PlanStep::Get(get) => {
+            context
+                .once(
+                    &origin,
+                    "initialize",
+                    vec![BuildEvent::InitializeGet { origin: origin.clone(), time }],
+                )
+                .await?;
+            Ok(ImageNeed::of_type(&get.image))
+        }
+        PlanStep::Put(put) => {
+            context
+                .once(
+                    &origin,
+                    "initialize",
+                    vec![BuildEvent::InitializePut { origin: origin.clone(), time }],
+                )
+                .await?;
+            Ok(ImageNeed::of_type(&put.image))
+        }
+        PlanStep::Check(check) => {
+            let name = check.name.clone();
+            context
+                .once(
+                    &origin,
+                    "initialize",
+                    vec![BuildEvent::InitializeCheck { origin: origin.clone(), time, name }],
+                )
+                .await?;
+            Ok(ImageNeed::of_type(&check.image))
+        }
+        PlanStep::Task(plan) => task::prepare(context, leaf, plan).await,
+        _ => Ok(None),
+    }
+}
+
+async fn execute(
+    context: &BuildContext,
+    leaf: &Leaf,
+    tell: &tokio::sync::mpsc::Sender<Report>,
+) -> Result<Done, Trouble> {
+    let timeout = context.time_limit(leaf).await?;
+    let started = &Started { tell, node: &leaf.plan.id, timeout };
+    match &leaf.plan.step {
+        PlanStep::Get(plan) => get::run(context, leaf, plan, started).await,
+        PlanStep::Put(plan) => put::run(context, leaf, plan, started).await,
+        PlanStep::Check(plan) => check::run(context, leaf, plan, started).await,
+        PlanStep::Task(plan) => task::run(context, leaf, plan, started).await,
+        PlanStep::LoadVar(step) => load_var::run(context, leaf, step).await,
+        PlanStep::SetPipeline(step) => set_pipeline::run(context, leaf, step).await,
+        PlanStep::ArtifactInput { artifact, name } => {
+            artifact::input(context, leaf, *artifact, name).await
+        }
+        PlanStep::ArtifactOutput { name } => artifact::output(context, leaf, name).await,
+        PlanStep::Run(_) => stub_run(context, leaf).await,
+        PlanStep::Do(_)
+        | PlanStep::Retry(_)
+        | PlanStep::InParallel { .. }
+        | PlanStep::Across(_)
+        | PlanStep::OnSuccess { .. }
+        | PlanStep::OnFailure { .. }
+        | PlanStep::OnError { .. }
+        | PlanStep::OnAbort { .. }
+        | PlanStep::Ensure { .. }
+        | PlanStep::Try(_)
+        | PlanStep::Timeout { .. } => {
+            Err(Trouble(format!("step {} holds other steps and runs nothing itself", leaf.plan.id)))
+        }
+    }
+}
+
+/// Prototypes run nothing yet in the language itself: upstream prints this and succeeds, and so do we.
+async fn stub_run(context: &BuildContext, leaf: &Leaf) -> Result<Done, Trouble> {
+    context.say(leaf, "not yet implemented\n").await?;
+    Ok(Done::new(Outcome::Succeeded, Vec::new()))
+}
+
+/// The pair of events around a step that has none of its own kind.
+pub(crate) fn generic_start(origin: &PlanId, time: Timestamp) -> Vec<BuildEvent> {
+    vec![
+        BuildEvent::Initialize { origin: origin.clone(), time },
+        BuildEvent::Start { origin: origin.clone(), time },
+    ]
+}

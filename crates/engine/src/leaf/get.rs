@@ -1,0 +1,135 @@
+//! The `get` step: a version of a resource becomes an artifact.
+
+use jb_model::event::LogSource;
+use jb_model::plan::{GetPlan, VersionSource};
+use jb_model::{BuildEvent, Object, Outcome, Version, VolumeHandle};
+use jb_runtime::{ContainerKind, Mount, MountSource};
+use serde_json::Value;
+
+use super::script::{self, Script};
+use super::{Done, Leaf, Started, Trouble};
+use crate::build::{BuildContext, CachedResource};
+use crate::process::Show;
+use crate::workspace::GET_DIR;
+
+pub(crate) async fn run(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &GetPlan,
+    started: &Started<'_>,
+) -> Result<Done, Trouble> {
+    let origin = &leaf.plan.id;
+    let source = context.interpolate_object(leaf, &plan.source).await?;
+    let params = context.interpolate_object(leaf, &plan.params).await?;
+    let version = resolve_version(context, &plan.version).await?;
+    let key = context.resource_cache_key(leaf, plan, &source, &params, &version).await?;
+    let begin = context.now();
+    let selected = vec![
+        BuildEvent::StartGet { origin: origin.clone(), time: begin },
+        BuildEvent::SelectedWorker {
+            origin: origin.clone(),
+            time: begin,
+            worker: context.engine.runtime.worker_name().to_owned(),
+        },
+    ];
+    // Two builds that want the same version fetch it once.
+    let _turn = context.engine.turns.take(&key.key, &leaf.cancel).await;
+    if let Some(cached) = context.cached_resource(&key).await? {
+        context.once(origin, "start", selected).await?;
+        started.tell().await;
+        let found = BuildEvent::Log {
+            origin: origin.clone(),
+            source: LogSource::Stderr,
+            time: context.now(),
+            payload: "\u{1b}[1;36mINFO: found existing resource cache\u{1b}[0m\n\n".to_owned(),
+        };
+        return finish(context, leaf, plan, version, cached, vec![found]).await;
+    }
+    let volume = VolumeHandle::new(format!(
+        "{}-v",
+        script::container_handle(context, &leaf.plan, ContainerKind::Get)
+    ));
+    context.record_volume(&volume, "resource", &plan.name, GET_DIR).await?;
+    let mut request = script::request(&source, &params);
+    request.insert("version".to_owned(), script::version_value(&version));
+    let exit = script::run(
+        context,
+        leaf,
+        Script {
+            kind: ContainerKind::Get,
+            step_name: &plan.name,
+            type_name: &plan.kind,
+            image: &plan.image,
+            working_dir: GET_DIR,
+            mounts: vec![Mount {
+                path: GET_DIR.to_owned(),
+                source: MountSource::Output(volume.clone()),
+            }],
+            path: "/opt/resource/in",
+            args: vec![GET_DIR.to_owned()],
+            stdin: Value::Object(request),
+            show: Show::Stderr,
+        },
+        started,
+        selected,
+    )
+    .await?;
+    if exit.cancelled {
+        return Ok(Done::new(Outcome::Aborted, Vec::new()));
+    }
+    if exit.status != 0 {
+        let finished = BuildEvent::FinishGet {
+            origin: origin.clone(),
+            time: context.now(),
+            exit_status: exit.status,
+            version: None,
+            metadata: Vec::new(),
+        };
+        return Ok(Done::new(Outcome::Failed, vec![finished]));
+    }
+    let result = script::parse_result("/opt/resource/in", &exit.result)?;
+    let fetched = CachedResource { volume, metadata: result.metadata };
+    let cached = context.keep_resource(&key, fetched, &version).await?;
+    finish(context, leaf, plan, version, cached, Vec::new()).await
+}
+
+async fn finish(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &GetPlan,
+    version: Version,
+    cached: CachedResource,
+    mut log: Vec<BuildEvent>,
+) -> Result<Done, Trouble> {
+    context.register_artifact(leaf, &plan.name, &cached.volume).await?;
+    context.record_input(plan, &version, &cached.metadata).await?;
+    let fields: Object = cached
+        .metadata
+        .iter()
+        .map(|field| (field.name.clone(), Value::String(field.value.clone())))
+        .collect();
+    if !plan.resource.is_empty() {
+        context.set_var(leaf, &plan.name, Value::Object(fields), false).await?;
+    }
+    log.push(BuildEvent::FinishGet {
+        origin: leaf.plan.id.clone(),
+        time: context.now(),
+        exit_status: 0,
+        version: Some(version),
+        metadata: cached.metadata,
+    });
+    Ok(Done::new(Outcome::Succeeded, log))
+}
+
+async fn resolve_version(
+    context: &BuildContext,
+    source: &VersionSource,
+) -> Result<Version, Trouble> {
+    match source {
+        VersionSource::Fixed(version) => Ok(version.clone()),
+        VersionSource::From(node) => {
+            let version = context.version_from(node).await?;
+            version.ok_or_else(|| Trouble(format!("step {node} made no version to fetch")))
+        }
+    }
+}

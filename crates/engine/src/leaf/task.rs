@@ -1,0 +1,307 @@
+//! The `task` step: a person's program in a container, on a terminal 500 columns wide.
+
+use jb_build::ImageNeed;
+use jb_model::config::{ContainerLimits, TaskConfig};
+use jb_model::event::TaskSummary;
+use jb_model::plan::TaskPlan;
+use jb_model::{BuildEvent, Outcome, VolumeHandle};
+use jb_runtime::client::{ProcessSpec, Stdin, WindowSize};
+use jb_runtime::{ContainerKind, ContainerSpec, Image, MountSource, Network, User};
+use serde_json::Value;
+
+use super::{Done, Leaf, Started, Trouble, script};
+use crate::build::BuildContext;
+use crate::process::{Error, Exit, Process, Show};
+use crate::workspace::{TaskMounts, VolumeNames, task_dir, task_mounts};
+
+/// Concourse gives every task this terminal; programs wrap their lines by it.
+const TERMINAL: WindowSize = WindowSize { cols: 500, rows: 500 };
+/// An image's `metadata.json` may not be larger than this.
+const METADATA_BYTES_MAX: usize = 1024 * 1024;
+/// Exit status for a program that the image does not have, as shells use it.
+const NOT_FOUND: i32 = 127;
+
+/// Reads the task's file, so that its image can be fetched.
+pub(crate) async fn prepare(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &TaskPlan,
+) -> Result<Option<ImageNeed>, Trouble> {
+    let origin = leaf.plan.id.clone();
+    let time = context.now();
+    let config = TaskSummary::default();
+    let initialize = BuildEvent::InitializeTask { origin: origin.clone(), time, config };
+    context.once(&origin, "initialize", vec![initialize]).await?;
+    if !plan.image_artifact.is_empty() {
+        return Ok(None);
+    }
+    // The image's source keeps its references to secrets: only the image's own steps resolve them.
+    let config = context.task_config_unresolved(leaf, plan).await?;
+    match &config.image_resource {
+        Some(image) => {
+            let (check, get) = jb_build::plan_task_image(
+                image,
+                &plan.resource_types,
+                &Default::default(),
+                &leaf.plan.id,
+                &plan.tags,
+                plan.check_skip_interval,
+            )?;
+            Ok(Some(ImageNeed { check, get }))
+        }
+        None => Ok(None),
+    }
+}
+
+pub(crate) async fn run(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &TaskPlan,
+    started: &Started<'_>,
+) -> Result<Done, Trouble> {
+    let config = context.task_config(leaf, plan).await?;
+    let handle = script::container_handle(context, &leaf.plan, ContainerKind::Task);
+    let (image, image_config) = image(context, leaf, plan, &config).await?;
+    let artifacts = context.artifacts(leaf).await?;
+    let caches = context.task_caches(&plan.name, &config).await?;
+    let layout = task_mounts(
+        &config,
+        &plan.input_mapping,
+        &plan.output_mapping,
+        |name| artifacts.get(name).cloned(),
+        &VolumeNames { container: handle.as_str() },
+        |path| caches.get(path).cloned(),
+    )?;
+    // A volume that nobody knows would be collected while the task runs.
+    for mount in &layout.mounts {
+        if let MountSource::Output(volume) | MountSource::Input { copy: Some(volume), .. } =
+            &mount.source
+        {
+            context.record_volume(volume, "artifact", &plan.name, &mount.path).await?;
+        }
+    }
+    let time = context.now();
+    let worker = context.engine.runtime.worker_name().to_owned();
+    let origin = leaf.plan.id.clone();
+    let selected = BuildEvent::SelectedWorker { origin: origin.clone(), time, worker };
+    context.once(&origin, "selected", vec![selected]).await?;
+    let spec = container_spec(context, plan, &config, &layout, image, &image_config, &handle);
+    let process = process_spec(context, plan, &config, image_config)?;
+    let start =
+        BuildEvent::StartTask { origin: origin.clone(), time, config: summary(&config, &process) };
+    context.create_container(leaf, &spec, &plan.name).await?;
+    context.keep_process(&handle, &process).await?;
+    let running = Process {
+        context,
+        origin: &origin,
+        container: &handle,
+        name: "task",
+        show: Show::Everything,
+    };
+    let exit = running
+        .run(process, &leaf.cancel, async || {
+            context.once(&origin, "start", vec![start]).await?;
+            started.tell().await;
+            Ok(())
+        })
+        .await;
+    // What a task wrote is there for its hooks even when it failed.
+    for (name, volume) in &layout.outputs {
+        context.register_artifact(leaf, name, volume).await?;
+    }
+    let exit = match exit {
+        Err(Error::NotFound { path }) => {
+            context.say(leaf, &format!("{path}: executable file not found in $PATH\n")).await?;
+            Exit { status: NOT_FOUND, oom: false, result: Vec::new(), cancelled: false }
+        }
+        other => other?,
+    };
+    finish(context, leaf, &config, exit).await
+}
+
+async fn finish(
+    context: &BuildContext,
+    leaf: &Leaf,
+    config: &TaskConfig,
+    exit: Exit,
+) -> Result<Done, Trouble> {
+    if exit.cancelled {
+        return Ok(Done::new(Outcome::Aborted, Vec::new()));
+    }
+    if exit.oom {
+        let limit = config.limits.and_then(|limits| limits.memory_bytes);
+        let limit = limit.map_or_else(String::new, |bytes| format!(" of {bytes} bytes"));
+        context
+            .say(leaf, &format!("the task was ended because it reached its memory limit{limit}\n"))
+            .await?;
+    }
+    let finished = BuildEvent::FinishTask {
+        origin: leaf.plan.id.clone(),
+        time: context.now(),
+        exit_status: exit.status,
+    };
+    let outcome = if exit.status == 0 { Outcome::Succeeded } else { Outcome::Failed };
+    Ok(Done::new(outcome, vec![finished]))
+}
+
+/// What an image says about how to run it.
+#[derive(Debug, Default)]
+struct ImageConfig {
+    env: Vec<(String, String)>,
+    user: Option<String>,
+    entrypoint: Vec<String>,
+    cmd: Vec<String>,
+}
+
+async fn image(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &TaskPlan,
+    config: &TaskConfig,
+) -> Result<(Image, ImageConfig), Trouble> {
+    let volume = if plan.image_artifact.is_empty() {
+        match &config.image_resource {
+            Some(_) => {
+                let volume = context.image_of(&leaf.plan.id).await?;
+                Some(volume.ok_or_else(|| Trouble("the task's image was not fetched".to_owned()))?)
+            }
+            None => None,
+        }
+    } else {
+        let artifacts = context.artifacts(leaf).await?;
+        let volume = artifacts.get(&plan.image_artifact).cloned();
+        Some(volume.ok_or_else(|| {
+            Trouble(format!(
+                "missing image artifact source: {}: no step made it",
+                plan.image_artifact
+            ))
+        })?)
+    };
+    match volume {
+        Some(volume) => {
+            let config = image_config(context, &volume).await?;
+            Ok((Image::Volume(volume), config))
+        }
+        None if config.rootfs_uri.is_empty() => Ok((Image::Host, ImageConfig::default())),
+        None => Err(Trouble(format!(
+            "rootfs_uri `{}` is not supported: use image_resource, or `image:` with an artifact",
+            config.rootfs_uri
+        ))),
+    }
+}
+
+async fn image_config(
+    context: &BuildContext,
+    volume: &VolumeHandle,
+) -> Result<ImageConfig, Trouble> {
+    let runtime = &context.engine.runtime;
+    let bytes = runtime.read_file(volume, "metadata.json", METADATA_BYTES_MAX).await?;
+    let Some(bytes) = bytes else { return Ok(ImageConfig::default()) };
+    let metadata: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Trouble(format!("the image's metadata.json is no valid JSON: {error}")))?;
+    let texts = |key: &str| -> Vec<String> {
+        let items = metadata.get(key).and_then(Value::as_array);
+        items.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let user = metadata.get("user").and_then(Value::as_str).filter(|user| !user.is_empty());
+    Ok(ImageConfig {
+        env: texts("env")
+            .into_iter()
+            .filter_map(|pair| pair.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())))
+            .collect(),
+        user: user.map(str::to_owned),
+        entrypoint: texts("entrypoint"),
+        cmd: texts("cmd"),
+    })
+}
+
+fn container_spec(
+    context: &BuildContext,
+    plan: &TaskPlan,
+    config: &TaskConfig,
+    layout: &TaskMounts,
+    image: Image,
+    image_config: &ImageConfig,
+    handle: &jb_model::ContainerHandle,
+) -> ContainerSpec {
+    let defaults = context.engine.settings.default_task_limits;
+    let limits = config.limits.unwrap_or_default();
+    let user = if config.run.user.is_empty() {
+        image_config.user.clone()
+    } else {
+        Some(config.run.user.clone())
+    };
+    ContainerSpec {
+        handle: handle.clone(),
+        kind: ContainerKind::Task,
+        image,
+        hostname: handle.to_string(),
+        working_dir: task_dir(&plan.name),
+        mounts: layout.mounts.clone(),
+        limits: ContainerLimits {
+            cpu_shares: limits.cpu_shares.or(defaults.cpu_shares),
+            memory_bytes: limits.memory_bytes.or(defaults.memory_bytes),
+        },
+        privileged: plan.privileged,
+        network: if plan.hermetic { Network::Hermetic } else { Network::Outbound },
+        user: user.map_or(User::Image, User::Named),
+    }
+}
+
+fn process_spec(
+    context: &BuildContext,
+    plan: &TaskPlan,
+    config: &TaskConfig,
+    image: ImageConfig,
+) -> Result<ProcessSpec, Trouble> {
+    let mut argv = if config.run.path.is_empty() {
+        let mut argv = image.entrypoint;
+        argv.extend(if config.run.args.is_empty() { image.cmd } else { Vec::new() });
+        argv
+    } else {
+        vec![config.run.path.clone()]
+    };
+    argv.extend(config.run.args.iter().cloned());
+    let mut argv = argv.into_iter();
+    let path = argv.next().ok_or_else(|| {
+        Trouble("the task has no run.path and its image has no entrypoint".to_owned())
+    })?;
+    let mut env = image.env;
+    env.push(("ATC_EXTERNAL_URL".to_owned(), context.engine.settings.external_url.clone()));
+    env.extend(config.params.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let home = task_dir(&plan.name);
+    let dir = if config.run.dir.is_empty() {
+        home
+    } else if config.run.dir.starts_with('/') {
+        config.run.dir.clone()
+    } else {
+        format!("{home}/{}", config.run.dir)
+    };
+    let user = if config.run.user.is_empty() { image.user } else { Some(config.run.user.clone()) };
+    Ok(ProcessSpec {
+        path,
+        args: argv.collect(),
+        env,
+        dir,
+        user,
+        tty: Some(TERMINAL),
+        stdin: Stdin::Null,
+        privileged: plan.privileged,
+        create_dir: config.run.dir.is_empty(),
+    })
+}
+
+fn summary(config: &TaskConfig, process: &ProcessSpec) -> TaskSummary {
+    TaskSummary {
+        platform: config.platform.clone(),
+        image: String::new(),
+        path: process.path.clone(),
+        args: process.args.clone(),
+        dir: config.run.dir.clone(),
+        inputs: config
+            .inputs
+            .iter()
+            .map(|input| (input.name.clone(), input.path.clone()))
+            .collect(),
+    }
+}

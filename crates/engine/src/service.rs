@@ -1,0 +1,190 @@
+//! What others ask of the engine: stop a build, enter a container, take an artifact.
+
+use std::sync::Arc;
+
+use jb_model::{
+    BuildEvent, BuildId, BuildStatus, ContainerHandle, PipelineId, TeamId, Value, VolumeHandle,
+};
+use jb_pipeline::vars::{Missing, interpolate};
+use jb_runtime::ByteStream;
+use jb_runtime::client::RunnerClient;
+use jb_store::NewVolume;
+use tokio::sync::watch;
+
+use crate::build::{Secrets, var_sources};
+use crate::{Engine, supervisor};
+
+/// A way into a container.
+pub struct WayIn {
+    pub client: RunnerClient,
+    /// What the step's own process saw.
+    pub env: Vec<(String, String)>,
+    pub user: Option<String>,
+    pub dir: String,
+    pub privileged: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HijackError {
+    #[error("the container is gone")]
+    NotFound,
+    #[error("{0}")]
+    Runtime(#[from] jb_runtime::Error),
+    #[error("{0}")]
+    Store(#[from] jb_store::Error),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    #[error("{0}")]
+    Store(#[from] jb_store::Error),
+    #[error("{0}")]
+    Vars(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    #[error("{0}")]
+    Store(#[from] jb_store::Error),
+    #[error("{0}")]
+    Runtime(#[from] jb_runtime::Error),
+}
+
+/// What a step's process was started with, as kept for those who enter its container later.
+#[derive(Debug, Default)]
+pub(crate) struct StepProcess {
+    pub env: Vec<(String, String)>,
+    pub privileged: bool,
+}
+
+impl StepProcess {
+    fn scope(handle: &ContainerHandle) -> String {
+        format!("process of {handle}")
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        serde_json::json!({"env": self.env, "privileged": self.privileged})
+    }
+
+    fn from_value(value: &Value) -> Self {
+        let pairs = value["env"].as_array().into_iter().flatten();
+        let env = pairs
+            .filter_map(|pair| Some((pair[0].as_str()?.to_owned(), pair[1].as_str()?.to_owned())))
+            .collect();
+        Self { env, privileged: value["privileged"].as_bool().unwrap_or(false) }
+    }
+
+    /// Keeps it sealed with the build's vars.
+    pub(crate) async fn keep(
+        &self,
+        engine: &Engine,
+        build: BuildId,
+        handle: &ContainerHandle,
+    ) -> jb_store::Result<()> {
+        let scope = Self::scope(handle);
+        engine.store.set_build_var(build, &scope, "process", &self.to_value(), false).await
+    }
+
+    async fn of(
+        engine: &Engine,
+        build: BuildId,
+        handle: &ContainerHandle,
+    ) -> jb_store::Result<Self> {
+        let scope = Self::scope(handle);
+        let vars = engine.store.build_vars(build).await?;
+        let found = vars.iter().find(|var| var.scope == scope);
+        Ok(found.map(|var| Self::from_value(&var.value)).unwrap_or_default())
+    }
+}
+
+impl Engine {
+    /// Runs everything that happens by itself until told to stop.
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        tokio::join!(
+            supervisor::run(self.clone(), stop.clone()),
+            crate::loops::run(self.clone(), stop),
+        );
+    }
+
+    /// Tells the driver of a build to look at it again.
+    pub fn nudge_build(&self, build: BuildId) {
+        self.supervisor.nudge(build);
+    }
+
+    /// Stops a build: its steps get their grace period, or with `force` the build ends at once and
+    /// what still runs is removed with its containers.
+    pub async fn abort(&self, build: BuildId, force: bool) -> jb_store::Result<()> {
+        self.store.abort_build(build, self.now()).await?;
+        if force {
+            let status = BuildStatus::Aborted;
+            let event = BuildEvent::Status { status, time: self.now() };
+            if self.store.finish_build(build, status, None, self.now()).await? {
+                let rendered = [crate::build::encode(&event)];
+                self.store.append_events(build, &rendered, None, None).await?;
+            }
+        }
+        self.supervisor.nudge(build);
+        Ok(())
+    }
+
+    /// Connects to a container's runner, with what its step's process was started with.
+    pub async fn hijack(&self, handle: &ContainerHandle) -> Result<WayIn, HijackError> {
+        let container = self.store.container(handle).await?.ok_or(HijackError::NotFound)?;
+        let stream = self.runtime.connect(handle).await.map_err(|error| match error {
+            jb_runtime::Error::NoContainer(_) => HijackError::NotFound,
+            other => HijackError::Runtime(other),
+        })?;
+        let client = RunnerClient::handshake(stream).await?;
+        let process = match container.build {
+            Some(build) => StepProcess::of(self, build, handle).await?,
+            None => StepProcess::default(),
+        };
+        Ok(WayIn {
+            client,
+            env: process.env,
+            user: Some(container.user).filter(|user| !user.is_empty()),
+            dir: container.working_dir,
+            privileged: process.privileged,
+        })
+    }
+
+    /// Makes a volume of a plain tar archive, for a team.
+    pub async fn upload(&self, team: TeamId, tar: ByteStream) -> Result<VolumeHandle, UploadError> {
+        let number = self.uploads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let handle = VolumeHandle::new(format!("upload-{team}-{}-{number}", self.now().0));
+        let volume = NewVolume {
+            handle: handle.clone(),
+            kind: "artifact".to_owned(),
+            worker: self.runtime.worker_name().to_owned(),
+            team: Some(team),
+            build: None,
+            container: None,
+            job: None,
+            step_name: String::new(),
+            path: String::new(),
+            parent: None,
+        };
+        self.store.create_volume(&volume, self.now()).await?;
+        self.runtime.create_volume(&handle).await?;
+        self.runtime.stream_in(&handle, ".", tar).await?;
+        Ok(handle)
+    }
+
+    /// Replaces the vars in a text of a pipeline's configuration.
+    pub async fn evaluate(
+        &self,
+        pipeline: PipelineId,
+        text: &str,
+    ) -> Result<String, EvaluateError> {
+        let config = self.store.pipeline_config(pipeline).await?;
+        let sources = config.map(|(config, _)| var_sources(&config)).unwrap_or_default();
+        let secrets = Secrets::new(&sources).map_err(EvaluateError::Vars)?;
+        let value = Value::String(text.to_owned());
+        let result = interpolate(&value, Missing::Fail, |var| secrets.lookup(var))
+            .map_err(|error| EvaluateError::Vars(error.to_string()))?;
+        Ok(match result {
+            Value::String(text) => text,
+            other => other.to_string(),
+        })
+    }
+}

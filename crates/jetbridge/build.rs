@@ -1,0 +1,50 @@
+//! Builds the two programs that run inside containers, statically, and puts them into this binary.
+//!
+//! They are built by a cargo of their own with a target directory of their own, so that they never
+//! wait for the build they are part of.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PROGRAMS: [&str; 2] = ["jb-runner", "jb-resources"];
+/// What a change of must lead to a new build of the programs.
+const WATCHED: [&str; 5] = ["runner", "runner-protocol", "resources", "oci", "model"];
+
+fn main() {
+    let out = PathBuf::from(variable("OUT_DIR"));
+    let root = Path::new(&variable("CARGO_MANIFEST_DIR")).join("../..");
+    for name in WATCHED {
+        println!("cargo::rerun-if-changed={}", root.join("crates").join(name).display());
+    }
+    println!("cargo::rerun-if-changed={}", root.join("Cargo.lock").display());
+    let target = variable("TARGET");
+    // Beside the profile's directory, so that `cargo clean` removes it and profiles share it.
+    let built = out.ancestors().nth(4).unwrap_or(&out).join("embedded");
+    let profile = if variable("PROFILE") == "release" { "embedded" } else { "dev" };
+    let status = Command::new(variable("CARGO"))
+        .current_dir(&root)
+        .args(["build", "--quiet", "--locked", "--profile", profile, "--target", &target])
+        .args(PROGRAMS.iter().flat_map(|program| ["--package", program]))
+        .arg("--target-dir")
+        .arg(&built)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .status();
+    assert!(
+        status.as_ref().is_ok_and(std::process::ExitStatus::success),
+        "building {PROGRAMS:?} for containers failed: {status:?}"
+    );
+    let profile_dir = if profile == "dev" { "debug" } else { profile };
+    for program in PROGRAMS {
+        let from = built.join(&target).join(profile_dir).join(program);
+        let to = out.join(program);
+        if let Err(error) = std::fs::copy(&from, &to) {
+            panic!("copy {} to {}: {error}", from.display(), to.display());
+        }
+    }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|error| panic!("{name}: {error}"))
+}

@@ -1,0 +1,198 @@
+//! Commands and flags. Names are Concourse's where Concourse has the flag.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "jetbridge",
+    version,
+    about = "Concourse pipelines and coding agents, on one machine or on Kubernetes",
+    after_help = "Every flag of `web` can be given as JETBRIDGE_<FLAG> or CONCOURSE_<FLAG> in the environment."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Serve the API and run pipelines
+    Web(Box<WebOptions>),
+    /// Run one job of a pipeline file, without a server
+    Run(RunOptions),
+    /// Say what this machine offers for running containers, and what is missing
+    Doctor(DoctorOptions),
+}
+
+#[derive(Args)]
+pub(crate) struct StateOptions {
+    /// Where the database, containers and volumes are kept [default: ~/.local/share/jetbridge, /var/lib/jetbridge as root]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Addresses for containers, an IPv4 network
+    #[arg(long, value_name = "CIDR", default_value = "10.88.0.0/16")]
+    pub local_network_pool: String,
+    /// The worker's name [default: this machine's host name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct WebOptions {
+    #[command(flatten)]
+    pub state: StateOptions,
+    #[command(flatten)]
+    pub listen: ListenOptions,
+    #[command(flatten)]
+    pub database: DatabaseOptions,
+    #[command(flatten)]
+    pub auth: AuthOptions,
+    #[command(flatten)]
+    pub builds: BuildOptions,
+    /// Log lines as JSON instead of text
+    #[arg(long)]
+    pub log_json: bool,
+    /// How much to log: error, warn, info, debug or trace
+    #[arg(long, default_value = "info")]
+    pub log_level: String,
+}
+
+#[derive(Args)]
+pub(crate) struct ListenOptions {
+    /// Address to listen on
+    #[arg(long, default_value = "0.0.0.0")]
+    pub bind_ip: IpAddr,
+    /// Port to listen on
+    #[arg(long, default_value_t = 8080)]
+    pub bind_port: u16,
+    /// Where people and webhooks reach this server [default: http://127.0.0.1:PORT]
+    #[arg(long, value_name = "URL")]
+    pub external_url: Option<String>,
+    /// A name for this installation, shown to its users
+    #[arg(long, default_value = "")]
+    pub cluster_name: String,
+}
+
+#[derive(Args)]
+pub(crate) struct DatabaseOptions {
+    /// PostgreSQL server; SQLite in the state directory when no PostgreSQL flag is given
+    #[arg(long, value_name = "HOST")]
+    pub postgres_host: Option<String>,
+    #[arg(long, default_value_t = 5432)]
+    pub postgres_port: u16,
+    /// A directory with PostgreSQL's socket, instead of a host
+    #[arg(long, value_name = "DIR")]
+    pub postgres_socket: Option<PathBuf>,
+    #[arg(long, value_name = "USER")]
+    pub postgres_user: Option<String>,
+    #[arg(long, value_name = "PASSWORD", hide_env_values = true)]
+    pub postgres_password: Option<String>,
+    #[arg(long, default_value = "atc")]
+    pub postgres_database: String,
+    #[arg(long, default_value = "disable")]
+    pub postgres_sslmode: String,
+    /// Encrypt sources, params and vars with this key, 16 or 32 characters long
+    #[arg(long, value_name = "KEY", hide_env_values = true)]
+    pub encryption_key: Option<String>,
+    /// The key in use until now, when changing or removing it
+    #[arg(long, value_name = "KEY", hide_env_values = true)]
+    pub old_encryption_key: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct AuthOptions {
+    /// A local user as NAME:PASSWORD; the password may be a bcrypt hash
+    #[arg(long, value_name = "NAME:PASSWORD", hide_env_values = true)]
+    pub add_local_user: Vec<String>,
+    /// A local user who owns the main team
+    #[arg(long, value_name = "NAME")]
+    pub main_team_local_user: Vec<String>,
+    /// How long a login lasts
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    pub auth_duration: String,
+    /// Send cookies over TLS only
+    #[arg(long)]
+    pub cookie_secure: bool,
+    /// A YAML file that says which role each action needs
+    #[arg(long, value_name = "FILE")]
+    pub config_rbac: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct BuildOptions {
+    /// How often resources are checked unless they say otherwise
+    #[arg(long, value_name = "DURATION", default_value = "1m")]
+    pub resource_checking_interval: String,
+    /// The same for resources with a webhook token
+    #[arg(long, value_name = "DURATION", default_value = "1m")]
+    pub resource_with_webhook_checking_interval: String,
+    /// The same for resource types
+    #[arg(long, value_name = "DURATION", default_value = "1m")]
+    pub resource_type_checking_interval: String,
+    /// The longest a check may take
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub global_resource_check_timeout: String,
+    /// CPU shares of tasks that name none
+    #[arg(long, value_name = "SHARES")]
+    pub default_task_cpu_limit: Option<u64>,
+    /// Memory of tasks that name none, e.g. 1GB
+    #[arg(long, value_name = "SIZE")]
+    pub default_task_memory_limit: Option<String>,
+    /// Builds whose logs are kept, unless the job says otherwise; 0 keeps all
+    #[arg(long, default_value_t = 0)]
+    pub default_build_logs_to_retain: u32,
+    /// Most builds whose logs are kept; 0 means no bound
+    #[arg(long, default_value_t = 0)]
+    pub max_build_logs_to_retain: u32,
+    /// Days that logs are kept, unless the job says otherwise; 0 keeps all
+    #[arg(long, default_value_t = 0)]
+    pub default_days_to_retain_build_logs: u32,
+    /// Most days that logs are kept; 0 means no bound
+    #[arg(long, default_value_t = 0)]
+    pub max_days_to_retain_build_logs: u32,
+    /// How long containers of one-off builds are kept
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    pub gc_one_off_grace_period: String,
+    /// How long containers stay after the last hijack
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    pub gc_hijack_grace_period: String,
+    /// How long containers of failed builds stay for hijacking
+    #[arg(long, value_name = "DURATION", default_value = "120h")]
+    pub gc_failed_grace_period: String,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example: jetbridge run ci/pipeline.yml -j test -i repo=.")]
+pub(crate) struct RunOptions {
+    /// The pipeline's file; - reads it from stdin
+    pub pipeline: PathBuf,
+    /// The job to run; may be left out when the pipeline has only one
+    #[arg(short, long, value_name = "JOB")]
+    pub job: Option<String>,
+    /// A var as text
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub var: Vec<String>,
+    /// A var as YAML
+    #[arg(short, long, value_name = "NAME=YAML")]
+    pub yaml_var: Vec<String>,
+    /// A file of vars
+    #[arg(short, long, value_name = "FILE")]
+    pub load_vars_from: Vec<PathBuf>,
+    /// A local directory instead of a `get`
+    #[arg(short, long, value_name = "NAME=DIR")]
+    pub input: Vec<String>,
+    #[command(flatten)]
+    pub state: StateOptions,
+}
+
+#[derive(Args)]
+pub(crate) struct DoctorOptions {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub state: StateOptions,
+}

@@ -1,0 +1,121 @@
+//! The engine as the HTTP edge asks for it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jb_engine::Engine;
+use jb_engine::checks::CheckRequest;
+use jb_http::{
+    CheckOptions, CheckTarget, Engine as Port, EngineError, Hijack, LogLevel, WorkerInfo,
+};
+use jb_model::{BuildId, ContainerHandle, PipelineId, TeamId, Timestamp, VolumeHandle};
+use jb_runtime::ByteStream;
+
+use crate::logging::Logging;
+
+pub(crate) struct EnginePort {
+    pub engine: Arc<Engine>,
+    pub logging: Logging,
+    pub started_at: Timestamp,
+    /// Where containers reach this machine.
+    pub address: String,
+}
+
+fn failed(error: impl std::fmt::Display) -> EngineError {
+    EngineError::Failed(error.to_string())
+}
+
+#[async_trait]
+impl Port for EnginePort {
+    async fn check(
+        &self,
+        target: CheckTarget,
+        options: CheckOptions,
+    ) -> Result<BuildId, EngineError> {
+        let resource = self
+            .engine
+            .store
+            .resource_by_name(target.pipeline, target.kind, &target.name)
+            .await
+            .map_err(failed)?
+            .ok_or_else(|| EngineError::NotFound(format!("{} not found", target.name)))?;
+        let request = CheckRequest {
+            from: options.from.as_ref(),
+            shallow: options.shallow,
+            created_by: options.created_by.as_deref(),
+        };
+        let check = self.engine.checks.check_now(resource.id, &request, self.engine.now());
+        let check = check.await.map_err(failed)?;
+        let check = check.ok_or_else(|| {
+            EngineError::Refused(format!(
+                "{} cannot be checked: its pipeline is archived",
+                target.name
+            ))
+        })?;
+        Ok(check.id)
+    }
+
+    fn nudge_build(&self, build: BuildId) {
+        self.engine.nudge_build(build);
+    }
+
+    async fn abort(&self, build: BuildId, force: bool) -> Result<(), EngineError> {
+        self.engine.abort(build, force).await.map_err(failed)
+    }
+
+    async fn hijack(&self, container: &ContainerHandle) -> Result<Hijack, EngineError> {
+        let way_in = self.engine.hijack(container).await.map_err(|error| match error {
+            jb_engine::HijackError::NotFound => EngineError::NotFound(error.to_string()),
+            other => failed(other),
+        })?;
+        Ok(Hijack {
+            client: way_in.client,
+            env: way_in.env,
+            user: way_in.user,
+            dir: way_in.dir,
+            privileged: way_in.privileged,
+        })
+    }
+
+    async fn upload_artifact(
+        &self,
+        team: TeamId,
+        tar: ByteStream,
+    ) -> Result<VolumeHandle, EngineError> {
+        self.engine.upload(team, tar).await.map_err(failed)
+    }
+
+    async fn artifact_stream(&self, volume: &VolumeHandle) -> Result<ByteStream, EngineError> {
+        self.engine.runtime.stream_out(volume, ".").await.map_err(failed)
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerInfo>, EngineError> {
+        let runtime = &self.engine.runtime;
+        let containers = runtime.list().await.map_err(failed)?;
+        let volumes = runtime.list_volumes().await.map_err(failed)?;
+        let running = containers.iter().filter(|container| container.running).count();
+        Ok(vec![WorkerInfo {
+            name: runtime.worker_name().to_owned(),
+            platform: "linux".to_owned(),
+            active_containers: running as u64,
+            active_volumes: volumes.len() as u64,
+            base_types: runtime.base_types(),
+            started_at: Some(self.started_at),
+            state: "running".to_owned(),
+            address: self.address.clone(),
+            ..WorkerInfo::default()
+        }])
+    }
+
+    async fn evaluate(&self, pipeline: PipelineId, text: &str) -> Result<String, EngineError> {
+        self.engine.evaluate(pipeline, text).await.map_err(failed)
+    }
+
+    fn log_level(&self) -> LogLevel {
+        self.logging.level()
+    }
+
+    fn set_log_level(&self, level: LogLevel) {
+        self.logging.set(level);
+    }
+}

@@ -1,0 +1,268 @@
+//! `jetbridge web`: the server.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use jb_engine::Engine;
+use jb_http::{Clock as _, LocalUser, System};
+use jb_model::config::ContainerLimits;
+use jb_store::{EncryptionKey, Store};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::cli::{AuthOptions, BuildOptions, DatabaseOptions, WebOptions};
+use crate::engine_port::EnginePort;
+use crate::local;
+use crate::logging::Logging;
+
+/// Requests under way when the server is told to end may take this long.
+const DRAIN: Duration = Duration::from_secs(3);
+
+pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
+    let logging = Logging::start(&options.log_level, options.log_json)?;
+    let state = local::state_dir(&options.state)?;
+    std::fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
+    let address = (options.listen.bind_ip, options.listen.bind_port);
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("listen on {}:{}; choose another with --bind-port", address.0, address.1)
+    })?;
+    let external_url = options
+        .listen
+        .external_url
+        .clone()
+        .unwrap_or_else(|| format!("http://127.0.0.1:{}", options.listen.bind_port));
+    let external_url = external_url.trim_end_matches('/').to_owned();
+
+    let store = open_store(&options.database, &state).await?;
+    let users = local_users(&options.auth)?;
+    store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
+    let runtime = local::runtime(&options.state, &state)?;
+    let gateway = runtime.host_gateway().to_string();
+    let settings = engine_settings(&options.builds, external_url.clone())?;
+    let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
+
+    let port =
+        EnginePort { engine: engine.clone(), logging, started_at: System.now(), address: gateway };
+    let http = jb_http::Settings {
+        external_url: external_url.clone(),
+        cluster_name: options.listen.cluster_name.clone(),
+        local_users: users,
+        auth_duration: duration("--auth-duration", &options.auth.auth_duration)?,
+        cookie_secure: options.auth.cookie_secure,
+        signing_key: signing_key(&store).await?,
+        role_overrides: role_overrides(&options.auth)?,
+        ..Default::default()
+    };
+    let state = jb_http::AppState::new(
+        store.clone(),
+        Arc::new(port),
+        http,
+        Arc::new(System),
+        Arc::new(System),
+    );
+    let (stop, stopped) = watch::channel(false);
+    let loops = tokio::spawn(engine.run(stopped.clone()));
+    tracing::info!(%external_url, "ready");
+    serve(listener, jb_http::router(state), stop, stopped).await?;
+    loops.await.context("the engine's loops")?;
+    store.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves until SIGTERM or SIGINT. Streams that never end by themselves are cut after a while.
+async fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    stop: watch::Sender<bool>,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending; running steps go on and are taken up again at the next start");
+        stop.send_replace(true);
+    });
+    let mut graceful = stopped.clone();
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move {
+        // The sender lives until a signal comes.
+        let _ = graceful.wait_for(|stop| *stop).await;
+    });
+    tokio::select! {
+        result = served.into_future() => result.context("serve HTTP")?,
+        () = async {
+            let _ = stopped.wait_for(|stop| *stop).await;
+            tokio::time::sleep(DRAIN).await;
+        } => {}
+    }
+    Ok(())
+}
+
+async fn open_store(options: &DatabaseOptions, state: &std::path::Path) -> anyhow::Result<Store> {
+    let key = |text: &Option<String>| text.as_deref().map(EncryptionKey::new).transpose();
+    let encryption = jb_store::Options {
+        encryption_key: key(&options.encryption_key)?,
+        old_key: key(&options.old_encryption_key)?,
+    };
+    let url = database_url(options, state);
+    Ok(Store::open(&url, encryption, System.now()).await?)
+}
+
+/// PostgreSQL when any of its flags says so, else SQLite beside the rest of the state.
+fn database_url(options: &DatabaseOptions, state: &std::path::Path) -> String {
+    let named = options.postgres_host.is_some() || options.postgres_socket.is_some();
+    if !named && options.postgres_user.is_none() {
+        return format!("sqlite:{}", state.join("jetbridge.db").display());
+    }
+    let mut url = String::from("postgres://");
+    if let Some(user) = &options.postgres_user {
+        url.push_str(&encoded(user));
+        if let Some(password) = &options.postgres_password {
+            url.push(':');
+            url.push_str(&encoded(password));
+        }
+        url.push('@');
+    }
+    let host = options.postgres_host.as_deref().unwrap_or("127.0.0.1");
+    if options.postgres_socket.is_none() {
+        url.push_str(&format!("{host}:{}", options.postgres_port));
+    }
+    url.push_str(&format!(
+        "/{}?sslmode={}",
+        encoded(&options.postgres_database),
+        options.postgres_sslmode
+    ));
+    if let Some(socket) = &options.postgres_socket {
+        let socket = encoded(&socket.to_string_lossy());
+        url.push_str(&format!("&host={socket}&port={}", options.postgres_port));
+    }
+    url
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+fn local_users(options: &AuthOptions) -> anyhow::Result<Vec<LocalUser>> {
+    options
+        .add_local_user
+        .iter()
+        .map(|user| {
+            LocalUser::parse(user).map_err(|error| anyhow::anyhow!("--add-local-user: {error}"))
+        })
+        .collect()
+}
+
+/// The named local users own the main team; without any name, nobody can log in to it.
+fn main_team_auth(options: &AuthOptions) -> serde_json::Value {
+    let users: Vec<String> =
+        options.main_team_local_user.iter().map(|user| format!("local:{user}")).collect();
+    json!({"owner": {"users": users, "groups": []}})
+}
+
+/// A key that all servers of an installation share, made once.
+async fn signing_key(store: &Store) -> anyhow::Result<Vec<u8>> {
+    let mut fresh = [0_u8; 32];
+    getrandom::fill(&mut fresh).map_err(|error| anyhow::anyhow!("read random bytes: {error}"))?;
+    let kept = store.setting_or("login-signing-key", &json!(fresh)).await?;
+    let bytes = kept.as_array().into_iter().flatten();
+    let key: Vec<u8> =
+        bytes.filter_map(|byte| byte.as_u64()).filter_map(|byte| u8::try_from(byte).ok()).collect();
+    if key.len() != fresh.len() {
+        bail!("the stored login signing key is damaged");
+    }
+    Ok(key)
+}
+
+fn role_overrides(options: &AuthOptions) -> anyhow::Result<jb_authz::RoleOverrides> {
+    let Some(path) = &options.config_rbac else { return Ok(jb_authz::RoleOverrides::default()) };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("--config-rbac: read {}", path.display()))?;
+    let node = jb_yaml::parse(&text)
+        .map_err(|error| anyhow::anyhow!("--config-rbac: {}: {error}", path.display()))?;
+    let value = node.to_json();
+    let roles = value.as_object().into_iter().flatten();
+    let entries = roles.map(|(role, actions)| {
+        let actions = actions.as_array().into_iter().flatten();
+        (role.as_str(), actions.filter_map(serde_json::Value::as_str).collect())
+    });
+    jb_authz::RoleOverrides::new(entries)
+        .map_err(|error| anyhow::anyhow!("--config-rbac: {}: {error}", path.display()))
+}
+
+pub(crate) fn duration(flag: &str, text: &str) -> anyhow::Result<Duration> {
+    let parsed = jb_pipeline::duration::parse_duration(text)
+        .map_err(|error| anyhow::anyhow!("{flag} `{text}`: {error}"))?;
+    parsed.to_std().with_context(|| format!("{flag} `{text}` is negative"))
+}
+
+fn engine_settings(
+    options: &BuildOptions,
+    external_url: String,
+) -> anyhow::Result<jb_engine::Settings> {
+    let memory = options.default_task_memory_limit.as_deref();
+    let memory_bytes = memory
+        .map(|text| {
+            jb_pipeline::parse::parse_memory(text).with_context(|| {
+                format!("--default-task-memory-limit `{text}` is no size such as 512MB or 2G")
+            })
+        })
+        .transpose()?;
+    let check_timeout =
+        duration("--global-resource-check-timeout", &options.global_resource_check_timeout)?;
+    Ok(jb_engine::Settings {
+        owner: format!(
+            "{}-{}",
+            rustix::system::uname().nodename().to_string_lossy(),
+            std::process::id()
+        ),
+        external_url,
+        default_task_limits: ContainerLimits {
+            cpu_shares: options.default_task_cpu_limit,
+            memory_bytes,
+        },
+        default_timeouts: jb_engine::Timeouts { check: check_timeout, ..Default::default() },
+        checks: jb_engine::checks::timing::CheckSettings {
+            resource_interval: duration(
+                "--resource-checking-interval",
+                &options.resource_checking_interval,
+            )?,
+            type_interval: duration(
+                "--resource-type-checking-interval",
+                &options.resource_type_checking_interval,
+            )?,
+            webhook_interval: duration(
+                "--resource-with-webhook-checking-interval",
+                &options.resource_with_webhook_checking_interval,
+            )?,
+            timeout: check_timeout,
+            ..Default::default()
+        },
+        grace: jb_engine::gc::decide::GraceSettings {
+            one_off: duration("--gc-one-off-grace-period", &options.gc_one_off_grace_period)?,
+            hijack: duration("--gc-hijack-grace-period", &options.gc_hijack_grace_period)?,
+            failed: duration("--gc-failed-grace-period", &options.gc_failed_grace_period)?,
+            ..Default::default()
+        },
+        retention: jb_engine::retention::policy::RetentionLimits {
+            default_builds: options.default_build_logs_to_retain,
+            max_builds: options.max_build_logs_to_retain,
+            default_days: options.default_days_to_retain_build_logs,
+            max_days: options.max_days_to_retain_build_logs,
+        },
+    })
+}

@@ -16,10 +16,10 @@ const MAX_DOCUMENT: u64 = 32 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    #[error("failed to {attempted} {path}: {source}")]
-    File { attempted: &'static str, path: String, source: io::Error },
-    #[error("failed to unpack {path}: {source}")]
-    Unpack { path: String, source: UnpackError },
+    #[error("failed to {attempted} {path}: {cause}")]
+    File { attempted: &'static str, path: String, cause: io::Error },
+    #[error("failed to unpack {path}: {cause}")]
+    Unpack { path: String, cause: UnpackError },
     #[error(transparent)]
     Layout(#[from] LayoutError),
     #[error("{path} is not an image: it has neither manifest.json nor index.json")]
@@ -45,9 +45,9 @@ pub fn open_archive(
     work: &Path,
 ) -> Result<(Layout, Option<RawManifest>), ArchiveError> {
     let (files, made) = (work.join("files"), work.join("image"));
-    fs::create_dir(&files).map_err(|source| file_error("create", &files, source))?;
-    let tar = fs::File::open(archive).map_err(|source| file_error("open", archive, source))?;
-    let unpacked = |source| ArchiveError::Unpack { path: archive.display().to_string(), source };
+    fs::create_dir(&files).map_err(|cause| file_error("create", &files, cause))?;
+    let tar = fs::File::open(archive).map_err(|cause| file_error("open", archive, cause))?;
+    let unpacked = |cause| ArchiveError::Unpack { path: archive.display().to_string(), cause };
     let options = UnpackOptions { owners: Owners::Ignore, ..UnpackOptions::default() };
     let mut unpacker = Unpacker::new(&files, options).map_err(unpacked)?;
     unpacker.layer(BufReader::new(tar)).map_err(unpacked)?;
@@ -100,7 +100,7 @@ fn import(files: &Path, archive: &Path, layout: &Layout) -> Result<RawManifest, 
 
 /// Puts a layer among the blobs; one that is not compressed becomes so, always to the same bytes.
 fn import_layer(path: &Path, layout: &Layout) -> Result<Descriptor, ArchiveError> {
-    let failed = |source| file_error("read", path, source);
+    let failed = |cause| file_error("read", path, cause);
     let mut start = [0_u8; 4];
     let mut file = fs::File::open(path).map_err(failed)?;
     let read = file.read(&mut start).map_err(failed)?;
@@ -114,7 +114,7 @@ fn import_layer(path: &Path, layout: &Layout) -> Result<Descriptor, ArchiveError
     let temporary =
         layout.blob(&Digest::of(path.as_os_str().as_encoded_bytes())).with_extension("partial");
     let out =
-        fs::File::create(&temporary).map_err(|source| file_error("create", &temporary, source))?;
+        fs::File::create(&temporary).map_err(|cause| file_error("create", &temporary, cause))?;
     let mut out = Hashing { inner: BufWriter::new(out), hasher: Hasher::sha256(), size: 0 };
     let mut input = BufReader::new(fs::File::open(path).map_err(failed)?);
     let copied = if compressed {
@@ -125,10 +125,10 @@ fn import_layer(path: &Path, layout: &Layout) -> Result<Descriptor, ArchiveError
     };
     copied
         .and_then(|_| out.inner.flush())
-        .map_err(|source| file_error("write", &temporary, source))?;
+        .map_err(|cause| file_error("write", &temporary, cause))?;
     let digest = out.hasher.finish();
     let blob = layout.blob(&digest);
-    fs::rename(&temporary, &blob).map_err(|source| file_error("rename", &temporary, source))?;
+    fs::rename(&temporary, &blob).map_err(|cause| file_error("rename", &temporary, cause))?;
     Ok(Descriptor::new(kind, digest, out.size))
 }
 
@@ -164,10 +164,10 @@ fn inside(files: &Path, name: &str) -> Option<PathBuf> {
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, ArchiveError> {
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(|source| file_error("open", path, source))?;
+    let file = fs::File::open(path).map_err(|cause| file_error("open", path, cause))?;
     file.take(MAX_DOCUMENT)
         .read_to_end(&mut bytes)
-        .map_err(|source| file_error("read", path, source))?;
+        .map_err(|cause| file_error("read", path, cause))?;
     Ok(bytes)
 }
 
@@ -178,7 +178,7 @@ pub fn write_archive(
     config: &[u8],
     layers: &[(Descriptor, PathBuf)],
 ) -> Result<(), ArchiveError> {
-    let failed = |source| file_error("write", archive, source);
+    let failed = |cause| file_error("write", archive, cause);
     let file = fs::File::create(archive).map_err(failed)?;
     let mut tar = tar::Builder::new(BufWriter::new(file));
     let config_name = Digest::of(config).to_string();
@@ -187,8 +187,7 @@ pub fn write_archive(
     for (descriptor, blob) in layers {
         let layer_name = format!("{}.tar.gz", descriptor.digest.hex());
         if !names.contains(&layer_name) {
-            let content =
-                fs::File::open(blob).map_err(|source| file_error("open", blob, source))?;
+            let content = fs::File::open(blob).map_err(|cause| file_error("open", blob, cause))?;
             append(&mut tar, &layer_name, descriptor.size, content).map_err(failed)?;
         }
         names.push(layer_name);
@@ -212,9 +211,12 @@ fn append(
     let mut header = tar::Header::new_gnu();
     header.set_size(size);
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     tar.append_data(&mut header, name, content)
 }
 
-fn file_error(attempted: &'static str, path: &Path, source: io::Error) -> ArchiveError {
-    ArchiveError::File { attempted, path: path.display().to_string(), source }
+fn file_error(attempted: &'static str, path: &Path, cause: io::Error) -> ArchiveError {
+    ArchiveError::File { attempted, path: path.display().to_string(), cause }
 }

@@ -8,8 +8,8 @@ pub enum Error {
     #[error("invalid setting for the registry {registry}: {reason}")]
     Settings { registry: String, reason: String },
     /// The registry could not be reached, or the connection broke, as often as was tried.
-    #[error("failed to {attempted}: {source}")]
-    Transport { attempted: String, source: Cause },
+    #[error("failed to {attempted}: {cause}")]
+    Transport { attempted: String, cause: Cause },
     #[error("failed to {attempted}: not found")]
     NotFound { attempted: String },
     #[error("failed to {attempted}: the registry denied access ({detail})")]
@@ -24,8 +24,8 @@ pub enum Error {
     TooLarge { attempted: String, limit: u64 },
     #[error("no image for {platform} in {image}: it has {available}")]
     NoPlatform { image: String, platform: String, available: String },
-    #[error("failed to {attempted}: {source}")]
-    File { attempted: String, source: std::io::Error },
+    #[error("failed to {attempted}: {cause}")]
+    File { attempted: String, cause: std::io::Error },
 }
 
 /// An HTTP error with the causes that its own message leaves out.

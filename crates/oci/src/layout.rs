@@ -18,12 +18,12 @@ pub struct Layout {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
-    #[error("failed to {attempted} {path}: {source}")]
-    File { attempted: &'static str, path: String, source: std::io::Error },
+    #[error("failed to {attempted} {path}: {cause}")]
+    File { attempted: &'static str, path: String, cause: std::io::Error },
     #[error("{path} is not an OCI image layout: it has no file named oci-layout")]
     NotALayout { path: String },
-    #[error("{path} cannot be read as an image document: {source}")]
-    Document { path: String, source: serde_json::Error },
+    #[error("{path} cannot be read as an image document: {cause}")]
+    Document { path: String, cause: serde_json::Error },
     #[error("{path} is larger than {MAX_DOCUMENT} bytes")]
     TooLarge { path: String },
     #[error("blob {wanted} has digest {found}")]
@@ -34,10 +34,10 @@ impl Layout {
     /// Makes an empty layout.
     pub fn create(dir: &Path) -> Result<Self, LayoutError> {
         let blobs = dir.join("blobs/sha256");
-        fs::create_dir_all(&blobs).map_err(|source| file_error("create", &blobs, source))?;
+        fs::create_dir_all(&blobs).map_err(|cause| file_error("create", &blobs, cause))?;
         let marker = dir.join("oci-layout");
         fs::write(&marker, "{\"imageLayoutVersion\":\"1.0.0\"}")
-            .map_err(|source| file_error("write", &marker, source))?;
+            .map_err(|cause| file_error("write", &marker, cause))?;
         Ok(Self { dir: dir.to_path_buf() })
     }
 
@@ -56,16 +56,16 @@ impl Layout {
     pub fn add(&self, digest: &Digest, bytes: &[u8]) -> Result<(), LayoutError> {
         let path = self.blob(digest);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|source| file_error("create", parent, source))?;
+            fs::create_dir_all(parent).map_err(|cause| file_error("create", parent, cause))?;
         }
-        fs::write(&path, bytes).map_err(|source| file_error("write", &path, source))
+        fs::write(&path, bytes).map_err(|cause| file_error("write", &path, cause))
     }
 
     pub fn write_index(&self, index: &Index) -> Result<(), LayoutError> {
         let path = self.dir.join("index.json");
         let bytes = serde_json::to_vec(index)
-            .map_err(|source| LayoutError::Document { path: path.display().to_string(), source })?;
-        fs::write(&path, bytes).map_err(|source| file_error("write", &path, source))
+            .map_err(|cause| LayoutError::Document { path: path.display().to_string(), cause })?;
+        fs::write(&path, bytes).map_err(|cause| file_error("write", &path, cause))
     }
 
     /// The index of everything in the layout.
@@ -92,17 +92,17 @@ impl Layout {
 
 fn document(path: &Path, media_type: &str) -> Result<RawManifest, LayoutError> {
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(|source| file_error("open", path, source))?;
+    let file = fs::File::open(path).map_err(|cause| file_error("open", path, cause))?;
     file.take(MAX_DOCUMENT + 1)
         .read_to_end(&mut bytes)
-        .map_err(|source| file_error("read", path, source))?;
+        .map_err(|cause| file_error("read", path, cause))?;
     if bytes.len() as u64 > MAX_DOCUMENT {
         return Err(LayoutError::TooLarge { path: path.display().to_string() });
     }
     RawManifest::parse(bytes, media_type)
-        .map_err(|source| LayoutError::Document { path: path.display().to_string(), source })
+        .map_err(|cause| LayoutError::Document { path: path.display().to_string(), cause })
 }
 
-fn file_error(attempted: &'static str, path: &Path, source: std::io::Error) -> LayoutError {
-    LayoutError::File { attempted, path: path.display().to_string(), source }
+fn file_error(attempted: &'static str, path: &Path, cause: std::io::Error) -> LayoutError {
+    LayoutError::File { attempted, path: path.display().to_string(), cause }
 }

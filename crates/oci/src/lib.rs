@@ -28,7 +28,7 @@ pub use image::{
 pub use layout::{Layout, LayoutError};
 pub use platform::Platform;
 pub use reference::{Reference, ReferenceError};
-pub use registry::{Credentials, Image, Options, RawManifest, Registry};
+pub use registry::{Credentials, Image, OnRetry, Options, RawManifest, Registry};
 pub use retry::RetryPolicy;
 pub use store::{LayerStore, StoreError, StoredImage};
 pub use unpack::{Owners, UnpackError, UnpackOptions, Unpacked, Unpacker, Whiteouts};

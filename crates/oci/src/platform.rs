@@ -48,7 +48,7 @@ impl Platform {
         let matching = |descriptor: &&Descriptor| {
             descriptor.platform.as_ref().is_some_and(|platform| self.accepts(platform))
         };
-        index.manifests.iter().find(matching).or(match index.manifests.as_slice() {
+        index.manifests.iter().find(matching).or_else(|| match index.manifests.as_slice() {
             [only] if only.platform.is_none() => Some(only),
             _ => None,
         })

@@ -23,6 +23,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection that gives nothing for this long is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// Hears of retries.
+pub type OnRetry = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// How a registry is reached.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -33,7 +36,7 @@ pub struct Options {
     pub ca_certs: Vec<String>,
     pub retry: RetryPolicy,
     /// Told about every retry, in a sentence for people.
-    pub on_retry: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    pub on_retry: Option<OnRetry>,
 }
 
 impl fmt::Debug for Options {

@@ -47,10 +47,10 @@ pub struct StoredImage {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("failed to {attempted} {path}: {source}")]
-    File { attempted: &'static str, path: String, source: std::io::Error },
-    #[error("failed to unpack layer {digest}: {source}")]
-    Unpack { digest: Digest, source: UnpackError },
+    #[error("failed to {attempted} {path}: {cause}")]
+    File { attempted: &'static str, path: String, cause: std::io::Error },
+    #[error("failed to unpack layer {digest}: {cause}")]
+    Unpack { digest: Digest, cause: UnpackError },
     #[error(transparent)]
     Registry(#[from] Error),
     #[error("{digest} in the store is damaged: {reason}")]
@@ -65,7 +65,7 @@ impl LayerStore {
         let dir = dir.into();
         for part in ["layers", "blobs", "locks", "partial"] {
             let path = dir.join(part);
-            fs::create_dir_all(&path).map_err(|source| file_error("create", &path, source))?;
+            fs::create_dir_all(&path).map_err(|cause| file_error("create", &path, cause))?;
         }
         Ok(Self { dir: Arc::new(dir), options })
     }
@@ -78,7 +78,7 @@ impl LayerStore {
     /// The digests of all layers in the store.
     pub fn layers(&self) -> Result<Vec<Digest>, StoreError> {
         let path = self.dir.join("layers");
-        let entries = fs::read_dir(&path).map_err(|source| file_error("list", &path, source))?;
+        let entries = fs::read_dir(&path).map_err(|cause| file_error("list", &path, cause))?;
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         Ok(names.filter_map(|name| Digest::parse(&name.replacen('-', ":", 1)).ok()).collect())
     }
@@ -91,7 +91,7 @@ impl LayerStore {
         match fs::rename(&path, &doomed) {
             Ok(()) => remove_tree(&doomed),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(file_error("remove", &path, source)),
+            Err(cause) => Err(file_error("remove", &path, cause)),
         }
     }
 
@@ -205,21 +205,21 @@ impl LayerStore {
         let partial = self.path("partial", digest).with_extension("tree");
         let target = self.path("layers", digest);
         remove_tree(&partial)?;
-        fs::create_dir(&partial).map_err(|source| file_error("create", &partial, source))?;
+        fs::create_dir(&partial).map_err(|cause| file_error("create", &partial, cause))?;
         set_mode(&partial, 0o755)?;
         let unpacked = fs::File::open(blob)
-            .map_err(|source| file_error("open", blob, source))
+            .map_err(|cause| file_error("open", blob, cause))
             .and_then(|file| self.unpack_file(digest, &partial, file));
         if let Err(error) = unpacked {
             let _ = remove_tree(&partial);
             return Err(error);
         }
-        fs::rename(&partial, &target).map_err(|source| file_error("rename", &partial, source))?;
+        fs::rename(&partial, &target).map_err(|cause| file_error("rename", &partial, cause))?;
         Ok(target)
     }
 
     fn unpack_file(&self, digest: &Digest, to: &Path, blob: fs::File) -> Result<(), StoreError> {
-        let failed = |source| StoreError::Unpack { digest: digest.clone(), source };
+        let failed = |cause| StoreError::Unpack { digest: digest.clone(), cause };
         let mut unpacker = Unpacker::new(to, self.options).map_err(failed)?;
         unpacker.layer(BufReader::new(blob)).map_err(failed)?;
         unpacker.finish().map(|_| ()).map_err(failed)
@@ -231,8 +231,8 @@ impl LayerStore {
 
     fn lock(&self, digest: &Digest) -> Result<fs::File, StoreError> {
         let path = self.path("locks", digest).with_extension("lock");
-        let file = fs::File::create(&path).map_err(|source| file_error("create", &path, source))?;
-        file.lock().map_err(|source| file_error("lock", &path, source))?;
+        let file = fs::File::create(&path).map_err(|cause| file_error("create", &path, cause))?;
+        file.lock().map_err(|cause| file_error("lock", &path, cause))?;
         Ok(file)
     }
 
@@ -241,15 +241,15 @@ impl LayerStore {
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(file_error("read", &path, source)),
+            Err(cause) => Err(file_error("read", &path, cause)),
         }
     }
 
     fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         let _lock = self.lock(digest)?;
         let (partial, path) = (self.path("partial", digest), self.path("blobs", digest));
-        fs::write(&partial, bytes).map_err(|source| file_error("write", &partial, source))?;
-        fs::rename(&partial, &path).map_err(|source| file_error("rename", &partial, source))
+        fs::write(&partial, bytes).map_err(|cause| file_error("write", &partial, cause))?;
+        fs::rename(&partial, &path).map_err(|cause| file_error("rename", &partial, cause))
     }
 }
 
@@ -267,9 +267,9 @@ fn remove_tree(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             open_directories(path);
-            fs::remove_dir_all(path).map_err(|source| file_error("remove", path, source))
+            fs::remove_dir_all(path).map_err(|cause| file_error("remove", path, cause))
         }
-        Err(source) => Err(file_error("remove", path, source)),
+        Err(cause) => Err(file_error("remove", path, cause)),
     }
 }
 
@@ -285,11 +285,11 @@ fn open_directories(path: &Path) {
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), StoreError> {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
-    fs::set_permissions(path, mode).map_err(|source| file_error("change the mode of", path, source))
+    fs::set_permissions(path, mode).map_err(|cause| file_error("change the mode of", path, cause))
 }
 
-fn file_error(attempted: &'static str, path: &Path, source: std::io::Error) -> StoreError {
-    StoreError::File { attempted, path: path.display().to_string(), source }
+fn file_error(attempted: &'static str, path: &Path, cause: std::io::Error) -> StoreError {
+    StoreError::File { attempted, path: path.display().to_string(), cause }
 }
 
 #[cfg(test)]

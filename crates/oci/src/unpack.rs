@@ -61,16 +61,16 @@ impl Default for UnpackOptions {
 
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
-    #[error("failed to unpack into {root}: {source}")]
-    Root { root: String, source: std::io::Error },
+    #[error("failed to unpack into {root}: {cause}")]
+    Root { root: String, cause: std::io::Error },
     #[error("failed to read the layer: {0}")]
     Read(std::io::Error),
     #[error("refused {name:?} in the layer: {reason}")]
     Refused { name: String, reason: &'static str },
     #[error("the layers are larger than {limit} {what}")]
     TooLarge { limit: u64, what: &'static str },
-    #[error("failed to unpack {name:?}: {source}")]
-    Entry { name: String, source: std::io::Error },
+    #[error("failed to unpack {name:?}: {cause}")]
+    Entry { name: String, cause: std::io::Error },
 }
 
 /// What was unpacked.
@@ -99,7 +99,7 @@ impl Unpacker {
     /// `root` must be an existing directory.
     pub fn new(root: &Path, options: UnpackOptions) -> Result<Self, UnpackError> {
         let tree = Tree::open(root)
-            .map_err(|source| UnpackError::Root { root: root.display().to_string(), source })?;
+            .map_err(|cause| UnpackError::Root { root: root.display().to_string(), cause })?;
         let (directories, made) = (BTreeMap::new(), BTreeSet::new());
         Ok(Self { tree, options, directories, made, total: Unpacked::default() })
     }
@@ -133,7 +133,7 @@ impl Unpacker {
         for (path, attributes) in std::mem::take(&mut self.directories).into_iter().rev() {
             self.tree
                 .finish_directory(&path, &attributes, self.options.owners)
-                .map_err(|source| UnpackError::Entry { name: lossy(&path), source })?;
+                .map_err(|cause| UnpackError::Entry { name: lossy(&path), cause })?;
         }
         Ok(self.total)
     }
@@ -141,7 +141,7 @@ impl Unpacker {
     fn entry(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<(), UnpackError> {
         let path = normalized(&entry.name)
             .ok_or_else(|| refused(entry, "its name has .. or NUL, or is too long"))?;
-        let failed = |source| UnpackError::Entry { name: lossy(&entry.name), source };
+        let failed = |cause| UnpackError::Entry { name: lossy(&entry.name), cause };
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         if path.is_empty() {
             if entry.kind == EntryKind::Directory {
@@ -210,7 +210,7 @@ impl Unpacker {
     }
 
     fn whiteout(&mut self, entry: &Entry, path: &[u8], hidden: &[u8]) -> Result<(), UnpackError> {
-        let failed = |source| UnpackError::Entry { name: lossy(&entry.name), source };
+        let failed = |cause| UnpackError::Entry { name: lossy(&entry.name), cause };
         let parent =
             path.iter().rposition(|byte| *byte == b'/').map_or(&path[..0], |slash| &path[..slash]);
         if hidden == b".wh..opq" {

@@ -219,7 +219,7 @@ pub(super) async fn read_body(
 }
 
 pub(super) fn transport(attempted: &str, error: impl Into<crate::error::Cause>) -> Error {
-    Error::Transport { attempted: attempted.to_owned(), source: error.into() }
+    Error::Transport { attempted: attempted.to_owned(), cause: error.into() }
 }
 
 fn error_text(error: &reqwest::Error) -> crate::error::Cause {

@@ -32,21 +32,13 @@ impl RawManifest {
     /// Reads a document of this (or, if empty, its own) media type.
     pub fn parse(bytes: Vec<u8>, media_type: &str) -> Result<Self, serde_json::Error> {
         let kind = ManifestKind::parse(&bytes, Some(media_type).filter(|given| !given.is_empty()))?;
-        let own = match &kind {
-            ManifestKind::Index(index) => {
-                index.media_type.as_deref().unwrap_or(media_type::OCI_INDEX)
-            }
-            ManifestKind::Image(manifest) => {
-                manifest.media_type.as_deref().unwrap_or(media_type::OCI_MANIFEST)
-            }
+        let (own, fallback) = match &kind {
+            ManifestKind::Index(index) => (&index.media_type, media_type::OCI_INDEX),
+            ManifestKind::Image(manifest) => (&manifest.media_type, media_type::OCI_MANIFEST),
         };
-        let known = [
-            media_type::OCI_INDEX,
-            media_type::DOCKER_INDEX,
-            media_type::OCI_MANIFEST,
-            media_type::DOCKER_MANIFEST,
-        ];
-        let media_type = if known.contains(&media_type) { media_type } else { own }.to_owned();
+        // The document knows best: it is stored in places that name no or another type.
+        let given = if media_type.is_empty() { fallback } else { media_type };
+        let media_type = own.clone().unwrap_or_else(|| given.to_owned());
         Ok(Self { digest: Digest::of(&bytes), media_type, kind, bytes })
     }
 
@@ -214,7 +206,7 @@ impl Registry {
         path: &Path,
     ) -> Result<(), Error> {
         let attempted = format!("fetch {} of {}/{repository}", descriptor.digest, self.name());
-        let local = |source| Error::File { attempted: format!("write {}", path.display()), source };
+        let local = |cause| Error::File { attempted: format!("write {}", path.display()), cause };
         let mut file = tokio::fs::File::create(path).await.map_err(local)?;
         let mut hasher = descriptor.digest.hasher();
         let mut written = 0_u64;

@@ -83,9 +83,9 @@ impl Registry {
             None
         };
         let open = tokio::fs::File::open(file).await;
-        let open = open.map_err(|source| Error::File {
+        let open = open.map_err(|cause| Error::File {
             attempted: format!("read {}", file.display()),
-            source,
+            cause,
         })?;
         let mut request = self
             .shared

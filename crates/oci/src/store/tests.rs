@@ -30,7 +30,7 @@ fn a_layer_is_unpacked_once_and_can_be_removed() {
     assert_eq!(store.layer(&digest), None);
     let layer = store.add_layer(&digest, &path).unwrap();
     assert_eq!(fs::read_to_string(layer.join("sealed/a")).unwrap(), "x");
-    assert_eq!(store.layers().unwrap(), [digest.clone()]);
+    assert_eq!(store.layers().unwrap(), std::slice::from_ref(&digest));
     fs::remove_file(&path).unwrap();
     assert_eq!(store.add_layer(&digest, &path).unwrap(), layer);
     store.remove_layer(&digest).unwrap();

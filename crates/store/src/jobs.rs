@@ -391,7 +391,8 @@ fn job_record(row: &Row) -> Result<JobRecord> {
     })
 }
 
-/// Requests are numbered so that a later one is never taken for an earlier one, whatever the clock says.
+/// Requests are numbered so that a later one is never taken for an earlier one, whatever the clock says; without
+/// a time (0) they just count on.
 macro_rules! request {
     ($rest:literal) => {
         concat!(

@@ -38,7 +38,7 @@ macro_rules! candidates {
              OR (EXISTS (SELECT 1 FROM job_resources u WHERE u.resource_id = r.id)
                  AND (s.last_check_end IS NULL OR s.last_check_succeeded = 0 OR r.config_pinned = 1
                       OR NOT EXISTS (SELECT 1 FROM versions v
-                                     WHERE v.scope_id = s.id AND v.check_order > 0))))"
+                                     WHERE v.scope_id = s.id))))"
     };
 }
 
@@ -212,6 +212,19 @@ impl Store {
                 .await?;
             request_users(tx, resource, now).await?;
             Ok((ScopeId(scope), true))
+        })
+    }
+
+    /// Deletes shared scopes that no resource points at any more, with their versions. Returns how many.
+    pub async fn delete_unused_scopes(&self, limit: u32) -> Result<u64> {
+        transact!(self, async |tx| {
+            tx.execute(
+                "DELETE FROM scopes WHERE id IN (SELECT s.id FROM scopes s WHERE s.owner_id IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM resources r WHERE r.scope_id = s.id)
+                 ORDER BY s.id LIMIT $1)",
+                args![limit],
+            )
+            .await
         })
     }
 

@@ -116,9 +116,10 @@ impl Seal {
     /// The text that was stored, whichever known key sealed it.
     pub(crate) fn open(&self, column: &'static str, stored: String) -> Result<String> {
         let Some(sealed) = stored.strip_prefix(PREFIX) else { return Ok(stored) };
-        let (id, body) = sealed
-            .split_once(':')
-            .ok_or(Error::Stored { what: column, reason: "sealed text has no key id".into() })?;
+        let (id, body) = sealed.split_once(':').ok_or_else(|| Error::Stored {
+            what: column,
+            reason: "sealed text has no key id".into(),
+        })?;
         let known = [&self.current, &self.old].into_iter().flatten().find(|c| c.id == id);
         match known {
             Some(cipher) => cipher.open(column, body),
@@ -132,10 +133,10 @@ impl Seal {
     /// Whether a stored text is not as [`Seal::seal`] would store it now.
     pub(crate) fn is_stale(&self, stored: &str) -> bool {
         match &self.current {
-            Some(cipher) => !stored
-                .strip_prefix(PREFIX)
-                .and_then(|sealed| sealed.split_once(':'))
-                .is_some_and(|(id, _)| id == cipher.id),
+            Some(cipher) => {
+                let sealed = stored.strip_prefix(PREFIX).and_then(|sealed| sealed.split_once(':'));
+                sealed.is_none_or(|(id, _)| id != cipher.id)
+            }
             None => stored.starts_with(PREFIX),
         }
     }

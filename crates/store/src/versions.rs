@@ -34,7 +34,7 @@ pub struct ResourceVersion {
     pub metadata: Vec<Metadata>,
     /// Disabled per resource, also where the history is shared.
     pub enabled: bool,
-    /// Position in the scope's history; 0 for versions made by a put that no check has returned yet.
+    /// Position in the scope's history, growing from old to new.
     pub check_order: i64,
 }
 
@@ -43,7 +43,7 @@ pub struct ResourceVersion {
 pub struct SavedVersions {
     /// One id per given version, in their order.
     pub ids: Vec<VersionId>,
-    /// How many were not known (or known only from a put). When 0, nothing was reordered.
+    /// How many were not known. When 0, nothing was reordered.
     pub new: usize,
 }
 
@@ -68,23 +68,14 @@ impl Store {
             if new == 0 {
                 return Ok(SavedVersions { ids, new });
             }
-            let row = tx
-                .one(
-                    "SELECT coalesce(max(check_order), 0) AS newest FROM versions WHERE scope_id = $1",
-                    args![scope],
-                )
-                .await?;
-            let next = row.req_int("newest")? + 1;
-            for (order, id) in (next..).zip(&ids) {
-                let sql = "UPDATE versions SET check_order = $2 WHERE id = $1";
-                tx.execute(sql, args![*id, order]).await?;
-            }
+            append(tx, scope, &ids).await?;
             request_scope(tx, scope, now).await?;
             Ok(SavedVersions { ids, new })
         })
     }
 
-    /// Saves a version that a put made; it takes its place in the history when a check returns it.
+    /// Saves a version that a put made. One that was not known becomes the newest of the scope, and jobs using
+    /// the scope are requested to be scheduled; a known one keeps its place.
     pub async fn save_put_version(
         &self,
         scope: ScopeId,
@@ -93,8 +84,12 @@ impl Store {
     ) -> Result<VersionId> {
         transact!(self, async |tx| {
             tx.lock(Lock::Scope(scope.0)).await?;
-            let (id, _) = find_or_insert(tx, scope, version).await?;
+            let (id, known) = find_or_insert(tx, scope, version).await?;
             set_metadata(tx, id, metadata).await?;
+            if !known {
+                append(tx, scope, &[id]).await?;
+                request_scope(tx, scope, Timestamp::default()).await?;
+            }
             Ok(id)
         })
     }
@@ -118,7 +113,7 @@ impl Store {
 
     /// The newest version of a scope, disabled or not: what a check continues from.
     pub async fn latest_version(&self, scope: ScopeId) -> Result<Option<(VersionId, Version)>> {
-        let sql = "SELECT id, version FROM versions WHERE scope_id = $1 AND check_order > 0
+        let sql = "SELECT id, version FROM versions WHERE scope_id = $1
                    ORDER BY check_order DESC LIMIT 1";
         self.row(sql, args![scope]).await?.as_ref().map(id_and_version).transpose()
     }
@@ -186,7 +181,7 @@ impl Store {
         partial: &Version,
     ) -> Result<Option<(VersionId, Version)>> {
         let sql = "SELECT id, version FROM versions
-                   WHERE scope_id = $1 AND digest = $2 AND check_order > 0";
+                   WHERE scope_id = $1 AND digest = $2";
         if let Some(row) = self.row(sql, args![scope, version_digest(partial)]).await? {
             return id_and_version(&row).map(Some);
         }
@@ -195,7 +190,7 @@ impl Store {
             let rows = self
                 .rows(
                     "SELECT id, version, check_order FROM versions
-                     WHERE scope_id = $1 AND check_order > 0 AND check_order < $2
+                     WHERE scope_id = $1 AND check_order < $2
                      ORDER BY check_order DESC LIMIT $3",
                     args![scope, below, SCAN],
                 )
@@ -329,7 +324,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<ResourceVersion>> {
         let sql = select_versions!(
-            "WHERE r.id = $1 AND v.check_order > 0 AND v.check_order <= $2
+            "WHERE r.id = $1 AND v.check_order <= $2
              ORDER BY v.check_order DESC LIMIT $3"
         );
         let mut found = Vec::new();
@@ -351,7 +346,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<ResourceVersion>> {
         let sql = select_versions!(
-            "WHERE r.id = $1 AND v.check_order > 0 AND v.check_order >= $2
+            "WHERE r.id = $1 AND v.check_order >= $2
              ORDER BY v.check_order LIMIT $3"
         );
         let mut found = Vec::new();
@@ -404,7 +399,23 @@ pub(crate) fn version_digest(version: &Version) -> String {
     hex_digest(&version_text(version))
 }
 
-/// The version's row, and whether a check had returned it before.
+/// Puts versions at the end of the history, in this order.
+async fn append(tx: &mut Tx, scope: ScopeId, ids: &[VersionId]) -> Result<()> {
+    let row = tx
+        .one(
+            "SELECT coalesce(max(check_order), 0) AS newest FROM versions WHERE scope_id = $1",
+            args![scope],
+        )
+        .await?;
+    let next = row.req_int("newest")? + 1;
+    for (order, id) in (next..).zip(ids) {
+        let sql = "UPDATE versions SET check_order = $2 WHERE id = $1";
+        tx.execute(sql, args![*id, order]).await?;
+    }
+    Ok(())
+}
+
+/// The version's row, and whether it was there before.
 async fn find_or_insert(
     tx: &mut Tx,
     scope: ScopeId,
@@ -412,9 +423,9 @@ async fn find_or_insert(
 ) -> Result<(VersionId, bool)> {
     let text = version_text(version);
     let digest = hex_digest(&text);
-    let sql = "SELECT id, check_order FROM versions WHERE scope_id = $1 AND digest = $2";
+    let sql = "SELECT id FROM versions WHERE scope_id = $1 AND digest = $2";
     if let Some(row) = tx.row(sql, args![scope, &digest]).await? {
-        return Ok((VersionId(row.req_int("id")?), row.req_int("check_order")? > 0));
+        return Ok((VersionId(row.req_int("id")?), true));
     }
     let row = tx
         .one(

@@ -109,7 +109,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<ScopeVersion>> {
         let sql = select_versions!(
-            "WHERE r.id = $1 AND v.check_order > 0 AND v.check_order < $2
+            "WHERE r.id = $1 AND v.check_order < $2
              ORDER BY v.check_order DESC LIMIT $3"
         );
         let rows = self.rows(sql, args![resource, before.unwrap_or(i64::MAX), limit]).await?;
@@ -124,7 +124,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<ScopeVersion>> {
         let sql = select_versions!(
-            "WHERE r.id = $1 AND v.check_order > 0 AND v.check_order > $2
+            "WHERE r.id = $1 AND v.check_order > $2
              ORDER BY v.check_order LIMIT $3"
         );
         let rows = self.rows(sql, args![resource, after, limit]).await?;
@@ -134,7 +134,7 @@ impl Store {
     /// The newest enabled version of a resource.
     pub async fn latest_enabled(&self, resource: ResourceId) -> Result<Option<ScopeVersion>> {
         let sql = select_versions!(
-            "WHERE r.id = $1 AND v.check_order > 0 AND NOT EXISTS (
+            "WHERE r.id = $1 AND NOT EXISTS (
                  SELECT 1 FROM disabled_versions d WHERE d.resource_id = r.id AND d.digest = v.digest)
              ORDER BY v.check_order DESC LIMIT 1"
         );
@@ -147,7 +147,7 @@ impl Store {
         resource: ResourceId,
         partial: &Version,
     ) -> Result<Option<ScopeVersion>> {
-        let sql = select_versions!("WHERE r.id = $1 AND v.digest = $2 AND v.check_order > 0");
+        let sql = select_versions!("WHERE r.id = $1 AND v.digest = $2");
         if let Some(row) = self.row(sql, args![resource, version_digest(partial)]).await? {
             return scope_version(&row).map(Some);
         }
@@ -237,7 +237,7 @@ impl Store {
     /// The scope of a resource with its size: `(scope, number of versions in its history)`.
     pub async fn scope_of(&self, resource: ResourceId) -> Result<Option<(ScopeId, u64)>> {
         let sql = "SELECT r.scope_id, (SELECT count(*) FROM versions v
-                   WHERE v.scope_id = r.scope_id AND v.check_order > 0) AS n_versions
+                   WHERE v.scope_id = r.scope_id) AS n_versions
                    FROM resources r WHERE r.id = $1 AND r.scope_id IS NOT NULL";
         let Some(row) = self.row(sql, args![resource]).await? else { return Ok(None) };
         Ok(Some((ScopeId(row.req_int("scope_id")?), row.req_u64("n_versions")?)))

@@ -146,7 +146,7 @@ CREATE TABLE versions (
     digest TEXT NOT NULL, -- SHA-256 of the version's canonical JSON
     version TEXT NOT NULL,
     metadata TEXT NOT NULL DEFAULT '[]',
-    check_order INTEGER NOT NULL DEFAULT 0, -- 0 until a check returned it
+    check_order INTEGER NOT NULL DEFAULT 0, -- position in the history, from 1
     UNIQUE (scope_id, digest)
 ) STRICT;
 CREATE INDEX versions_in_order ON versions (scope_id, check_order);
@@ -185,9 +185,9 @@ CREATE INDEX builds_by_team ON builds (team_id, id);
 CREATE INDEX builds_by_pipeline ON builds (pipeline_id, id);
 CREATE INDEX builds_by_job ON builds (job_id, sort_id, id);
 CREATE UNIQUE INDEX builds_by_job_name ON builds (job_id, name) WHERE job_id IS NOT NULL;
-CREATE INDEX builds_by_resource ON builds (resource_id, id) WHERE resource_id IS NOT NULL;
+CREATE INDEX builds_by_resource ON builds (resource_id, completed, id) WHERE resource_id IS NOT NULL;
 CREATE INDEX builds_by_original ON builds (rerun_of) WHERE rerun_of IS NOT NULL;
-CREATE INDEX builds_open ON builds (job_id, status) WHERE completed = 0;
+CREATE INDEX builds_open ON builds (job_id, completed, sort_id, id) WHERE completed = 0;
 CREATE INDEX builds_started ON builds (id) WHERE status = 'started';
 CREATE INDEX builds_succeeded ON builds (job_id, sort_id, id) WHERE status = 'succeeded';
 CREATE INDEX builds_uncompacted ON builds (id) WHERE completed = 1 AND compacted = 0;

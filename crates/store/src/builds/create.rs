@@ -230,6 +230,8 @@ async fn insert(tx: &mut Tx, new: &NewBuild<'_>, now: Timestamp) -> Result<Build
     tx.changed(Change::Build(id));
     if started {
         tx.changed(Change::BuildQueued);
+    } else if new.resource.is_some() {
+        tx.changed(Change::CheckRequested);
     }
     build_record(&tx.one(select_builds!("WHERE b.id = $1"), args![id]).await?)
 }

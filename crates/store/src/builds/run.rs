@@ -2,7 +2,7 @@
 
 use jb_model::{BuildId, BuildStatus, JobId, Timestamp, Value};
 
-use super::{BuildInput, NextBuild, build_record};
+use super::{BuildInput, BuildRecord, NextBuild, build_record, build_records};
 use crate::dialect::Lock;
 use crate::jobs::{request_around, request_job};
 use crate::pipelines::archive_unset;
@@ -24,6 +24,15 @@ impl Store {
                 Ok(NextBuild { is_rerun: build.rerun_of.is_some(), build })
             })
             .collect()
+    }
+
+    /// Check builds that were created without a plan and wait for one, oldest first.
+    pub async fn pending_checks(&self, limit: u32) -> Result<Vec<BuildRecord>> {
+        let sql = select_builds!(
+            "WHERE b.completed = 0 AND b.status = 'pending' AND b.job_id IS NULL
+             AND b.resource_id IS NOT NULL ORDER BY b.id LIMIT $1"
+        );
+        build_records(&self.rows(sql, args![limit]).await?)
     }
 
     /// Whether a pending build is next among its job and the jobs sharing a serial group with it (those not

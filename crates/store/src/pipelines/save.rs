@@ -263,7 +263,10 @@ async fn save_resource(
     };
     let id = ResourceId(former.req_int("id")?);
     let same = match former.opt_text("config")? {
-        Some(stored) => tx.seal().open("resources.config", stored)? == resource.config.to_string(),
+        Some(stored) => {
+            let text = tx.seal().open("resources.config", stored)?;
+            serde_json::from_str::<Value>(&text).is_ok_and(|former| former == *resource.config)
+        }
         None => false,
     };
     tx.execute(

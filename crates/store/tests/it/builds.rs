@@ -121,6 +121,9 @@ async fn checks(store: Store) {
     let manual = NewCheckBuild { manual: true, created_by: Some("me"), plan: None, ..check };
     let other = store.create_check_build(manual, at(5)).await.unwrap().unwrap();
     assert_eq!((other.status, other.manual), (BuildStatus::Pending, true));
+    assert_eq!(store.pending_checks(10).await.unwrap(), std::slice::from_ref(&other));
+    assert!(store.start_build(other.id, &plan, &[], &[], at(6)).await.unwrap());
+    assert_eq!(store.pending_checks(10).await.unwrap(), []);
     for build in [build.id, other.id] {
         store.finish_build(build, BuildStatus::Succeeded, None, at(6)).await.unwrap();
     }

@@ -61,6 +61,8 @@ async fn who_is_requested_when(store: Store) {
     assert_eq!(due(&world).await, set(&["unit"]));
     store.save_versions(src.scope, &[version("b")], at(4)).await.unwrap();
     assert_eq!(due(&world).await, set(&[]));
+    store.save_put_version(src.scope, &version("c"), &[]).await.unwrap();
+    assert_eq!(due(&world).await, set(&["unit"]));
     store.pin_version(src.resource, src.ids[0], at(4)).await.unwrap();
     assert_eq!(due(&world).await, set(&["ship", "unit"]));
     store.set_version_enabled(src.resource, src.ids[0], false, at(4)).await.unwrap();

@@ -15,7 +15,7 @@ conformance![
     what_is_checked_periodically,
     a_changed_source_is_checked_anew,
     checks_append_in_their_order,
-    versions_of_puts_wait_for_a_check,
+    versions_of_puts_go_on_top,
     metadata,
     pages,
     filters,
@@ -59,8 +59,11 @@ async fn scopes_may_be_shared(store: Store) {
     assert!(store.set_version_enabled(src, saved.ids[0], false, at(4)).await.unwrap());
     assert_eq!(store.latest_enabled(src).await.unwrap(), None);
     assert!(store.latest_enabled(out).await.unwrap().is_some());
+    assert_eq!(store.delete_unused_scopes(10).await.unwrap(), 0);
     store.destroy_pipeline(world.pipeline).await.unwrap();
     assert!(store.latest_version(scope).await.unwrap().is_some(), "others may use it still");
+    assert_eq!(store.delete_unused_scopes(10).await.unwrap(), 1);
+    assert_eq!(store.latest_version(scope).await.unwrap(), None);
 }
 
 async fn checks_run_one_at_a_time(store: Store) {
@@ -152,18 +155,18 @@ async fn checks_append_in_their_order(store: Store) {
     assert_eq!(world.store.version(VersionId(999)).await.unwrap(), None);
 }
 
-async fn versions_of_puts_wait_for_a_check(store: Store) {
+async fn versions_of_puts_go_on_top(store: Store) {
     let world = world(store).await;
     let out = world.checked("out", &["a"]).await;
     let lines = [Metadata { name: "k".into(), value: "v".into() }];
     let made = world.store.save_put_version(out.scope, &version("b"), &lines).await.unwrap();
-    assert_eq!(history(&world, "out").await, ["a"]);
-    let seen = world.store.resource_version(out.resource, made).await.unwrap().unwrap();
-    assert_eq!((seen.check_order, seen.metadata), (0, lines.to_vec()));
-    let checked =
-        world.store.save_versions(out.scope, &[version("a"), version("b")], at(5)).await.unwrap();
-    assert_eq!((checked.new, checked.ids), (1, vec![out.ids[0], made]));
     assert_eq!(history(&world, "out").await, ["a", "b"]);
+    let again = world.store.save_put_version(out.scope, &version("a"), &[]).await.unwrap();
+    assert_eq!(again, out.ids[0]);
+    assert_eq!(history(&world, "out").await, ["a", "b"], "a known one keeps its place");
+    let checked =
+        world.store.save_versions(out.scope, &[version("b"), version("a")], at(5)).await.unwrap();
+    assert_eq!((checked.new, checked.ids), (0, vec![made, out.ids[0]]));
     assert_eq!(world.store.save_put_version(out.scope, &version("b"), &[]).await.unwrap(), made);
     let seen = world.store.resource_version(out.resource, made).await.unwrap().unwrap();
     assert_eq!(seen.metadata, lines, "saying nothing forgets nothing");

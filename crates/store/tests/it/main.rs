@@ -40,6 +40,7 @@ mod jobs;
 mod opening;
 mod pipelines;
 mod resources;
+mod sched;
 mod schema;
 mod small;
 mod volumes;

@@ -198,9 +198,8 @@ async fn a_client_that_leaves_hangs_up() {
     drop(socket);
     // The detachment may come before the signal.
     let (token, signal) = loop {
-        match runner.request().await {
-            Request::Signal { token, signal, .. } => break (token, signal),
-            _ => {}
+        if let Request::Signal { token, signal, .. } = runner.request().await {
+            break (token, signal);
         }
     };
     assert_eq!(signal, 1);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts as _;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::http::StatusCode;
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -100,6 +101,9 @@ pub(super) async fn open(mut call: Call) -> Result<Response> {
     if container.kind == "check" && !call.caller.actor.admin {
         return Err(Failure::Status(StatusCode::FORBIDDEN));
     }
+    if !same_origin(&call.parts.headers) {
+        return Err(Failure::Status(StatusCode::FORBIDDEN));
+    }
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut call.parts, &()).await {
         Ok(upgrade) => upgrade,
         Err(rejection) => return Ok(rejection.into_response()),
@@ -113,6 +117,19 @@ pub(super) async fn open(mut call: Call) -> Result<Response> {
     let id = format!("hijack-{:016x}", u64::from_le_bytes(id));
     let session = Session { state: call.state, container: container.handle, hijack, id };
     Ok(upgrade.max_message_size(MAX_MESSAGE).on_upgrade(|socket| session.run(socket)))
+}
+
+/// Whether the page that opens the socket, if it is a page, is one of ours: browsers send cookies along
+/// with the sockets of other sites.
+fn same_origin(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    match text(ORIGIN) {
+        None => !headers.contains_key(ORIGIN),
+        Some(origin) => {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            host.is_some() && host == text(HOST)
+        }
+    }
 }
 
 struct Session {

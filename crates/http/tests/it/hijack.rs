@@ -102,6 +102,21 @@ async fn connect(address: &str, path: &str, token: &str) -> Result<Socket, Error
     Ok(tokio_tungstenite::connect_async(request).await?.0)
 }
 
+#[tokio::test]
+async fn pages_of_other_sites_cannot_get_in() {
+    let (server, _, _runner) = setting("task").await;
+    let token = server.login("test").await;
+    let status = |origin: &'static str| {
+        let path = "/api/v1/teams/main/containers/c1/hijack";
+        let call = server.get(path).token(&token).header("Host", "ci.example:8080");
+        async move { call.header("Origin", origin).send().await.status.as_u16() }
+    };
+    assert_eq!(status("https://evil.example").await, 403);
+    assert_eq!(status("null").await, 403);
+    // Past the guard, the request lacks the rest of a handshake.
+    assert_eq!(status("http://ci.example:8080").await, 400);
+}
+
 async fn send(socket: &mut Socket, message: Value) {
     socket.send(Message::Text(message.to_string().into())).await.unwrap();
 }
@@ -198,9 +213,8 @@ async fn a_client_that_leaves_hangs_up() {
     drop(socket);
     // The detachment may come before the signal.
     let (token, signal) = loop {
-        match runner.request().await {
-            Request::Signal { token, signal, .. } => break (token, signal),
-            _ => {}
+        if let Request::Signal { token, signal, .. } = runner.request().await {
+            break (token, signal);
         }
     };
     assert_eq!(signal, 1);

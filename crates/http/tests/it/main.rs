@@ -18,5 +18,6 @@ mod guards;
 mod hijack;
 mod login;
 mod recordings;
+mod schemas;
 mod server;
 mod teams;

@@ -68,3 +68,49 @@ fn team_auth_may_have_null_lists() {
         "{\"id\":1,\"name\":\"main\",\"auth\":{\"owner\":{\"groups\":[],\"users\":[\"local:test\"]}}}"
     );
 }
+
+#[test]
+fn containers_volumes_and_workers_have_the_recorded_fields() {
+    let container = Container {
+        id: "44df2c5b".into(),
+        worker_name: "vm".into(),
+        state: "created".into(),
+        kind: "check".into(),
+        step_name: "image".into(),
+        pipeline_id: 1,
+        job_id: 6,
+        build_id: 8,
+        pipeline_name: "rec".into(),
+        job_name: "ferr".into(),
+        build_name: "1".into(),
+        working_directory: "/tmp/build/check".into(),
+        ..Container::default()
+    };
+    assert_eq!(
+        text(&container),
+        "{\"id\":\"44df2c5b\",\"worker_name\":\"vm\",\"state\":\"created\",\"type\":\"check\",\"step_name\":\"image\",\"pipeline_id\":1,\"job_id\":6,\"build_id\":8,\"pipeline_name\":\"rec\",\"job_name\":\"ferr\",\"build_name\":\"1\",\"working_directory\":\"/tmp/build/check\"}"
+    );
+    let mock = BaseType { name: "mock".into(), version: "0.13.0".into() };
+    let kind = VolumeResourceType {
+        base_resource_type: Some(mock),
+        version: Some([("version".into(), "v1".into())].into()),
+        ..VolumeResourceType::default()
+    };
+    let volume = Volume {
+        id: "50bb3aca".into(),
+        worker_name: "vm".into(),
+        kind: "resource".into(),
+        path: "/tmp/build/get".into(),
+        resource_type: Some(Box::new(kind)),
+        ..Volume::default()
+    };
+    assert_eq!(
+        text(&volume),
+        "{\"id\":\"50bb3aca\",\"worker_name\":\"vm\",\"type\":\"resource\",\"container_handle\":\"\",\"path\":\"/tmp/build/get\",\"parent_handle\":\"\",\"resource_type\":{\"resource_type\":null,\"base_resource_type\":{\"name\":\"mock\",\"version\":\"0.13.0\"},\"version\":{\"version\":\"v1\"}},\"base_resource_type\":null,\"pipeline_id\":0,\"pipeline_name\":\"\",\"pipeline_instance_vars\":null,\"job_name\":\"\",\"step_name\":\"\"}"
+    );
+    let worker = Worker { name: "vm".into(), platform: "linux".into(), ..Worker::default() };
+    assert_eq!(
+        text(&worker),
+        "{\"addr\":\"\",\"baggageclaim_url\":\"\",\"active_containers\":0,\"active_volumes\":0,\"active_tasks\":0,\"max_active_tasks\":0,\"resource_types\":[],\"platform\":\"linux\",\"tags\":null,\"team\":\"\",\"name\":\"vm\",\"version\":\"\",\"start_time\":0,\"ephemeral\":false,\"state\":\"\"}"
+    );
+}

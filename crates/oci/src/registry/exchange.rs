@@ -7,7 +7,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::registry::{Registry, basic};
 use crate::retry::{jitter, retry_after};
 
@@ -15,6 +15,9 @@ use crate::retry::{jitter, retry_after};
 const MAX_ERROR_BODY: u64 = 64 << 10;
 /// Tokens and their wrapping are read this far.
 const MAX_TOKEN_BODY: u64 = 1 << 20;
+
+/// A registry that cannot be connected to is more likely misspelled than restarting.
+const MAX_CONNECTS: u32 = 3;
 
 /// What a request may do with a repository.
 #[derive(Debug, Clone, Copy)]
@@ -106,7 +109,10 @@ impl Registry {
             Err(error) if error.is_builder() || error.is_redirect() => {
                 return outcome.map(Some).map_err(|error| transport(attempted, error));
             }
-            Err(error) => (transport("connect", error_text(error)).to_string(), None),
+            Err(error) if error.is_connect() && attempt >= MAX_CONNECTS => {
+                return outcome.map(Some).map_err(|error| transport(attempted, error));
+            }
+            Err(error) => (Cause::of(error).to_string(), None),
         };
         if !self.wait(attempted, attempt, &reason, asked).await {
             return outcome.map(Some).map_err(|error| transport(attempted, error));
@@ -218,12 +224,8 @@ pub(super) async fn read_body(
     Ok(body)
 }
 
-pub(super) fn transport(attempted: &str, error: impl Into<crate::error::Cause>) -> Error {
+pub(super) fn transport(attempted: &str, error: impl Into<Cause>) -> Error {
     Error::Transport { attempted: attempted.to_owned(), cause: error.into() }
-}
-
-fn error_text(error: &reqwest::Error) -> crate::error::Cause {
-    crate::error::Cause::of(error)
 }
 
 fn is_transient(status: StatusCode) -> bool {

@@ -7,11 +7,11 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
 use crate::digest::Digest;
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::image::{Descriptor, ImageConfig, Manifest, ManifestKind, media_type};
 use crate::platform::Platform;
 use crate::registry::Registry;
-use crate::registry::exchange::{Access, Request, read_body, refusal, transport, unchanged};
+use crate::registry::exchange::{Access, Request, read_body, refusal, unchanged};
 
 /// Manifests and indexes are at most this large.
 const MAX_MANIFEST: u64 = 16 << 20;
@@ -252,7 +252,7 @@ impl Registry {
             let reason = match broken {
                 None if written == descriptor.size => break,
                 None => format!("it ended after {written} of {} bytes", descriptor.size),
-                Some(error) => transport("continue", error).to_string(),
+                Some(error) => Cause::of(&error).to_string(),
             };
             // Progress makes a new start; only attempts in vain are counted.
             attempt = if written > from { 1 } else { attempt };

@@ -107,13 +107,12 @@ fn read<R: Read>(raw: &mut tar::Entry<'_, R>) -> io::Result<Entry> {
     }
     let header = raw.header();
     // Some writers leave numbers out; they mean zero.
+    let seconds = Duration::from_secs(header.mtime().unwrap_or(0).min(1 << 40));
     let attributes = Attributes {
         mode: header.mode().unwrap_or(0) & 0o7777,
         uid: u32::try_from(header.uid().unwrap_or(0)).unwrap_or(u32::MAX),
         gid: u32::try_from(header.gid().unwrap_or(0)).unwrap_or(u32::MAX),
-        modified: mtime.unwrap_or(
-            SystemTime::UNIX_EPOCH + Duration::from_secs(header.mtime().unwrap_or(0).min(1 << 40)),
-        ),
+        modified: mtime.unwrap_or(SystemTime::UNIX_EPOCH + seconds),
         xattrs,
     };
     let link = || raw.link_name_bytes().map(|name| name.into_owned()).unwrap_or_default();

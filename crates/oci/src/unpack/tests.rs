@@ -420,3 +420,67 @@ fn a_cut_off_layer_is_an_error() {
         assert!(unpacker.layer(&whole[..length]).is_err(), "{length}");
     }
 }
+
+/// Random layers over a few names that collide, climb and link to each other and to the outside.
+#[test]
+fn no_sequence_of_entries_reaches_outside() {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut pick = move |count: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % count as u64) as usize
+    };
+    for _ in 0..100 {
+        let sandbox = Sandbox::new();
+        let outside = sandbox.dir.path().join("outside");
+        let absolute = outside.to_str().unwrap();
+        let through = format!("{absolute}/secret");
+        let targets = [
+            "..",
+            "../outside",
+            "../../outside",
+            "/",
+            ".",
+            "a",
+            "b",
+            "a/b",
+            absolute,
+            through.as_str(),
+        ];
+        let names = [
+            "a",
+            "b",
+            "a/b",
+            "b/a",
+            "a/secret",
+            "b/secret",
+            "a/b/secret",
+            "/a",
+            "a/.wh.secret",
+            "b/.wh..wh..opq",
+            ".wh.a",
+            "../outside/secret",
+            "a/../../outside/x",
+            "a/outside/secret",
+            "b/outside/planted",
+        ];
+        let options = UnpackOptions { owners: Owners::Ignore, ..UnpackOptions::default() };
+        let mut unpacker = Unpacker::new(&sandbox.root(), options).unwrap();
+        for _ in 0..3 {
+            for _ in 0..8 {
+                let (name, target) = (names[pick(names.len())], targets[pick(targets.len())]);
+                let layer = match pick(5) {
+                    0 => Layer::default().dir(name, 0o755),
+                    1 => Layer::default().file(name, "planted"),
+                    2 | 3 => Layer::default().symlink(name, target),
+                    _ => Layer::default().hardlink(name, target),
+                };
+                // Refusals are fine; what follows goes on with what is there.
+                let _ = unpacker.layer(layer.bytes().as_slice());
+            }
+        }
+        let _ = unpacker.finish();
+        sandbox.assert_contained();
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -49,55 +49,95 @@ impl Drop for HttpGit {
     }
 }
 
-/// Answers one request and closes the connection.
-fn answer(connection: &TcpStream, root: &PathBuf, login: Option<&str>, logins: &AtomicUsize) {
-    let mut reader = BufReader::new(connection);
-    let mut line = String::new();
-    if reader.read_line(&mut line).unwrap_or(0) == 0 {
-        return;
+struct Request {
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
-    let mut words = line.split_whitespace();
-    let (method, target) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
-    let mut headers: Vec<(String, String)> = Vec::new();
-    loop {
+
+    fn read(connection: &TcpStream) -> Option<Self> {
+        let mut reader = BufReader::new(connection);
         let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-        headers.push((name.to_ascii_lowercase(), value.to_owned()));
-    }
-    let header = |name: &str| {
-        headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
-    };
-    let mut out = connection;
-    if header("expect").is_some() {
-        out.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
-    }
-    let mut body = Vec::new();
-    if header("transfer-encoding") == Some("chunked") {
-        loop {
-            let mut size = String::new();
-            reader.read_line(&mut size).unwrap();
-            let size = u64::from_str_radix(size.trim(), 16).unwrap();
-            let mut chunk = Vec::new();
-            reader.by_ref().take(size + 2).read_to_end(&mut chunk).unwrap();
-            if size == 0 {
-                break;
-            }
-            body.extend_from_slice(&chunk[..size as usize]);
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return None;
         }
-    } else if let Some(length) = header("content-length") {
-        reader.by_ref().take(length.parse().unwrap()).read_to_end(&mut body).unwrap();
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let (method, target) = (words.next()?, words.next()?);
+        let mut headers = Vec::new();
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+            headers.push((name.to_ascii_lowercase(), value.to_owned()));
+        }
+        let mut request = Self { method, target, headers, body: Vec::new() };
+        if request.header("expect").is_some() {
+            let mut out = connection;
+            out.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+        }
+        if request.header("transfer-encoding") == Some("chunked") {
+            request.body = read_chunks(&mut reader);
+        } else if let Some(length) = request.header("content-length") {
+            let length = length.parse().unwrap();
+            reader.take(length).read_to_end(&mut request.body).unwrap();
+        }
+        Some(request)
     }
-    if header("authorization").is_some() {
+}
+
+fn read_chunks(reader: &mut BufReader<&TcpStream>) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let mut size = String::new();
+        reader.read_line(&mut size).unwrap();
+        let size = u64::from_str_radix(size.trim(), 16).unwrap();
+        let mut chunk = Vec::new();
+        reader.by_ref().take(size + 2).read_to_end(&mut chunk).unwrap();
+        if size == 0 {
+            return body;
+        }
+        body.extend_from_slice(&chunk[..size as usize]);
+    }
+}
+
+/// Answers one request and closes the connection.
+fn answer(connection: &TcpStream, root: &Path, login: Option<&str>, logins: &AtomicUsize) {
+    let Some(request) = Request::read(connection) else { return };
+    let mut out = connection;
+    if request.header("authorization").is_some() {
         logins.fetch_add(1, Ordering::SeqCst);
     }
-    if login.is_some() && header("authorization") != login {
-        let refusal = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"git\"\r\nContent-Length: 0\r\n\
-                       Connection: close\r\n\r\n";
+    if login.is_some() && request.header("authorization") != login {
+        let refusal = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"git\"\r\n\
+                       Content-Length: 0\r\nConnection: close\r\n\r\n";
         let _ = out.write_all(refusal.as_bytes());
         return;
     }
-    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let output = backend(&request, root);
+    let split =
+        output.windows(4).position(|four| four == b"\r\n\r\n").map_or(output.len(), |at| at + 4);
+    let (head, body) = output.split_at(split);
+    let head = String::from_utf8_lossy(head);
+    let lines = || head.lines().filter(|line| !line.is_empty());
+    let status = lines().find_map(|line| line.strip_prefix("Status: ")).unwrap_or("200 OK");
+    let mut answer = format!("HTTP/1.1 {status}\r\n");
+    for line in lines().filter(|line| !line.starts_with("Status: ")) {
+        answer.push_str(&format!("{line}\r\n"));
+    }
+    answer.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len()));
+    let _ = out.write_all(answer.as_bytes());
+    let _ = out.write_all(body);
+}
+
+/// What `git http-backend` says to a request.
+fn backend(request: &Request, root: &Path) -> Vec<u8> {
+    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     let mut backend = Command::new("git");
     backend
         .arg("http-backend")
@@ -106,41 +146,21 @@ fn answer(connection: &TcpStream, root: &PathBuf, login: Option<&str>, logins: &
         .env("REMOTE_USER", "someone")
         .env("PATH_INFO", path)
         .env("QUERY_STRING", query)
-        .env("REQUEST_METHOD", &method)
-        .env("CONTENT_TYPE", header("content-type").unwrap_or_default())
-        .env("CONTENT_LENGTH", body.len().to_string())
+        .env("REQUEST_METHOD", &request.method)
+        .env("CONTENT_TYPE", request.header("content-type").unwrap_or_default())
+        .env("CONTENT_LENGTH", request.body.len().to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
-    if let Some(encoding) = header("content-encoding") {
+    if let Some(encoding) = request.header("content-encoding") {
         backend.env("HTTP_CONTENT_ENCODING", encoding);
     }
-    if let Some(protocol) = header("git-protocol") {
+    if let Some(protocol) = request.header("git-protocol") {
         backend.env("GIT_PROTOCOL", protocol);
     }
     let mut child = backend.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    let writer = std::thread::spawn(move || stdin.write_all(&body));
-    let output = child.wait_with_output().unwrap().stdout;
-    let _ = writer.join();
-    let split = output
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .unwrap_or_else(|| output.len().saturating_sub(4));
-    let (head, body) = output.split_at((split + 4).min(output.len()));
-    let head = String::from_utf8_lossy(head);
-    let status =
-        head.lines().find_map(|line| line.strip_prefix("Status: ")).unwrap_or("200 OK").to_owned();
-    let rest: String = head
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with("Status: "))
-        .map(|line| format!("{line}\r\n"))
-        .collect();
-    let _ = out.write_all(
-        format!(
-            "HTTP/1.1 {status}\r\n{rest}Content-Length: {}\r\nConnection: close\r\n\r\n",
-            body.len()
-        )
-        .as_bytes(),
-    );
-    let _ = out.write_all(body);
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(&request.body));
+        child.wait_with_output().unwrap().stdout
+    })
 }

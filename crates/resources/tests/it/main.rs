@@ -1,5 +1,6 @@
 //! The built binary, run as a runtime runs it.
 #![allow(
+    clippy::cloned_ref_to_slice_refs,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -13,6 +14,7 @@ mod git_check;
 mod git_http;
 mod git_in;
 mod git_out;
+mod git_ssh;
 mod image;
 mod mock;
 mod registry;

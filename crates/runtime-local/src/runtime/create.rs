@@ -16,12 +16,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FlockOperation;
 
 use super::Inner;
+use crate::janitor::Remover;
 use crate::launch::{
     EtcFiles, Failure, FailureKind, IdMaps, Init, Launch, Limits, NetworkPlan, Outcome, Ownership,
     Root, VolumeMount, VolumeSource,
 };
 use crate::plan::{Placed, absolute, place};
-use crate::janitor::Remover;
 use crate::store::{MAX_LAYERS, Pin, Store, VolumeRecord, file_name, read_json};
 
 /// How long the shim may take, mostly for handing large volumes to another user.

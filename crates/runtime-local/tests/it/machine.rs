@@ -39,15 +39,20 @@ fn runner() -> &'static Path {
 pub(crate) struct Machine {
     pub runtime: Option<LocalRuntime>,
     pub dir: tempfile::TempDir,
+    runner: PathBuf,
 }
 
 impl Machine {
     pub(crate) fn new() -> Self {
+        Self::with_runner(runner().to_owned())
+    }
+
+    pub(crate) fn with_runner(runner: PathBuf) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("jb-local-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .unwrap();
-        let mut machine = Self { runtime: None, dir };
+        let mut machine = Self { runtime: None, dir, runner };
         machine.restart();
         machine
     }
@@ -56,7 +61,7 @@ impl Machine {
         let program = self.dir.path().join("jb-resources");
         std::fs::write(&program, "#!/bin/sh\nbasename $0; cat $(dirname $0)/type\n").unwrap();
         let shim = vec![env!("CARGO_BIN_EXE_jb-shim").into()];
-        Settings::new(self.dir.path().join("state"), shim, runner(), program)
+        Settings::new(self.dir.path().join("state"), shim, &self.runner, program)
     }
 
     /// Drops the runtime as a server's death would, and opens it anew.
@@ -126,7 +131,10 @@ impl Machine {
         append("rootfs/bin/busybox", &std::fs::read("/bin/busybox").unwrap(), 0o755);
         append("rootfs/etc/passwd", b"root:x:0:0::/:/bin/sh\nbob:x:1234:1235::/:/bin/sh\n", 0o644);
         append("rootfs/etc/group", b"root:x:0:\ncrew:x:77:\n", 0o644);
-        for tool in ["sh", "cat", "ls", "id", "ip", "ping", "mount", "stat", "hostname", "wc"] {
+        for tool in [
+            "sh", "cat", "rm", "mkdir", "sleep", "test", "ls", "id", "ip", "ping", "mount", "stat",
+            "hostname", "wc",
+        ] {
             let mut header = header();
             header.set_entry_type(tar::EntryType::Symlink);
             header.set_size(0);

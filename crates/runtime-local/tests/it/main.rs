@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "skipping must be seen")]
 
 mod basics;
+mod conformance;
 mod isolation;
 mod lifetime;
 mod machine;

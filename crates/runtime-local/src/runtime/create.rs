@@ -128,7 +128,9 @@ impl Inner {
                 fs::create_dir(launch.dir.join(name))?;
             }
             crate::store::set_mode(&launch.dir.join("upper"), 0o755)?;
-            if launch.root.host {
+            if launch.root.host && launch.ids.is_some() {
+                crate::host_image::apply_in_parts(&self.mask, &launch.dir)?;
+            } else if launch.root.host {
                 crate::host_image::apply(&self.mask, &launch.dir.join("upper"))?;
             }
             crate::store::set_mode(&launch.dir.join("journal"), 0o700)?;

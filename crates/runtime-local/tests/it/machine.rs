@@ -20,9 +20,12 @@ pub(crate) fn root() -> bool {
 }
 
 /// The stand-in for the runner, built once.
-fn runner() -> &'static Path {
+pub(crate) fn runner() -> &'static Path {
     static RUNNER: OnceLock<PathBuf> = OnceLock::new();
     RUNNER.get_or_init(|| {
+        if let Some(path) = std::env::var_os("JB_TEST_RUNNER") {
+            return path.into();
+        }
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
         let path = directory.join(format!("standin-{}", std::process::id()));
         let status = Command::new("rustc")
@@ -50,7 +53,9 @@ impl Machine {
     pub(crate) fn with_runner(runner: PathBuf) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("jb-local-")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .tempdir_in(
+                std::env::var_os("JB_TEST_DIR").unwrap_or(env!("CARGO_TARGET_TMPDIR").into()),
+            )
             .unwrap();
         let mut machine = Self { runtime: None, dir, runner };
         machine.restart();

@@ -7,4 +7,5 @@ mod conformance;
 mod isolation;
 mod lifetime;
 mod machine;
+mod rootless;
 mod speed;

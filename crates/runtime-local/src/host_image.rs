@@ -277,3 +277,6 @@ impl Mask<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

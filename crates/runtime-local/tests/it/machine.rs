@@ -27,14 +27,17 @@ pub(crate) fn runner() -> &'static Path {
             return path.into();
         }
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let path = directory.join(format!("standin-{}", std::process::id()));
+        let path = directory.join("standin");
+        let new = directory.join(format!("standin-{}", std::process::id()));
         let status = Command::new("rustc")
             .args(["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-o"])
-            .arg(&path)
+            .arg(&new)
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/standin.rs"))
             .status()
             .unwrap();
         assert!(status.success());
+        // Tests of another process may use it at this moment.
+        std::fs::rename(&new, &path).unwrap();
         path
     })
 }

@@ -373,3 +373,6 @@ pub(crate) fn group_name(state_dir: &Path) -> String {
     let digest = digest(state_dir);
     format!("jetbridge-{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
 }
+
+#[cfg(test)]
+mod tests;

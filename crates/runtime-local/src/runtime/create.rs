@@ -16,12 +16,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FlockOperation;
 
 use super::Inner;
+use crate::janitor::Remover;
 use crate::launch::{
     EtcFiles, Failure, FailureKind, IdMaps, Init, Launch, Limits, NetworkPlan, Outcome, Ownership,
     Root, VolumeMount, VolumeSource,
 };
 use crate::plan::{Placed, absolute, place};
-use crate::janitor::Remover;
 use crate::store::{MAX_LAYERS, Pin, Store, VolumeRecord, file_name, read_json};
 
 /// How long the shim may take, mostly for handing large volumes to another user.
@@ -128,7 +128,9 @@ impl Inner {
                 fs::create_dir(launch.dir.join(name))?;
             }
             crate::store::set_mode(&launch.dir.join("upper"), 0o755)?;
-            if launch.root.host {
+            if launch.root.host && launch.ids.is_some() {
+                crate::host_image::apply_in_parts(&self.mask, &launch.dir)?;
+            } else if launch.root.host {
                 crate::host_image::apply(&self.mask, &launch.dir.join("upper"))?;
             }
             crate::store::set_mode(&launch.dir.join("journal"), 0o700)?;

@@ -131,9 +131,13 @@ fn write_etc(launch: &Launch) -> Result<(), Failure> {
     ];
     for (path, content) in files {
         let Some(content) = content else { continue };
-        // Often a link to a directory that is not there.
-        if std::fs::symlink_metadata(path).is_ok_and(|file| !file.is_file()) {
-            std::fs::remove_file(path).attempt(|| format!("cannot replace {path}"))?;
+        // The image's may be a link to a directory that is not there, or belong to an id that
+        // this user namespace does not have.
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::io(format!("cannot replace {path}"), &error));
+            }
+            _ => {}
         }
         std::fs::write(path, content).attempt(|| format!("cannot write {path}"))?;
     }

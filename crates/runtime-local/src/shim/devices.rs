@@ -133,11 +133,8 @@ fn open_sys(launch: &Launch) -> Result<OwnedFd, Failure> {
         return rustix::mount::open_tree(CWD, "/sys", flags)
             .attempt(|| "cannot open the host's /sys");
     }
-    let read_only = if launch.privileged {
-        MountAttrFlags::empty()
-    } else {
-        MountAttrFlags::MOUNT_ATTR_RDONLY
-    };
+    let read_only =
+        if launch.privileged { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_RDONLY };
     open_kind("sysfs", PLAIN | read_only, &[])
 }
 
@@ -178,7 +175,8 @@ impl System {
 fn copy_devices(host: &OwnedFd) -> Result<(), Failure> {
     // Reached through the descriptor, as the container's own /dev is mounted by now.
     let host = format!("/proc/self/fd/{}", host.as_raw_fd());
-    copy_device_directory(Path::new(&host), Path::new("/dev"), 0).attempt(|| "cannot copy the devices")?;
+    copy_device_directory(Path::new(&host), Path::new("/dev"), 0)
+        .attempt(|| "cannot copy the devices")?;
     let fuse = Path::new("/dev/fuse");
     if !fuse.exists() {
         make_device(fuse, FileType::CharacterDevice, 0o666, rustix::fs::makedev(10, 229))

@@ -43,7 +43,7 @@ impl Overlay<'_> {
         };
         // Without flushing at the end: that would write out the whole file system.
         let mut result = Ok(());
-        for options in [format!("{base},{mode},volatile"), format!("{base},{mode}"), base.clone()] {
+        for options in [format!("{base},{mode},volatile"), format!("{base},{mode}")] {
             let options = std::ffi::CString::new(options)
                 .map_err(|error| Failure::io("overlay options", &error.into()))?;
             result =
@@ -63,8 +63,39 @@ impl Overlay<'_> {
     }
 }
 
+/// Shows the host's directories one by one, as `crate::host_image::apply_in_parts` prepared them.
+fn mount_parts(launch: &Launch) -> Result<(), Failure> {
+    let root = launch.dir.join("root");
+    rustix::mount::mount_bind(launch.dir.join("upper"), &root)
+        .attempt(|| "cannot bind the root")?;
+    super::mounts::restrict(&root, MountFlags::NODEV)?;
+    for (name, upper, work) in crate::host_image::parts(&launch.dir) {
+        let source = Path::new("/").join(name);
+        let target = root.join(name);
+        let Ok(lower) = MergedDir::open(&[&source]) else { continue };
+        let overlay = Overlay {
+            lowers: lower.layers().collect(),
+            upper: &upper,
+            work: &work,
+            attributes_only: false,
+            flags: MountFlags::NODEV,
+        };
+        if overlay.mount(&target, true).is_err() {
+            // It has mounts below it that must not be uncovered: shown with them, read-only. The
+            // kernel still keeps from this user what it may not read.
+            rustix::mount::mount_bind_recursive(&source, &target)
+                .attempt(|| format!("cannot show `{}`", source.display()))?;
+            super::mounts::restrict(&target, MountFlags::RDONLY | MountFlags::NODEV)?;
+        }
+    }
+    Ok(())
+}
+
 /// Mounts the root at `root` in the container's directory.
 pub(super) fn mount(launch: &Launch) -> Result<(), Failure> {
+    if launch.root.host && launch.ids.is_some() {
+        return mount_parts(launch);
+    }
     let top = MergedDir::open(&launch.root.layers)
         .map_err(|error| Failure::image(format!("cannot open the image's layers: {error}")))?;
     let top = match &launch.root.subdirectory {

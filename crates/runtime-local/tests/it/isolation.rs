@@ -48,7 +48,10 @@ async fn privilege_is_what_was_asked_for() {
     let host = std::fs::read_to_string("/proc/self/status").unwrap();
     let all = host.lines().find(|line| line.starts_with("CapEff")).unwrap();
     assert_eq!(machine.ok("privileged", effective).await, all);
-    assert_eq!(machine.ok("plain", "busybox grep ^Seccomp: /proc/self/status").await, "Seccomp:\t2");
+    assert_eq!(
+        machine.ok("plain", "busybox grep ^Seccomp: /proc/self/status").await,
+        "Seccomp:\t2"
+    );
 
     let devices = "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero";
     assert_eq!(machine.ok("plain", "ls /dev").await.replace('\n', " "), devices);
@@ -110,8 +113,7 @@ async fn limits_hold_and_can_be_seen() {
     }
     let machine = Machine::new();
     let mut wanted = spec("limited", Image::Host);
-    wanted.limits =
-        ContainerLimits { cpu_shares: Some(512), memory_bytes: Some(64 << 20) };
+    wanted.limits = ContainerLimits { cpu_shares: Some(512), memory_bytes: Some(64 << 20) };
     machine.create(&wanted).await;
     let memory = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true";
     assert_eq!(machine.ok("limited", memory).await, "67108864");
@@ -119,7 +121,8 @@ async fn limits_hold_and_can_be_seen() {
     assert!(["512", "20"].contains(&&*machine.ok("limited", cpu).await));
     let write = "echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes || echo 1 > /sys/fs/cgroup/memory.max";
     assert_ne!(machine.sh("limited", write).await.0, 0);
-    let (code, _) = machine.sh("limited", "head -c 100m /dev/zero | tail -c 90m | wc -c; exit 0").await;
+    let (code, _) =
+        machine.sh("limited", "head -c 100m /dev/zero | tail -c 90m | wc -c; exit 0").await;
     assert_eq!(code, 0, "the runner must survive");
     let kills = "cat /sys/fs/cgroup/memory/memory.oom_control /sys/fs/cgroup/memory.events 2>/dev/null | grep oom_kill\\ ";
     assert_ne!(machine.ok("limited", kills).await, "oom_kill 0");
@@ -198,8 +201,10 @@ async fn links_of_images_do_not_lead_out() {
     let probe = format!("jb-escape-{}", std::process::id());
     let (one, two) = (VolumeHandle::new("one"), VolumeHandle::new("two"));
     let mut wanted = spec("links", Image::Volume(image));
-    wanted.mounts =
-        vec![output(&format!("/escape/{probe}"), &one), output(&format!("/absolute/tmp/{probe}"), &two)];
+    wanted.mounts = vec![
+        output(&format!("/escape/{probe}"), &one),
+        output(&format!("/absolute/tmp/{probe}"), &two),
+    ];
     machine.create(&wanted).await;
     assert!(!std::path::Path::new("/").join(&probe).exists());
     assert!(!std::path::Path::new("/tmp").join(&probe).exists());

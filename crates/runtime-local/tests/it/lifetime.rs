@@ -21,7 +21,12 @@ async fn containers_outlive_the_server() {
     let list = machine.runtime().list().await.unwrap();
     assert_eq!((list.len(), list[0].running), (1, true));
     machine.create(&wanted).await;
-    assert_eq!(machine.ok("survivor", "cat /marker; busybox grep -l 43[2]1 /proc/[0-9]*/cmdline | wc -l").await, "1\n1");
+    assert_eq!(
+        machine
+            .ok("survivor", "cat /marker; busybox grep -l 43[2]1 /proc/[0-9]*/cmdline | wc -l")
+            .await,
+        "1\n1"
+    );
     machine.ok("survivor", "echo late > /tmp/build/1/out/file").await;
     machine.runtime().destroy(&handle("survivor")).await.unwrap();
     machine.restart();
@@ -141,10 +146,17 @@ async fn mounts_nest_in_every_order() {
         let made: Vec<VolumeHandle> =
             (0..4).map(|i| VolumeHandle::new(format!("made-{n}-{i}"))).collect();
         let mut wanted = spec(&name, Image::Volume(image.clone()));
-        wanted.mounts = order
-            .iter()
-            .map(|i| if i % 2 == 0 { input(paths[*i], &source) } else { output(paths[*i], &made[*i]) })
-            .collect();
+        wanted.mounts =
+            order
+                .iter()
+                .map(|i| {
+                    if i % 2 == 0 {
+                        input(paths[*i], &source)
+                    } else {
+                        output(paths[*i], &made[*i])
+                    }
+                })
+                .collect();
         machine.create(&wanted).await;
         let script = "cd /tmp/build/1/a; cat x deep/er/x deep/er/deep/er/y; ls deep; \
             echo 3 > deep/three; echo 4 > deep/er/new/four";
@@ -154,7 +166,8 @@ async fn mounts_nest_in_every_order() {
         assert_eq!(machine.files(&made[3]).await, [("four".to_owned(), "4\n".to_owned())]);
     }
     let mut wanted = spec("twice", Image::Host);
-    wanted.mounts = vec![output("a", &VolumeHandle::new("p")), output("./a/", &VolumeHandle::new("q"))];
+    wanted.mounts =
+        vec![output("a", &VolumeHandle::new("p")), output("./a/", &VolumeHandle::new("q"))];
     assert!(matches!(machine.runtime().create(&wanted).await, Err(Error::Unsupported(_))));
 }
 

@@ -223,6 +223,10 @@ impl BuildContext {
         let store = &self.engine.store;
         store.finish_build(self.build.id, status, Some(self.fence), self.now()).await?;
         store.release_lease(self.build.id, self.fence).await?;
+        if let Some(resource) = self.build.resource_id {
+            // Builds may wait for a check that could not even begin.
+            self.engine.checks.build_ended(resource, self.now()).await?;
+        }
         self.engine.build_ended(self.build.id, status);
         Ok(())
     }

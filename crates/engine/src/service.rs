@@ -58,10 +58,6 @@ pub(crate) struct StepProcess {
 }
 
 impl StepProcess {
-    fn scope(handle: &ContainerHandle) -> String {
-        format!("process of {handle}")
-    }
-
     pub(crate) fn to_value(&self) -> Value {
         serde_json::json!({"env": self.env, "privileged": self.privileged})
     }
@@ -74,26 +70,18 @@ impl StepProcess {
         Self { env, privileged: value["privileged"].as_bool().unwrap_or(false) }
     }
 
-    /// Keeps it sealed with the build's vars.
+    /// Keeps it sealed with the container.
     pub(crate) async fn keep(
         &self,
         engine: &Engine,
-        build: BuildId,
         handle: &ContainerHandle,
     ) -> jb_store::Result<()> {
-        let scope = Self::scope(handle);
-        engine.store.set_build_var(build, &scope, "process", &self.to_value(), false).await
+        engine.store.set_container_process(handle, &self.to_value()).await
     }
 
-    async fn of(
-        engine: &Engine,
-        build: BuildId,
-        handle: &ContainerHandle,
-    ) -> jb_store::Result<Self> {
-        let scope = Self::scope(handle);
-        let vars = engine.store.build_vars(build).await?;
-        let found = vars.iter().find(|var| var.scope == scope);
-        Ok(found.map(|var| Self::from_value(&var.value)).unwrap_or_default())
+    async fn of(engine: &Engine, handle: &ContainerHandle) -> jb_store::Result<Self> {
+        let kept = engine.store.container_process(handle).await?;
+        Ok(kept.map(|kept| Self::from_value(&kept)).unwrap_or_default())
     }
 }
 
@@ -135,10 +123,7 @@ impl Engine {
             other => HijackError::Runtime(other),
         })?;
         let client = RunnerClient::handshake(stream).await?;
-        let process = match container.build {
-            Some(build) => StepProcess::of(self, build, handle).await?,
-            None => StepProcess::default(),
-        };
+        let process = StepProcess::of(self, handle).await?;
         Ok(WayIn {
             client,
             env: process.env,

@@ -1,7 +1,7 @@
 //! Containers: what they are for, so that they can be listed, hijacked and collected.
 
 use jb_model::{
-    BuildId, ContainerHandle, JobId, PipelineId, PlanId, ResourceId, TeamId, Timestamp,
+    BuildId, ContainerHandle, JobId, PipelineId, PlanId, ResourceId, TeamId, Timestamp, Value,
 };
 
 use crate::pipelines::{opt_pipeline_ref, pipeline_ref_columns};
@@ -146,17 +146,25 @@ impl Store {
         })
     }
 
-    /// Records the user the step's process runs as and its directory, once known.
+    /// Keeps what the step's process is started with, such as its environment, sealed.
     pub async fn set_container_process(
         &self,
         handle: &ContainerHandle,
-        working_dir: &str,
-        user: &str,
+        process: &Value,
     ) -> Result<()> {
         transact!(self, async |tx| {
-            let sql = "UPDATE containers SET working_dir = $2, user_name = $3 WHERE handle = $1";
-            tx.execute(sql, args![handle.as_str(), working_dir, user]).await.map(drop)
+            let sealed = tx.sealed("containers.process", process)?;
+            let sql = "UPDATE containers SET process = $2 WHERE handle = $1";
+            tx.execute(sql, args![handle.as_str(), sealed]).await.map(drop)
         })
+    }
+
+    /// What [`Store::set_container_process`] kept.
+    pub async fn container_process(&self, handle: &ContainerHandle) -> Result<Option<Value>> {
+        let sql = "SELECT process FROM containers WHERE handle = $1";
+        let row = self.row(sql, args![handle.as_str()]).await?;
+        let sealed = row.map(|row| row.opt_text("process")).transpose()?.flatten();
+        sealed.map(|sealed| self.unsealed("containers.process", sealed)).transpose()
     }
 
     pub async fn container(&self, handle: &ContainerHandle) -> Result<Option<ContainerRecord>> {

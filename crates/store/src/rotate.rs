@@ -68,6 +68,7 @@ pub(crate) async fn rotate(tx: &mut Tx) -> Result<()> {
     }
     reseal_machine_events(tx).await?;
     reseal_vars(tx).await?;
+    reseal_containers(tx).await?;
     reseal_settings(tx).await?;
     let probe = tx.seal().seal("sealing.probe", probe)?;
     tx.execute("UPDATE sealing SET probe = $1 WHERE id = 1", args![probe]).await.map(drop)
@@ -139,6 +140,20 @@ async fn reseal_vars(tx: &mut Tx) -> Result<()> {
             )
             .await?;
         }
+    }
+    Ok(())
+}
+
+async fn reseal_containers(tx: &mut Tx) -> Result<()> {
+    let rows =
+        tx.rows("SELECT handle, process FROM containers WHERE process IS NOT NULL", &[]).await?;
+    for row in rows {
+        let sealed = anew(tx, "containers.process", row.req_text("process")?)?;
+        tx.execute(
+            "UPDATE containers SET process = $2 WHERE handle = $1",
+            args![row.req_str("handle")?, sealed],
+        )
+        .await?;
     }
     Ok(())
 }

@@ -7,8 +7,9 @@ use std::process::Command;
 /// Lower layers first. A crate may use crates of lower layers, and of its own where `PEERS` says so.
 const LAYERS: &[&[&str]] = &[
     &["jb-model", "jb-yaml", "jb-runner-protocol"],
-    &["jb-pipeline", "jb-resolve", "jb-authz", "jb-wire"],
+    &["jb-pipeline", "jb-resolve", "jb-authz"],
     &["jb-build"],
+    &["jb-wire"],
     &["jb-runtime"],
     &["jb-store", "jb-oci", "jb-runtime-local", "jb-git-http"],
     &["jb-engine"],
@@ -17,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Adapters never depend on each other, but for these.
-const PEERS: &[(&str, &str)] = &[("jb-runtime-local", "jb-oci"), ("jb-wire", "jb-pipeline")];
+const PEERS: &[(&str, &str)] = &[("jb-runtime-local", "jb-oci")];
 
 /// What the pure layers must not use.
 const IMPURE: &[&str] = &["tokio", "sqlx", "axum", "reqwest", "rustix", "libc", "getrandom"];
@@ -36,7 +37,7 @@ const PURE: &[&str] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["jb-store"]),
     ("axum", &["jb-http", "jb-git-http", "jetbridge"]),
-    ("oci-client", &["jb-oci"]),
+    ("reqwest", &["jb-oci", "xtask"]),
     ("clap", &["jetbridge", "xtask"]),
 ];
 

@@ -73,7 +73,7 @@ impl BuildContext {
         process: &ProcessSpec,
     ) -> Result<(), Trouble> {
         let kept = StepProcess { env: process.env.clone(), privileged: process.privileged };
-        kept.keep(&self.engine, self.build.id, handle).await?;
+        kept.keep(&self.engine, handle).await?;
         Ok(())
     }
 

@@ -327,7 +327,9 @@ CREATE TABLE containers (
     created_at INTEGER NOT NULL,
     last_hijack INTEGER,
     working_dir TEXT NOT NULL,
-    user_name TEXT NOT NULL
+    user_name TEXT NOT NULL,
+    -- What the step's process was started with, sealed: its environment may hold secrets.
+    process TEXT
 ) STRICT;
 CREATE INDEX containers_by_build ON containers (build_id);
 CREATE INDEX containers_by_team ON containers (team_id);

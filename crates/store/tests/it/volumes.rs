@@ -51,12 +51,14 @@ async fn containers_are_listed_by_what_they_are_for(store: Store) {
     assert!(store.set_container_state(&task.handle, ContainerState::Created).await.unwrap());
     let nobody = ContainerHandle::new("nobody");
     assert!(!store.set_container_state(&nobody, ContainerState::Failed).await.unwrap());
-    store.set_container_process(&task.handle, "/w", "bob").await.unwrap();
+    let process = serde_json::json!({"env": [["A", "secret"]]});
+    assert_eq!(store.container_process(&task.handle).await.unwrap(), None);
+    store.set_container_process(&task.handle, &process).await.unwrap();
+    assert_eq!(store.container_process(&task.handle).await.unwrap(), Some(process));
     store.touch_hijacked(&task.handle, at(8)).await.unwrap();
 
     let found = store.container(&task.handle).await.unwrap().unwrap();
     assert_eq!((found.state, found.created_at), (ContainerState::Created, at(5)));
-    assert_eq!((found.working_dir.as_str(), found.user.as_str()), ("/w", "bob"));
     assert_eq!((found.job_name.as_deref(), found.build_name.as_deref()), (Some("unit"), Some("1")));
     assert_eq!((found.team_name.as_str(), found.last_hijack), ("main", Some(at(8))));
     assert_eq!(found.pipeline.unwrap().id, world.pipeline);

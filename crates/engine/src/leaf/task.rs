@@ -27,18 +27,15 @@ pub(crate) async fn prepare(
     leaf: &Leaf,
     plan: &TaskPlan,
 ) -> Result<Option<ImageNeed>, Trouble> {
-    let origin = leaf.plan.id.clone();
-    let time = context.now();
-    let config = TaskSummary::default();
-    let initialize = BuildEvent::InitializeTask { origin: origin.clone(), time, config };
-    context.once(&origin, "initialize", vec![initialize]).await?;
-    if !plan.image_artifact.is_empty() {
-        return Ok(None);
-    }
-    // The image's source keeps its references to secrets: only the image's own steps resolve them.
+    // A task whose file cannot be read never begins. The image's source keeps its references to
+    // secrets: only the image's own steps resolve them.
     let config = context.task_config_unresolved(leaf, plan).await?;
+    let origin = leaf.plan.id.clone();
+    let (time, summary) = (context.now(), TaskSummary::default());
+    let initialize = BuildEvent::InitializeTask { origin: origin.clone(), time, config: summary };
+    context.once(&origin, "initialize", vec![initialize]).await?;
     match &config.image_resource {
-        Some(image) => {
+        Some(image) if plan.image_artifact.is_empty() => {
             let (check, get) = jb_build::plan_task_image(
                 image,
                 &plan.resource_types,
@@ -49,7 +46,7 @@ pub(crate) async fn prepare(
             )?;
             Ok(Some(ImageNeed { check, get }))
         }
-        None => Ok(None),
+        _ => Ok(None),
     }
 }
 

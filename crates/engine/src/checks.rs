@@ -80,6 +80,17 @@ pub struct CheckRequest<'a> {
     pub created_by: Option<&'a str>,
 }
 
+/// On whose behalf a check is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    Clock,
+    /// A pending build, and whether a person asked for that.
+    Build {
+        manual: bool,
+    },
+    Person,
+}
+
 /// Creates checks and keeps what they find.
 pub struct Checks {
     store: Store,
@@ -163,7 +174,7 @@ impl Checks {
         next_checks.extend(periodic.iter().map(|(resource, it)| (resource.id, now.after(*it))));
         self.store.set_next_checks(&next_checks).await?;
         for (resource, _) in periodic {
-            self.create(&resource, &CheckRequest::default(), false, now).await?;
+            self.create(&resource, &CheckRequest::default(), Asker::Clock, now).await?;
         }
         if is_limited {
             Ok(Some(now.after(Duration::from_secs(1))))
@@ -220,7 +231,7 @@ impl Checks {
         now: Timestamp,
     ) -> Result<()> {
         let Some(resource) = self.store.resource(resource).await? else { return Ok(()) };
-        self.create_unless_running(&resource, &CheckRequest::default(), manual, now).await?;
+        self.create(&resource, &CheckRequest::default(), Asker::Build { manual }, now).await?;
         Ok(())
     }
 
@@ -232,37 +243,18 @@ impl Checks {
         now: Timestamp,
     ) -> Result<Option<BuildRecord>> {
         let Some(resource) = self.store.resource(resource).await? else { return Ok(None) };
-        self.create(&resource, request, true, now).await
+        self.create(&resource, request, Asker::Person, now).await
     }
 
-    async fn create_unless_running(
-        &self,
-        resource: &ResourceRecord,
-        request: &CheckRequest<'_>,
-        skip_interval: bool,
-        now: Timestamp,
-    ) -> Result<Option<BuildRecord>> {
-        self.create_build(resource, request, skip_interval, false, now).await
-    }
-
+    /// Creates the build of a check, started; none when it is not needed, or cannot be planned.
     async fn create(
         &self,
         resource: &ResourceRecord,
         request: &CheckRequest<'_>,
-        manual: bool,
+        asker: Asker,
         now: Timestamp,
     ) -> Result<Option<BuildRecord>> {
-        self.create_build(resource, request, manual, manual, now).await
-    }
-
-    async fn create_build(
-        &self,
-        resource: &ResourceRecord,
-        request: &CheckRequest<'_>,
-        skip_interval: bool,
-        manual: bool,
-        now: Timestamp,
-    ) -> Result<Option<BuildRecord>> {
+        let skip_interval = matches!(asker, Asker::Build { manual: true } | Asker::Person);
         let Some(pipeline) = self.configs.get(resource.pipeline.id).await? else { return Ok(None) };
         let pin = || pin_of(&pipeline, resource).filter(|_| !skip_interval);
         let from = request.from.cloned().or_else(pin);
@@ -283,7 +275,8 @@ impl Checks {
         };
         let check = NewCheckBuild {
             resource: resource.id,
-            manual,
+            // A person gets a check of their own; for the others one that is running will do.
+            manual: asker == Asker::Person,
             created_by: request.created_by,
             plan: Some(&plan),
         };
@@ -329,14 +322,28 @@ impl Checks {
         let alive_since = self.settings.timeout.saturating_add(STALE_AFTER);
         let micros = i64::try_from(alive_since.as_micros()).unwrap_or(i64::MAX);
         let stale_before = Timestamp(now.0.saturating_sub(micros));
-        if !self.store.start_check(scope, check.build, stale_before, now).await? {
-            return Ok(Begin::Busy);
+        let store = &self.store;
+        if !store.start_check(scope, check.build, stale_before, now).await? {
+            if self.is_busy(check, &last).await? {
+                return Ok(Begin::Busy);
+            }
+            // What seemed to run is this very check, begun anew, or was cut short.
+            store.start_check(scope, check.build, now, now).await?;
         }
         let from = match check.from_version {
             Some(from) => Some(from.clone()),
             None => self.store.latest_version(scope).await?.map(|(_, version)| version),
         };
         Ok(Begin::Run { from })
+    }
+
+    /// Whether the check that seems to run on a scope is another resource's, and does run. Checks of
+    /// images do not wait: they are not recorded as anyone's.
+    async fn is_busy(&self, check: &BeginCheck<'_>, last: &CheckState) -> Result<bool> {
+        let other = last.last_build.filter(|holder| Some(*holder) != check.build);
+        let (Some(other), Purpose::Resource) = (other, check.purpose) else { return Ok(false) };
+        let other = self.store.build(other).await?;
+        Ok(other.is_some_and(|build| !build.status.is_final()))
     }
 
     /// Keeps what a check found (`None` when it failed) and sets when the next is due. Jobs that use

@@ -82,6 +82,8 @@ impl Collector {
         let artifacts = log(artifacts.map_err(stored("delete old artifacts"))).len();
         let caches = self.store.delete_unused_caches(cutoffs.caches, MAX_PER_ROUND).await;
         let caches = log(caches.map_err(stored("forget unused caches")));
+        let task_caches = self.store.delete_stale_task_caches(cutoffs.task_caches).await;
+        let caches = caches + log(task_caches.map_err(stored("forget caches of tasks")));
         let volumes = log(self.collect_volumes(&cutoffs, now).await);
         let checks = self.store.delete_old_checks(cutoffs.check_builds, MAX_PER_ROUND).await;
         let check_builds = log(checks.map_err(stored("delete old checks")));
@@ -105,6 +107,12 @@ impl Collector {
             )
             .await
             .map_err(stored("list containers to collect"))?;
+        let finished = self
+            .store
+            .finished_containers(cutoffs.checked, cutoffs.hijacked, MAX_PER_ROUND)
+            .await
+            .map_err(stored("list containers of finished builds"))?;
+        let unneeded: BTreeSet<ContainerHandle> = unneeded.into_iter().chain(finished).collect();
         let mut n_removed = 0;
         for handle in unneeded {
             n_removed += usize::from(self.remove_container(&handle).await);

@@ -139,11 +139,15 @@ impl Scheduler {
         }
     }
 
-    /// Passes over one job if its scheduling is due.
+    /// Passes over one job if its scheduling is due, unless another server does.
     pub async fn schedule(&self, job: JobId, now: Timestamp) -> Result<()> {
-        let Some(due) = self.store.job_to_schedule(job).await? else { return Ok(()) };
-        pass::run(self, job, now).await?;
-        self.store.set_scheduled(job, due.requested).await
+        let Some(turn) = self.store.job_turn(job).await? else { return Ok(()) };
+        if let Some(due) = self.store.job_to_schedule(job).await? {
+            pass::run(self, job, now).await?;
+            // Not before the pass is done: what a crash cuts short is due again.
+            self.store.set_scheduled(job, due.requested).await?;
+        }
+        turn.end().await
     }
 
     /// Why a build has not started; none for an unknown build.
@@ -198,4 +202,4 @@ fn note(change: Change, nudged: &mut BTreeSet<JobId>, all: &mut bool) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -21,7 +21,7 @@ mod workers;
 use std::sync::Mutex;
 
 use axum::extract::{Request, State};
-use axum::http::header::HeaderName;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jb_authz::{
@@ -189,6 +189,14 @@ async fn decide(call: &Call) -> Result<Decision> {
     Ok(authorize(route, &call.state.settings().role_overrides, &call.caller.actor, subject))
 }
 
+/// Four routes call even an empty answer JSON.
+fn typed(answer: Result<Response>) -> Response {
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().entry(CONTENT_TYPE).or_insert(json);
+    response
+}
+
 /// Every action has its handler here; a new row of the route table does not compile without one.
 #[expect(clippy::too_many_lines, reason = "one line per route")]
 async fn dispatch(call: Call) -> Result<Response> {
@@ -204,14 +212,14 @@ async fn dispatch(call: Call) -> Result<Response> {
         Action::AbortBuild => builds::abort(call).await,
         Action::GetBuildPreparation => builds::preparation(call).await,
         Action::ListBuildArtifacts => builds::artifacts(call).await,
-        Action::SetBuildComment => builds::comment(call).await,
+        Action::SetBuildComment => Ok(typed(builds::comment(call).await)),
         Action::ListAllJobs => jobs::list_all(call).await,
         Action::ListJobs => jobs::list(call).await,
         Action::GetJob => jobs::get(call).await,
         Action::ListJobBuilds => jobs::builds(call).await,
-        Action::CreateJobBuild => jobs::trigger(call).await,
-        Action::RerunJobBuild => jobs::rerun(call).await,
-        Action::ListJobInputs => jobs::inputs(call).await,
+        Action::CreateJobBuild => Ok(typed(jobs::trigger(call).await)),
+        Action::RerunJobBuild => Ok(typed(jobs::rerun(call).await)),
+        Action::ListJobInputs => Ok(typed(jobs::inputs(call).await)),
         Action::GetJobBuild => jobs::build(call).await,
         Action::PauseJob => jobs::pause(call).await,
         Action::UnpauseJob => jobs::unpause(call).await,

@@ -1,7 +1,8 @@
 //! Plans between clients, the store and the public.
 
 use jb_model::Value;
-use jb_wire::plan::{PlanJsonError, PublicBuildPlan, from_private};
+use jb_wire::plan::{PlanJsonError, PublicBuildPlan, PublicPlan, from_private};
+use serde_json::value::RawValue;
 
 /// Reads a plan that a client sends and returns it as it is stored. What is no plan is refused.
 pub(crate) fn received(body: &[u8]) -> Result<Value, String> {
@@ -15,4 +16,10 @@ pub(crate) fn received(body: &[u8]) -> Result<Value, String> {
 pub(crate) fn public(stored: &Value) -> Result<PublicBuildPlan, String> {
     let plan = from_private(&stored.to_string()).map_err(|error| error.to_string())?;
     Ok(PublicBuildPlan::new(&plan))
+}
+
+/// The public plan alone, for places where a build is only mentioned.
+pub(crate) fn public_node(stored: &Value) -> Option<Box<RawValue>> {
+    let plan = from_private(&stored.to_string()).ok()?;
+    serde_json::value::to_raw_value(&PublicPlan::from(&plan)).ok()
 }

@@ -21,7 +21,8 @@ pub struct Settings {
     pub auth_duration: Duration,
     /// Cookies only over HTTPS.
     pub cookie_secure: bool,
-    /// Signs the state of a login that is under way. The same on every server of an installation.
+    /// Signs the state of a login that is under way. The same on every server of an installation; when
+    /// empty, every server makes its own at its start.
     pub signing_key: Vec<u8>,
     pub role_overrides: RoleOverrides,
     /// `global_resources`, `cache_streamed_volumes`, `build_rerun` and `resource_causality`.
@@ -32,6 +33,8 @@ pub struct Settings {
     pub strict_transport_security: String,
     /// Sent with every response.
     pub custom_headers: Vec<(String, String)>,
+    /// How long a hijacked process may go without input before its session ends.
+    pub intercept_idle_timeout: Option<Duration>,
     /// How many requests for all jobs may run at once; `None` for any number, 0 for none at all.
     pub list_all_jobs_limit: Option<usize>,
 }
@@ -59,6 +62,7 @@ impl Default for Settings {
             content_security_policy: "frame-ancestors 'none'".to_owned(),
             strict_transport_security: String::new(),
             custom_headers: Vec::new(),
+            intercept_idle_timeout: None,
             list_all_jobs_limit: None,
         }
     }

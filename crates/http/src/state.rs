@@ -29,13 +29,21 @@ struct Inner {
 }
 
 impl AppState {
+    /// Without a signing key the state makes one, which other servers and the next start do not know.
     pub fn new(
         store: Store,
         engine: Arc<dyn Engine>,
-        settings: Settings,
+        mut settings: Settings,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
+        if settings.signing_key.is_empty() {
+            let mut key = vec![0; 32];
+            match entropy.fill(&mut key) {
+                Ok(()) => settings.signing_key = key,
+                Err(error) => tracing::error!(%error, "cannot make a key to sign logins with"),
+            }
+        }
         let all_jobs = settings.list_all_jobs_limit.map(Semaphore::new);
         Self(Arc::new(Inner {
             store,

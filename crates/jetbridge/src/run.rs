@@ -51,7 +51,8 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
     let store = Store::open("sqlite::memory:", jb_store::Options::default(), System.now()).await?;
     let team = store.ensure_main_team(&json!({}), System.now()).await?;
-    let runtime = local::runtime(&options.state, &state)?;
+    let local = local::runtime(&options.state, &state)?;
+    let runtime = local.clone();
     let settings = jb_engine::Settings {
         owner: format!("run-{}", std::process::id()),
         external_url: "http://127.0.0.1:8080".to_owned(),
@@ -72,6 +73,14 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     stop.send_replace(true);
     loops.await.context("the engine's loops")?;
     remove_containers(&engine).await.context("remove the run's containers")?;
+    // The bridge goes with the run; what cannot be removed is only a leftover, not a failure of the job.
+    if let Err(error) = local.release() {
+        tracing::warn!(%error, "giving back the run's network");
+    }
+    drop(engine);
+    if let Err(error) = std::fs::remove_dir_all(&state) {
+        tracing::warn!(%error, state = %state.display(), "removing the run's state");
+    }
     Ok(exit_code(status))
 }
 

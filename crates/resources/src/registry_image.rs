@@ -1,10 +1,30 @@
-//! `registry-image`.
+//! `registry-image`: images of a registry, followed by tag or by version.
+
+mod check;
+mod fetch;
+mod push;
+mod session;
+mod source;
+mod tag_choice;
+mod version;
+
 use serde_json::Value;
 
 use crate::invocation::Action;
 use crate::log::Log;
 use crate::payload::Payload;
 
-pub(crate) fn run(_: &Action, _: &Payload, _: &Log) -> anyhow::Result<Value> {
-    anyhow::bail!("registry-image is not part of this build")
+pub(crate) fn run(action: &Action, payload: &Payload, log: &Log) -> anyhow::Result<Value> {
+    let fields = payload.source()?;
+    log.ignored_keys(&fields.unknown(source::KEYS));
+    let source = source::Source::parse(&fields)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        match action {
+            Action::Check => check::run(&source, payload, log).await,
+            Action::In(dir) => fetch::run(&source, payload, dir, log).await,
+            Action::Out(dir) => push::run(&source, payload, dir, log).await,
+        }
+    })
 }

@@ -34,6 +34,8 @@ pub(crate) fn make(directory: &Path, program: &Path) -> io::Result<()> {
         crate::store::set_mode(&own, 0o755)?;
         fs::hard_link(&shared, own.join("jb-resources"))?;
         fs::write(own.join("type"), name)?;
+        // Says that the root these run on is the machine's own, so that nobody copies it as an image.
+        fs::write(own.join("host-rootfs"), "")?;
         for link in ["check", "in", "out"] {
             symlink("jb-resources", own.join(link))?;
         }

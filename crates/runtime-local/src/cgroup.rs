@@ -353,3 +353,6 @@ fn remove_group(group: &Path, deadline: Instant) -> io::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

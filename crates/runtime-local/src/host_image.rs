@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -76,11 +75,65 @@ pub(crate) fn mask(host: &Path, hidden: &[PathBuf]) -> io::Result<Vec<Change>> {
     mask.private_files(Path::new("etc"), 0)?;
     for path in hidden {
         let Ok(path) = path.strip_prefix(host) else { continue };
-        if fs::symlink_metadata(host.join(path)).is_ok() {
+        let emptied = matches!(mask.changes.get(path), Some(ChangeKind::Empty { .. }));
+        if !emptied && fs::symlink_metadata(host.join(path)).is_ok() {
             mask.add(path, ChangeKind::Hide)?;
         }
     }
     Ok(mask.changes.into_iter().map(|(path, kind)| Change { path, kind }).collect())
+}
+
+/// Prepares the root for a user without privileges, who may not lay an overlay over a directory
+/// with mounts below it, such as the host's root: one overlay for each directory that is shown,
+/// whose writable layers are `<dir>/part-<name>`, in a root of its own at `<dir>/upper`.
+pub(crate) fn apply_in_parts(changes: &[Change], dir: &Path) -> io::Result<()> {
+    let root = dir.join("upper");
+    for name in SHOWN {
+        let original = Path::new("/").join(name);
+        let Ok(metadata) = fs::symlink_metadata(&original) else { continue };
+        if metadata.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(&original)?, root.join(name))?;
+        }
+        if !metadata.is_dir() {
+            continue;
+        }
+        fs::create_dir(root.join(name))?;
+        let layer = dir.join(part(name));
+        fs::create_dir(&layer)?;
+        fs::create_dir(dir.join(part_work(name)))?;
+        let inside: Vec<Change> = changes
+            .iter()
+            .filter_map(|change| {
+                let path = change.path.strip_prefix(name).ok()?.to_owned();
+                let inside = !path.as_os_str().is_empty();
+                inside.then(|| Change { path, kind: change.kind.clone() })
+            })
+            .collect();
+        apply(&inside, &layer)?;
+        crate::store::set_mode(&layer, metadata.permissions().mode() & 0o7777)?;
+    }
+    for (name, mode) in EMPTY {
+        fs::create_dir(root.join(name))?;
+        crate::store::set_mode(&root.join(name), *mode)?;
+    }
+    Ok(())
+}
+
+fn part(name: &str) -> String {
+    format!("part-{name}")
+}
+
+fn part_work(name: &str) -> String {
+    format!("part-{name}-work")
+}
+
+/// The parts that were prepared: directory of the host, writable layer, and overlayfs's own.
+pub(crate) fn parts(dir: &Path) -> Vec<(&'static str, PathBuf, PathBuf)> {
+    SHOWN
+        .iter()
+        .map(|name| (*name, dir.join(part(name)), dir.join(part_work(name))))
+        .filter(|(_, layer, _)| layer.is_dir())
+        .collect()
 }
 
 /// Makes the changes in an empty writable layer.
@@ -90,32 +143,31 @@ pub(crate) fn apply(changes: &[Change], layer: &Path) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let layer_fd = rustix::fs::open(layer, flags, Mode::empty())?;
     for change in changes {
-        match change.kind {
-            ChangeKind::Hide => {
-                let kind = FileType::CharacterDevice;
-                rustix::fs::mknodat(&layer_fd, &change.path, kind, Mode::empty(), 0)?;
-            }
-            ChangeKind::Empty { mode } => {
-                make_directory(&layer_fd, &change.path, mode)?;
-                let path = layer.join(&change.path);
-                rustix::fs::setxattr(&path, opaque, b"y", XattrFlags::empty())?;
-            }
-            ChangeKind::Keep { mode, user, group } => {
-                make_directory(&layer_fd, &change.path, mode)?;
-                if root && (user, group) != (0, 0) {
-                    std::os::unix::fs::chown(layer.join(&change.path), Some(user), Some(group))?;
-                }
-            }
+        if matches!(change.kind, ChangeKind::Hide) {
+            let kind = FileType::CharacterDevice;
+            rustix::fs::mknodat(&layer_fd, &change.path, kind, Mode::empty(), 0)?;
+            continue;
+        }
+        rustix::fs::mkdirat(&layer_fd, &change.path, Mode::from_raw_mode(0o700))?;
+        if matches!(change.kind, ChangeKind::Empty { .. }) {
+            let path = layer.join(&change.path);
+            rustix::fs::setxattr(&path, opaque, b"y", XattrFlags::empty())?;
         }
     }
+    // Last, and from the innermost, as who is not root cannot change what has no write permission.
+    for change in changes.iter().rev() {
+        let (mode, owner) = match change.kind {
+            ChangeKind::Hide => continue,
+            ChangeKind::Empty { mode } => (mode, (0, 0)),
+            ChangeKind::Keep { mode, user, group } => (mode, (user, group)),
+        };
+        if root && owner != (0, 0) {
+            std::os::unix::fs::chown(layer.join(&change.path), Some(owner.0), Some(owner.1))?;
+        }
+        let mode = Mode::from_raw_mode(mode);
+        rustix::fs::chmodat(&layer_fd, &change.path, mode, AtFlags::empty())?;
+    }
     Ok(())
-}
-
-fn make_directory(layer: &OwnedFd, path: &Path, mode: u32) -> io::Result<()> {
-    let mode = Mode::from_raw_mode(mode);
-    rustix::fs::mkdirat(layer, path, mode)?;
-    // Not subject to the process's mask, unlike the mode given when it was made.
-    Ok(rustix::fs::chmodat(layer, path, mode, AtFlags::empty())?)
 }
 
 /// Whether a path of the host is shown, so that mounts below it are to be shown too.
@@ -225,3 +277,6 @@ impl Mask<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@
 mod base;
 mod cgroup;
 mod host_image;
+mod janitor;
 mod launch;
 mod mountinfo;
 mod netlink;

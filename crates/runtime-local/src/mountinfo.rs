@@ -59,3 +59,6 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     }
     plain
 }
+
+#[cfg(test)]
+mod tests;

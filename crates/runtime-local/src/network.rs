@@ -189,9 +189,10 @@ impl Bridge {
         self.subnet.nth(1)
     }
 
-    /// What a container needs to be plugged in.
+    /// What a container needs to be plugged in. The interface is named by the address too, so that
+    /// one to be removed is never taken for that of a later container with the same handle.
     pub(crate) fn port(&self, handle: &str, address: Ipv4Addr) -> BridgePort {
-        let digest = Sha256::digest(format!("{}/{handle}", self.name));
+        let digest = Sha256::digest(format!("{}/{handle}/{address}", self.name));
         let suffix: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         BridgePort {
             bridge: self.name.clone(),
@@ -372,3 +373,6 @@ pub(crate) fn group_name(state_dir: &Path) -> String {
     let digest = digest(state_dir);
     format!("jetbridge-{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,3 +50,6 @@ pub(crate) fn place(mounts: &[Mount], working_dir: &str) -> Result<Vec<Placed>, 
     placed.sort_by_key(|mount| mount.target.matches('/').count());
     Ok(placed)
 }
+
+#[cfg(test)]
+mod tests;

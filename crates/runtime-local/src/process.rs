@@ -75,3 +75,6 @@ pub(crate) fn kill(init: &Init) -> io::Result<()> {
     rustix::process::waitpid(Some(pid), WaitOptions::NOHANG).ok();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

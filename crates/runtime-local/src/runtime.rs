@@ -124,6 +124,7 @@ impl LocalRuntime {
         for container in self.inner.store.containers() {
             self.inner.destroy(&ContainerHandle::new(container.launch.handle.clone()))?;
         }
+        self.inner.store.janitor().finish();
         if let Uplink::Bridge(bridge) = &self.inner.uplink {
             bridge.tear_down().map_err(|error| Error::io("cannot remove the bridge", error))?;
         }

@@ -137,13 +137,21 @@ fn attend(
 
 fn plug_in(port: &crate::launch::BridgePort, pid: i32) -> io::Result<()> {
     let netlink = Netlink::open()?;
-    netlink.veth(&Veth {
+    let veth = Veth {
         host: &port.veth,
         peer: "eth0",
         bridge: interface_index(&port.bridge)?,
         pid: pid.unsigned_abs(),
         mtu: port.mtu,
-    })?;
+    };
+    match netlink.veth(&veth) {
+        // That of an earlier container with this handle, which is about to be removed.
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+            netlink.delete(&port.veth)?;
+            netlink.veth(&veth)?;
+        }
+        result => result?,
+    }
     // Containers need not reach each other; not every kernel can keep them apart.
     std::fs::write(format!("/sys/class/net/{}/brport/isolated", port.veth), "1").ok();
     Ok(())
@@ -312,13 +320,4 @@ fn silence_stdout() -> io::Result<()> {
     // SAFETY: both descriptors are open, and nothing of ours owns them.
     let stderr = unsafe { std::os::fd::BorrowedFd::borrow_raw(libc::STDERR_FILENO) };
     Ok(rustix::stdio::dup2_stdout(stderr)?)
-}
-
-/// A path to the host's `/dev` that works although the container's root is in place.
-fn open_dev(old: &OwnedFd) -> io::Result<std::path::PathBuf> {
-    use std::os::fd::IntoRawFd;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dev = rustix::fs::openat(old, "dev", flags, Mode::empty())?;
-    // Kept open until the exec.
-    Ok(format!("/proc/self/fd/{}", dev.into_raw_fd()).into())
 }

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::janitor::{Janitor, Remover};
 use crate::launch::{Init, Launch};
 
 /// Deeper stacks are copied into one directory, as overlayfs and path lookup slow down with depth.
@@ -69,13 +70,9 @@ pub(crate) struct Store {
     root: PathBuf,
     index: Mutex<Index>,
     next: AtomicU64,
-    /// Removes trees that this user may not, given their path.
-    remover: Option<Remover>,
+    janitor: Janitor,
     _lock: fs::File,
 }
-
-/// Removes a tree with ids of another user namespace.
-pub(crate) type Remover = Box<dyn Fn(&Path) -> io::Result<()> + Send + Sync>;
 
 /// Keeps directories of `data/` from being removed.
 pub(crate) struct Pin {
@@ -130,16 +127,15 @@ impl Store {
             private(&root.join(name))?;
         }
         let lock = fs::File::create(root.join("lock"))?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
-            |_| {
-                io::Error::new(
-                    io::ErrorKind::ResourceBusy,
-                    format!("another server uses the state directory `{}`", root.display()),
-                )
-            },
-        )?;
+        if !lock_soon(&lock) {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                format!("another server uses the state directory `{}`", root.display()),
+            ));
+        }
         let (index, next) = (Mutex::default(), AtomicU64::new(1));
-        let store = Self { root, index, next, remover, _lock: lock };
+        let janitor = Janitor::start(remover)?;
+        let store = Self { root, index, next, janitor, _lock: lock };
         store.load()?;
         Ok(store)
     }
@@ -174,6 +170,10 @@ impl Store {
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    pub(crate) fn janitor(&self) -> &Janitor {
+        &self.janitor
     }
 
     pub(crate) fn container_dir(&self, handle: &str) -> PathBuf {
@@ -349,33 +349,36 @@ impl Store {
             .collect();
         self.sweep(&ids);
         for path in entries(&self.root.join("trash"))? {
-            if let Err(error) = self.remove_tree(&path) {
-                tracing::warn!(path = %path.display(), %error, "cannot remove what a crash left");
-            }
+            self.janitor.remove_tree(path);
         }
         Ok(())
     }
 
-    fn remove_tree(&self, path: &Path) -> io::Result<()> {
-        match (fs::remove_dir_all(path), &self.remover) {
-            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            (Err(error), Some(remover)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                remover(path)
-            }
-            (result, _) => result,
-        }
-    }
-
-    /// Moves a directory out of sight, then removes it; fine when it is gone.
+    /// Moves a directory out of sight for the janitor; fine when it is gone.
     pub(crate) fn discard(&self, path: &Path) -> io::Result<()> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let trash = self.root.join("trash").join(format!("{id:x}"));
         match fs::rename(path, &trash) {
-            Ok(()) => self.remove_tree(&trash),
+            Ok(()) => {
+                self.janitor.remove_tree(trash);
+                Ok(())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Locks a file. A server that is just ending, or a process it was just starting, may hold the
+/// lock for a moment longer.
+fn lock_soon(lock: &fs::File) -> bool {
+    let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    (0..100).any(|attempt| {
+        if attempt > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        rustix::fs::flock(lock, operation).is_ok()
+    })
 }
 
 fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {

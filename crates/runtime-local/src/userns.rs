@@ -83,3 +83,6 @@ pub(crate) fn explain_refusal(
      there, or run the server as root"
         .into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use jb_model::{
     VersionId, VolumeHandle,
 };
 
-use crate::sql::{Row, args, id_list};
+use crate::sql::{Row, Tx, args, id_list};
 use crate::store::transact;
 use crate::{CheckState, Error, Result, ScopeVersion, Store};
 
@@ -62,7 +62,36 @@ pub struct LatestBuild {
     pub build: BuildId,
 }
 
+/// The right to pass over a job, which only one server has at a time. Ends when it is dropped, also
+/// when its server is gone.
+pub struct JobTurn {
+    /// Holds an advisory lock; a server that has the database to itself needs none.
+    tx: Option<Tx>,
+}
+
+impl JobTurn {
+    /// Gives the turn up at once, not only when the connection is used again.
+    pub async fn end(self) -> Result<()> {
+        match self.tx {
+            Some(tx) => tx.commit().await.map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Store {
+    /// Takes the turn for a job, unless another server has it.
+    pub async fn job_turn(&self, job: JobId) -> Result<Option<JobTurn>> {
+        if !self.is_shared() {
+            return Ok(Some(JobTurn { tx: None }));
+        }
+        let mut tx = self.begin().await?;
+        let sql = "SELECT CASE WHEN pg_try_advisory_xact_lock(7301, CAST($1 AS INTEGER)) THEN 1 ELSE 0 END AS taken";
+        // Two jobs of the same number modulo 2^31 only take turns needlessly.
+        let taken = tx.one(sql, args![job.0 & i64::from(i32::MAX)]).await?.req_bool("taken")?;
+        Ok(taken.then_some(JobTurn { tx: Some(tx) }))
+    }
+
     /// The resources that a job gets or puts.
     pub async fn job_resources(&self, job: JobId) -> Result<Vec<JobResource>> {
         let rows = self
@@ -304,6 +333,44 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// Containers whose use is over at once: of checks that ended before `checked_before`, and of job builds that
+    /// succeeded or are not their job's latest; never those hijacked since `hijacked_since`. At most `limit`.
+    pub async fn finished_containers(
+        &self,
+        checked_before: Timestamp,
+        hijacked_since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ContainerHandle>> {
+        let rows = self
+            .rows(
+                "SELECT c.handle FROM containers c JOIN builds b ON b.id = c.build_id
+                 LEFT JOIN jobs j ON j.id = b.job_id
+                 WHERE b.completed = 1 AND (c.last_hijack IS NULL OR c.last_hijack < $2) AND (
+                     (b.resource_id IS NOT NULL AND b.end_time < $1)
+                     OR (b.job_id IS NOT NULL
+                         AND (b.status = 'succeeded' OR b.id <> COALESCE(j.latest_build_id, 0))))
+                 ORDER BY c.created_at, c.handle LIMIT $3",
+                args![checked_before, hijacked_since, limit],
+            )
+            .await?;
+        rows.iter().map(|row| row.req_text("handle").map(ContainerHandle)).collect()
+    }
+
+    /// Forgets the caches of tasks last used before `used_before`, and those of jobs that are gone, archived, or
+    /// paused with nothing left to build; their volumes become collectable. Returns their number.
+    pub async fn delete_stale_task_caches(&self, used_before: Timestamp) -> Result<u64> {
+        transact!(self, async |tx| {
+            tx.execute(
+                "DELETE FROM task_caches WHERE last_used < $1 OR job_id IN (
+                     SELECT j.id FROM jobs j JOIN pipelines p ON p.id = j.pipeline_id
+                     WHERE p.archived = 1 OR j.active = 0
+                        OR ((p.paused = 1 OR j.paused = 1) AND j.next_build_id IS NULL))",
+                args![used_before],
+            )
+            .await
+        })
     }
 
     /// The handles of all containers recorded on a worker.

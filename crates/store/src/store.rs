@@ -149,6 +149,11 @@ impl Store {
         Ok(value)
     }
 
+    /// Whether other servers may use the same database.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.inner.engine, Engine::Postgres { .. })
+    }
+
     pub(crate) async fn begin(&self) -> Result<Tx> {
         let conn = match &self.inner.engine {
             Engine::Sqlite { writer, .. } => {

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod rounds;
+
 use std::time::Duration;
 
 use jb_model::Timestamp;

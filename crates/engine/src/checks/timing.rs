@@ -9,7 +9,7 @@ use jb_model::config::CheckEvery;
 const MAX_BACKOFF: Duration = Duration::from_secs(10 * 60);
 
 /// What the operator set for all checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckSettings {
     pub resource_interval: Duration,
     pub type_interval: Duration,

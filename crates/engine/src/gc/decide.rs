@@ -64,11 +64,12 @@ pub struct Cutoffs {
     pub artifacts: Timestamp,
     pub volumes: Timestamp,
     pub caches: Timestamp,
+    pub task_caches: Timestamp,
     pub check_builds: Timestamp,
 }
 
 /// How long things are kept; see the fields of [`Cutoffs`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GraceSettings {
     /// Containers of builds without a job, after the build's end.
     pub one_off: Duration,
@@ -86,6 +87,8 @@ pub struct GraceSettings {
     pub volume: Duration,
     /// Fetched versions, after their last use.
     pub cache: Duration,
+    /// Caches of tasks, after their last use; zero keeps them while their job lives.
+    pub task_cache: Duration,
     /// Builds of checks, except each resource's last.
     pub check_build: Duration,
     /// Pipelines in which nothing was built for this long are paused; zero never pauses.
@@ -105,6 +108,7 @@ impl Default for GraceSettings {
             artifact: Duration::from_secs(12 * HOUR),
             volume: Duration::from_secs(5 * MINUTE),
             cache: Duration::from_secs(24 * HOUR),
+            task_cache: Duration::ZERO,
             check_build: Duration::from_secs(HOUR),
             pause_pipelines: Duration::ZERO,
         }
@@ -116,14 +120,17 @@ impl GraceSettings {
         let before = |age: Duration| {
             Timestamp(now.0.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)))
         };
+        let unless_zero =
+            |age: Duration| if age.is_zero() { Timestamp(i64::MIN) } else { before(age) };
         Cutoffs {
             ended: before(self.one_off),
-            failed: if self.failed.is_zero() { Timestamp(i64::MIN) } else { before(self.failed) },
+            failed: unless_zero(self.failed),
             checked: before(self.check),
             hijacked: before(self.hijack),
             artifacts: before(self.artifact),
             volumes: before(self.volume),
             caches: before(self.cache),
+            task_caches: unless_zero(self.task_cache),
             check_builds: before(self.check_build),
         }
     }

@@ -48,3 +48,5 @@ fn failed_builds_may_keep_their_containers_for_good() {
     assert_eq!(cutoffs.ended, at(1_000_000 - 300));
     assert_eq!(GraceSettings::default().cutoffs(at(1_000_000)).failed, at(1_000_000 - 120 * 3600));
 }
+
+mod rounds;

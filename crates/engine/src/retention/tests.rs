@@ -3,7 +3,9 @@
 use jb_model::config::LogRetention;
 use jb_model::{BuildId, BuildStatus, JobConfig, Timestamp};
 
+use super::Retention;
 use super::policy::{LoggedBuild, RetentionLimits, decide, retention_of};
+use crate::scheduler::tests::server::Server;
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -85,4 +87,38 @@ fn logs_are_kept_by_number_age_and_success() {
     for (builds, retention, expected) in cases {
         assert_eq!(reaped(builds, &retention), expected, "{builds} {retention:?}");
     }
+}
+
+#[tokio::test]
+async fn rounds_look_at_jobs_with_new_builds_and_now_and_then_at_all() {
+    let yaml = "
+jobs:
+- name: a
+  build_log_retention: {builds: 1, days: 2}
+  plan: [{task: t, file: some/file}]
+";
+    let mut server = Server::new(yaml).await;
+    let retention = Retention::new(
+        server.store.clone(),
+        server.configs.clone(),
+        RetentionLimits::default(),
+        false,
+    );
+    assert_eq!(retention.run_once(server.now).await.unwrap(), 0);
+    let mut builds = Vec::new();
+    for _ in 0..3 {
+        let build = server.trigger("a").await;
+        server.settle().await;
+        server.finish(build, BuildStatus::Succeeded).await;
+        builds.push(build);
+    }
+    // All are young enough to stay.
+    assert_eq!(retention.run_once(server.now).await.unwrap(), 0);
+    server.tick(3 * DAY);
+    assert_eq!(retention.run_once(server.now).await.unwrap(), 2);
+    let first = server.store.build(builds[0]).await.unwrap().unwrap();
+    assert_eq!(first.reap_time, Some(server.now));
+    let last = server.store.build(builds[2]).await.unwrap().unwrap();
+    assert_eq!(last.reap_time, None);
+    assert_eq!(retention.run_once(server.now).await.unwrap(), 0);
 }

@@ -128,8 +128,9 @@ pub(super) async fn preparation(call: Call) -> Result<Response> {
     let blocks = |blocked: bool| if blocked { BLOCKING } else { CLEAR };
     answer.paused_pipeline = blocks(job.pipeline_paused);
     answer.paused_job = blocks(job.paused);
-    let may_start = call.store().may_start(build.id, job.max_in_flight).await;
-    answer.max_running_builds = blocks(!may_start.map_err(store_failure)?);
+    let running = call.store().running_in_groups(job.id).await.map_err(store_failure)?;
+    let limit = u64::from(job.max_in_flight);
+    answer.max_running_builds = blocks(limit > 0 && running >= limit);
     inputs(&call, build, &job, &mut answer).await?;
     Ok(ok(&answer))
 }

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use axum::response::Response;
 use jb_model::BuildStatus;
+use jb_pipeline::instance_vars::pipeline_text;
 use jb_store::JobRecord;
 
 use crate::call::{Call, store_failure};
@@ -41,14 +42,8 @@ fn project(job: &JobRecord, external_url: &str) -> Option<String> {
         encode(&pipeline.name),
         encode(&job.name),
     );
-    let mut name = pipeline.name.clone();
-    if !vars.is_empty() {
-        let leaves = vars.replace("vars.", "").replace('&', ",");
-        let leaves = crate::query::Query::parse(&leaves.replace(',', "&"));
-        let leaves: Vec<String> =
-            leaves.pairs().map(|(key, value)| format!("{key}:{value}")).collect();
-        name = format!("{name}/{}", leaves.join(","));
-    }
+    let vars = Some(&pipeline.instance_vars).filter(|vars| !vars.is_empty());
+    let name = pipeline_text(&pipeline.name, vars);
     let attributes = [
         ("activity", activity),
         ("lastBuildLabel", build.name.as_str()),

@@ -185,7 +185,15 @@ impl Session {
         mut output: Attached,
     ) -> bool {
         let mut touch = tokio::time::interval(TOUCH_EVERY);
+        let idle = self.state.settings().intercept_idle_timeout;
+        let mut last_input = tokio::time::Instant::now();
         loop {
+            let idle_too_long = async {
+                match idle {
+                    Some(idle) => tokio::time::sleep_until(last_input + idle).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 record = output.next() => match record {
                     Some(Output::Data { stream, bytes, .. }) => {
@@ -211,6 +219,7 @@ impl Session {
                 message = socket.recv() => match message {
                     Some(Ok(Message::Text(text))) => {
                         let Ok(input) = serde_json::from_str::<Input>(&text) else { return false };
+                        last_input = tokio::time::Instant::now();
                         if let Err(error) = self.input(client, input).await {
                             let error = error.to_string();
                             say(socket, Frame { error, ..Frame::default() }).await;
@@ -219,6 +228,11 @@ impl Session {
                     Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_))) => {}
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return false,
                 },
+                () = idle_too_long => {
+                    let error = format!("idle timeout ({:?}) reached", idle.unwrap_or_default());
+                    say(socket, Frame { error, ..Frame::default() }).await;
+                    return false;
+                }
                 _ = touch.tick() => {
                     let now = self.state.now();
                     if let Err(error) = self.state.store().touch_hijacked(&self.container, now).await {

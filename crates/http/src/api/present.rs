@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jb_model::{Timestamp, Value};
 use jb_store::{
     ArtifactRecord, BuildBrief, BuildRecord, ContainerRecord, JobRecord, PipelineRecord,
-    PipelineRef, ResourceKind, ResourceRecord, TeamRecord, VolumeRecord,
+    PipelineRef, ResourceRecord, TeamRecord, VolumeRecord,
 };
 use jb_wire::api;
 
@@ -155,7 +155,8 @@ pub(crate) fn pipeline(pipeline: &PipelineRecord) -> api::Pipeline {
         instance_vars: pipeline.instance_vars.clone(),
         paused: pipeline.paused,
         paused_by: pipeline.paused_by.clone().unwrap_or_default(),
-        paused_at: seconds(pipeline.paused_at),
+        // A pipeline that began paused was paused by nobody at no time.
+        paused_at: pipeline.paused_by.as_ref().map_or(0, |_| seconds(pipeline.paused_at)),
         public: pipeline.public,
         archived: pipeline.archived,
         groups: pipeline
@@ -211,24 +212,8 @@ pub(crate) fn resource(resource: &ResourceRecord) -> api::Resource {
             .filter(|comment| !comment.is_empty())
             .or_else(|| resource.pin_comment.clone())
             .unwrap_or_default(),
-        build: resource
-            .last_check_build
-            .as_ref()
-            .map(|build| brief(build, &resource.pipeline, ""))
-            .map(|summary| check_summary(summary, resource)),
+        build: resource.last_check_build.as_ref().map(|build| brief(build, &resource.pipeline, "")),
     }
-}
-
-/// A check says what it runs, which clients show before its events come.
-fn check_summary(mut summary: api::BuildSummary, resource: &ResourceRecord) -> api::BuildSummary {
-    if resource.kind == ResourceKind::Resource {
-        let name = Value::from(resource.name.as_str());
-        let kind = Value::from(resource.type_name.as_str());
-        let plan =
-            format!("{{\"id\":\"{}\",\"check\":{{\"name\":{name},\"type\":{kind}}}}}", summary.id);
-        summary.plan = serde_json::value::RawValue::from_string(plan).ok();
-    }
-    summary
 }
 
 pub(crate) fn team(team: &TeamRecord) -> api::Team {

@@ -10,6 +10,7 @@ use super::jobs::CachesRemoved;
 use super::{pages, present};
 use crate::call::{Call, store_failure};
 use crate::engine::{CheckOptions, CheckTarget, EngineError};
+use crate::plans;
 use crate::reply::{BAD_REQUEST, Failure, NOT_FOUND, Result, TEXT, done, json_as, ok};
 
 pub(super) async fn list_all(call: Call) -> Result<Response> {
@@ -21,7 +22,21 @@ pub(super) async fn list_all(call: Call) -> Result<Response> {
 pub(super) async fn list(call: Call) -> Result<Response> {
     let mut resources = of_kind(&call, ResourceKind::Resource).await?;
     resources.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(ok(&resources.iter().map(present::resource).collect::<Vec<_>>()))
+    let mut shown = Vec::with_capacity(resources.len());
+    for resource in &resources {
+        shown.push(with_check(&call, resource).await?);
+    }
+    Ok(ok(&shown))
+}
+
+/// A resource with the plan of its last check, whose ids the check's events bear.
+async fn with_check(call: &Call, resource: &ResourceRecord) -> Result<jb_wire::api::Resource> {
+    let mut shown = present::resource(resource);
+    if let (Some(summary), Some(check)) = (&mut shown.build, &resource.last_check_build) {
+        let plan = call.store().build_plan(check.id).await.map_err(store_failure)?;
+        summary.plan = plan.and_then(|plan| plans::public_node(&plan));
+    }
+    Ok(shown)
 }
 
 async fn of_kind(call: &Call, kind: ResourceKind) -> Result<Vec<ResourceRecord>> {
@@ -30,7 +45,7 @@ async fn of_kind(call: &Call, kind: ResourceKind) -> Result<Vec<ResourceRecord>>
 }
 
 pub(super) async fn get(call: Call) -> Result<Response> {
-    Ok(ok(&present::resource(&call.resource().await?)))
+    Ok(ok(&with_check(&call, &call.resource().await?).await?))
 }
 
 /// The types as they are configured, sources and all.

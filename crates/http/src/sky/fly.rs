@@ -13,10 +13,10 @@ use crate::reply::{redirect, respond};
 
 /// Sends the token in the background and says how that went.
 const SCRIPT: &str = "const link=document.getElementById('send');\
-const status=document.getElementById('status');\
-fetch(link.href,{mode:'cors'}).then(()=>{status.textContent=\
+const note=document.getElementById('status');\
+fetch(link.href,{mode:'cors'}).then(()=>{note.textContent=\
 'fly is logged in. You can close this page.';link.hidden=true;})\
-.catch(()=>{status.textContent=\
+.catch(()=>{note.textContent=\
 'The login could not be sent to fly. Use the link, or copy the token into the terminal.';});";
 
 /// `GET /fly_success`.

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::attempts::RETRY_AFTER_S;
 use crate::identity::Claims;
 use crate::query::Query;
-use crate::reply::{Failure, Result, json};
+use crate::reply::{Failure, Result, respond};
 use crate::settings::Password;
 use crate::state::AppState;
 use crate::token;
@@ -97,7 +97,7 @@ async fn try_grant(state: &AppState, headers: &HeaderMap, body: &[u8]) -> Result
         Verdict::Right => {
             let issued = issue(state, name, FLY.0).await?;
             let now = state.now().unix_seconds();
-            let mut response = json(
+            let mut response = bare(
                 StatusCode::OK,
                 &Granted {
                     access_token: issued.token,
@@ -112,7 +112,15 @@ async fn try_grant(state: &AppState, headers: &HeaderMap, body: &[u8]) -> Result
 }
 
 fn refuse(status: StatusCode, error: &'static str, description: &'static str) -> Response {
-    json(status, &Refused { error, error_description: description })
+    bare(status, &Refused { error, error_description: description })
+}
+
+/// JSON without a line's end, as OAuth servers send it.
+fn bare(status: StatusCode, value: &impl Serialize) -> Response {
+    match jb_wire::api::to_text(value) {
+        Ok(text) => respond(status, "application/json", text),
+        Err(error) => axum::response::IntoResponse::into_response(Failure::internal(error)),
+    }
 }
 
 /// The client may say who it is in a header or in the form.
@@ -137,13 +145,12 @@ pub(crate) async fn verify(state: &AppState, name: &str, password: &str) -> Resu
         return Ok(Verdict::Wait);
     }
     let known = state.settings().local_users.iter().find(|user| user.name == name);
-    let expected =
-        known.map_or_else(|| Password::Hashed(NOBODY.to_owned()), |user| user.password.clone());
+    let expected = known.map_or_else(|| nobodys(state), |user| user.password.clone());
     let given = password.to_owned();
     let right = {
         let permit = state.password_checks().acquire().await;
         let _permit = permit.map_err(Failure::internal)?;
-        let check = tokio::task::spawn_blocking(move || matches(&expected, &given));
+        let check = tokio::task::spawn_blocking(move || fits(&expected, &given));
         check.await.map_err(Failure::internal)? && known.is_some()
     };
     state.attempts(
@@ -157,7 +164,17 @@ pub(crate) async fn verify(state: &AppState, name: &str, password: &str) -> Resu
     Ok(if right { Verdict::Right } else { Verdict::Wrong })
 }
 
-fn matches(expected: &Password, given: &str) -> bool {
+/// What an unknown user's password is compared with: something that takes as long as a known one's.
+fn nobodys(state: &AppState) -> Password {
+    let mut known = state.settings().local_users.iter();
+    if known.any(|user| matches!(user.password, Password::Hashed(_))) {
+        Password::Hashed(NOBODY.to_owned())
+    } else {
+        Password::Plain(String::new())
+    }
+}
+
+fn fits(expected: &Password, given: &str) -> bool {
     match expected {
         // Digests have one length and tell nothing by where they differ.
         Password::Plain(plain) => Sha256::digest(plain) == Sha256::digest(given),

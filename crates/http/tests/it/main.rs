@@ -10,8 +10,13 @@
 
 mod archived;
 mod artifacts;
+mod builds;
+mod configs;
 mod engine;
+mod events;
 mod guards;
+mod hijack;
 mod login;
+mod recordings;
 mod server;
 mod teams;

@@ -24,6 +24,10 @@ pub(super) fn image(root: &Path, dest: &Path, version: &str) -> anyhow::Result<(
     });
     if root.join(HOST_ROOT_MARKER).exists() {
         metadata["rootfs"] = json!("host");
+        // The image is also a resource type: its scripts are the runtime's own.
+        if let Ok(name) = fs::read_to_string(root.join("opt/resource/type")) {
+            metadata["base_type"] = json!(name.trim());
+        }
     } else {
         let device = fs::metadata(root)
             .with_context(|| format!("failed to inspect {}", root.display()))?

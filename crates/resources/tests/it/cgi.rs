@@ -125,7 +125,7 @@ fn answer(connection: &TcpStream, root: &PathBuf, login: Option<&str>, logins: &
     let split = output
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
-        .unwrap_or(output.len().saturating_sub(4));
+        .unwrap_or_else(|| output.len().saturating_sub(4));
     let (head, body) = output.split_at((split + 4).min(output.len()));
     let head = String::from_utf8_lossy(head);
     let status =

@@ -16,12 +16,13 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FlockOperation;
 
 use super::Inner;
+use crate::janitor::Remover;
 use crate::launch::{
     EtcFiles, Failure, FailureKind, IdMaps, Init, Launch, Limits, NetworkPlan, Outcome, Ownership,
     Root, VolumeMount, VolumeSource,
 };
 use crate::plan::{Placed, absolute, place};
-use crate::store::{MAX_LAYERS, Pin, Remover, Store, VolumeRecord, file_name, read_json};
+use crate::store::{MAX_LAYERS, Pin, Store, VolumeRecord, file_name, read_json};
 
 /// How long the shim may take, mostly for handing large volumes to another user.
 const SHIM_TIMEOUT: Duration = Duration::from_secs(600);
@@ -127,7 +128,9 @@ impl Inner {
                 fs::create_dir(launch.dir.join(name))?;
             }
             crate::store::set_mode(&launch.dir.join("upper"), 0o755)?;
-            if launch.root.host {
+            if launch.root.host && launch.ids.is_some() {
+                crate::host_image::apply_in_parts(&self.mask, &launch.dir)?;
+            } else if launch.root.host {
                 crate::host_image::apply(&self.mask, &launch.dir.join("upper"))?;
             }
             crate::store::set_mode(&launch.dir.join("journal"), 0o700)?;
@@ -223,19 +226,17 @@ impl Resources<'_> {
         };
         match image {
             Image::Host => Ok((host(None), String::new())),
-            Image::BaseType(name) => {
-                let base = self.inner.base.as_ref().map_err(|why| Error::Image(why.clone()))?;
-                if !crate::base::types().iter().any(|known| known.name == *name) {
-                    return Err(Error::Image(format!(
-                        "there is no built-in resource type `{name}`"
-                    )));
-                }
-                self.data.push(base.clone());
-                Ok((host(Some(self.inner.store.content(base).join(name))), String::new()))
-            }
+            Image::BaseType(name) => Ok((host(Some(self.base_type(name)?)), String::new())),
             Image::Volume(volume) => {
                 let record = self.use_volume(volume)?;
-                let user = self.image_user(&record)?;
+                let metadata = self.image_metadata(&record)?;
+                let text = |key: &str| metadata.get(key).and_then(|value| value.as_str());
+                let user = text("user").unwrap_or_default().to_owned();
+                // A mirror of a container that ran on the machine's own root.
+                if text("rootfs") == Some("host") {
+                    let resource = text("base_type").map(|name| self.base_type(name)).transpose()?;
+                    return Ok((host(resource), user));
+                }
                 let root = Root {
                     layers: self.contents(record.layers()),
                     subdirectory: Some("rootfs".into()),
@@ -247,17 +248,26 @@ impl Resources<'_> {
         }
     }
 
-    fn image_user(&self, record: &VolumeRecord) -> Result<String> {
+    /// The directory of a built-in resource type.
+    fn base_type(&mut self, name: &str) -> Result<PathBuf> {
+        let base = self.inner.base.as_ref().map_err(|why| Error::Image(why.clone()))?;
+        if !crate::base::types().iter().any(|known| known.name == name) {
+            return Err(Error::Image(format!("there is no built-in resource type `{name}`")));
+        }
+        self.data.push(base.clone());
+        Ok(self.inner.store.content(base).join(name))
+    }
+
+    /// An image's `metadata.json`; null when it has none.
+    fn image_metadata(&self, record: &VolumeRecord) -> Result<serde_json::Value> {
         let explain = |error: io::Error| {
             Error::Image(format!("cannot read the image's metadata.json: {error}"))
         };
         let merged = self.inner.merged(record).map_err(explain)?;
         let path = Path::new("metadata.json");
         let text = crate::volume::pack::read_file(&merged, path, MAX_METADATA).map_err(explain)?;
-        let Some(text) = text else { return Ok(String::new()) };
-        let metadata: serde_json::Value =
-            serde_json::from_slice(&text).map_err(|error| explain(error.into()))?;
-        Ok(metadata.get("user").and_then(|user| user.as_str()).unwrap_or_default().to_owned())
+        let Some(text) = text else { return Ok(serde_json::Value::Null) };
+        serde_json::from_slice(&text).map_err(|error| explain(error.into()))
     }
 
     fn mount(&mut self, n: usize, placed: &Placed) -> Result<VolumeMount> {
@@ -397,8 +407,8 @@ pub(super) fn clean_up(store: &Store, launch: &Launch) -> io::Result<()> {
         crate::cgroup::remove(plan)?;
     }
     if let NetworkPlan::Bridge(port) = &launch.network {
-        // The kernel removes it with the network namespace too, but later.
-        crate::netlink::Netlink::open()?.delete(&port.veth)?;
+        // The kernel removes it with the network namespace too, if there was one.
+        store.janitor().remove_link(port.veth.clone());
     }
     store.forget_container(&launch.handle, &launch.dir)
 }

@@ -31,19 +31,23 @@ fn prepare(launch: &Launch, go: &mut std::fs::File) -> Result<(), Failure> {
     mounts::make_private()?;
     let volumes = mounts::open_volumes(launch)?;
     let extra = mounts::open_extra(launch)?;
+    let system = devices::open_system(launch)?;
     rootfs::mount(launch)?;
-    let old = rootfs::pivot(launch)?;
+    // From here on no path, whatever links the image has, leads to the host.
+    rootfs::pivot(launch)?;
 
-    devices::mount_system(launch, &old)?;
+    system.attach(launch)?;
     write_etc(launch)?;
     let user = users::resolve(&launch.user)?;
+    // Before, so that it is not made as a part of a mount point's path, and after, in case a
+    // volume covers it.
+    users::make_working_dir(&launch.working_dir, user)?;
     mounts::attach_volumes(launch, volumes, user)?;
     users::make_working_dir(&launch.working_dir, user)?;
     extra.attach(HOME)?;
     if !launch.privileged {
         devices::mask()?;
     }
-    rootfs::detach(old)?;
 
     wait_for(go, GO)?;
     configure_network(launch).attempt(|| "cannot configure the container's network")?;
@@ -127,9 +131,13 @@ fn write_etc(launch: &Launch) -> Result<(), Failure> {
     ];
     for (path, content) in files {
         let Some(content) = content else { continue };
-        // Often a link to a directory that is not there.
-        if std::fs::symlink_metadata(path).is_ok_and(|file| !file.is_file()) {
-            std::fs::remove_file(path).attempt(|| format!("cannot replace {path}"))?;
+        // The image's may be a link to a directory that is not there, or belong to an id that
+        // this user namespace does not have.
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::io(format!("cannot replace {path}"), &error));
+            }
+            _ => {}
         }
         std::fs::write(path, content).attempt(|| format!("cannot write {path}"))?;
     }

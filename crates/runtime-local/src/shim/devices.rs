@@ -1,11 +1,11 @@
 //! `/proc`, `/dev`, `/sys` and the control groups as a container sees them.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode};
-use rustix::mount::{MountFlags, OpenTreeFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags};
 
 use super::mounts::{attach, restrict};
 use crate::launch::{Attempt, CgroupPlan, Failure, Launch, NetworkPlan};
@@ -37,92 +37,146 @@ const MASKED: &[&str] = &[
 const READ_ONLY: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
+    .union(MountAttrFlags::MOUNT_ATTR_NODEV)
+    .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+/// The same for the older calls.
+const PLAIN_MOUNT: MountFlags =
+    MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+
+fn make_mount_point(target: &str) -> Result<(), Failure> {
+    // An image may have a link there, which would have something else covered.
+    if std::fs::symlink_metadata(target).is_ok_and(|found| found.is_symlink()) {
+        std::fs::remove_file(target).attempt(|| format!("cannot replace the link {target}"))?;
+    }
+    std::fs::create_dir_all(target).attempt(|| format!("cannot make {target}"))
+}
 
 fn mount(kind: &str, target: &str, flags: MountFlags, options: &str) -> Result<(), Failure> {
-    std::fs::create_dir_all(target).attempt(|| format!("cannot make {target}"))?;
+    make_mount_point(target)?;
     let options = std::ffi::CString::new(options)
         .map_err(|error| Failure::io("mount options", &error.into()))?;
     rustix::mount::mount(kind, target, kind, flags, Some(&*options))
         .attempt(|| format!("cannot mount {kind} at {target}"))
 }
 
-/// Mounts the kernel's file systems. `old` is the host's root.
-pub(super) fn mount_system(launch: &Launch, old: &OwnedFd) -> Result<(), Failure> {
-    mount("proc", "/proc", PLAIN, "")?;
-    // No device can be opened from this file system itself, else a container could make one for
-    // the host's disk: each device is a mount of its own.
-    let hidden = if launch.privileged { MountFlags::empty() } else { MountFlags::NODEV };
-    mount("tmpfs", "/dev", MountFlags::NOSUID | hidden, "mode=755,size=1m")?;
-    for name in STANDARD {
-        bind_device(old, name)?;
-    }
-    if launch.privileged {
-        if launch.ids.is_none() {
-            copy_devices(old)?;
-        } else if rustix::fs::accessat(
-            old,
-            "dev/fuse",
-            rustix::fs::Access::EXISTS,
-            rustix::fs::AtFlags::empty(),
-        )
-        .is_ok()
-        {
-            bind_device(old, "fuse")?;
-        }
-    }
-    for (name, target) in LINKS {
-        symlink(target, Path::new("/dev").join(name))
-            .attempt(|| format!("cannot make /dev/{name}"))?;
-    }
-    let terminals = MountFlags::NOSUID | MountFlags::NOEXEC;
-    // The terminals' group exists only where all groups are mapped.
-    let group = if launch.ids.as_ref().is_none_or(|ids| ids.helpers) { ",gid=5" } else { "" };
-    let options = format!("newinstance,ptmxmode=0666,mode=0620{group}");
-    mount("devpts", "/dev/pts", terminals, &options)?;
-    mount("tmpfs", "/dev/shm", PLAIN, "mode=1777")?;
-    mount("mqueue", "/dev/mqueue", PLAIN, "")?;
-    mount_sys(launch, old)?;
-    if launch.network != NetworkPlan::Host {
-        // A network of its own has no ports or pings to protect from its users. Absent on some
-        // kernels, and of use to few.
-        std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").ok();
-        std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").ok();
-    }
-    Ok(())
+/// The kernel's file systems and devices, mounted nowhere yet. They are opened while the host's
+/// root is in place: without privilege, new ones are allowed only where old ones are visible.
+pub(super) struct System {
+    /// In the order in which they are attached.
+    mounts: Vec<(&'static str, OwnedFd)>,
+    devices: Vec<(&'static str, OwnedFd)>,
+    host_devices: Option<OwnedFd>,
 }
 
-fn mount_sys(launch: &Launch, old: &OwnedFd) -> Result<(), Failure> {
-    let read_only = if launch.privileged { MountFlags::empty() } else { MountFlags::RDONLY };
+pub(super) fn open_system(launch: &Launch) -> Result<System, Failure> {
+    // No device can be opened from this file system itself, else a container could make one for
+    // the host's disk: each device is a mount of its own.
+    let hidden =
+        if launch.privileged { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_NODEV };
+    let nosuid = MountAttrFlags::MOUNT_ATTR_NOSUID;
+    let dev = open_kind("tmpfs", nosuid | hidden, &[("mode", "755"), ("size", "1m")])?;
+    let mut terminals = vec![("ptmxmode", "0666"), ("mode", "0620")];
+    // The terminals' group exists only where all groups are mapped.
+    if launch.ids.as_ref().is_none_or(|ids| ids.helpers) {
+        terminals.push(("gid", "5"));
+    }
+    let pts = open_kind("devpts", nosuid | MountAttrFlags::MOUNT_ATTR_NOEXEC, &terminals)?;
+    let mounts = vec![
+        ("/proc", open_kind("proc", PLAIN, &[])?),
+        ("/dev", dev),
+        ("/dev/pts", pts),
+        ("/dev/shm", open_kind("tmpfs", PLAIN, &[("mode", "1777")])?),
+        ("/dev/mqueue", open_kind("mqueue", PLAIN, &[])?),
+        ("/sys", open_sys(launch)?),
+    ];
+    let mut devices = Vec::new();
+    for name in STANDARD {
+        devices.push((*name, super::mounts::detached(&Path::new("/dev").join(name))?));
+    }
+    if launch.privileged && launch.ids.is_some() && Path::new("/dev/fuse").exists() {
+        devices.push(("fuse", super::mounts::detached(Path::new("/dev/fuse"))?));
+    }
+    let host_devices = (launch.privileged && launch.ids.is_none())
+        .then(|| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open("/dev", flags, Mode::empty())
+        })
+        .transpose()
+        .attempt(|| "cannot open the host's /dev")?;
+    Ok(System { mounts, devices, host_devices })
+}
+
+/// A new file system that is not mounted anywhere.
+fn open_kind(
+    kind: &str,
+    attributes: MountAttrFlags,
+    options: &[(&str, &str)],
+) -> Result<OwnedFd, Failure> {
+    let open = || -> rustix::io::Result<OwnedFd> {
+        let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for (key, value) in options {
+            rustix::mount::fsconfig_set_string(context.as_fd(), *key, *value)?;
+        }
+        rustix::mount::fsconfig_create(context.as_fd())?;
+        rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    };
+    open().attempt(|| format!("cannot make a {kind} file system"))
+}
+
+fn open_sys(launch: &Launch) -> Result<OwnedFd, Failure> {
     if launch.network == NetworkPlan::Host && launch.ids.is_some() {
         // Only who owns the network namespace may mount a new one.
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_RECURSIVE;
-        let tree = rustix::mount::open_tree(old.as_fd(), "sys", flags)
-            .attempt(|| "cannot open the host's /sys")?;
-        std::fs::create_dir_all("/sys").attempt(|| "cannot make /sys")?;
-        attach(&tree, Path::new("/sys"))?;
-        return restrict(Path::new("/sys"), PLAIN | read_only);
+        return rustix::mount::open_tree(CWD, "/sys", flags)
+            .attempt(|| "cannot open the host's /sys");
     }
-    mount("sysfs", "/sys", PLAIN | read_only, "")
+    let read_only =
+        if launch.privileged { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_RDONLY };
+    open_kind("sysfs", PLAIN | read_only, &[])
 }
 
-/// Shows one of the host's devices.
-fn bind_device(old: &OwnedFd, name: &str) -> Result<(), Failure> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let device = rustix::mount::open_tree(old.as_fd(), format!("dev/{name}"), flags)
-        .attempt(|| format!("cannot open the host's /dev/{name}"))?;
-    let target = Path::new("/dev").join(name);
-    std::fs::File::create(&target).attempt(|| format!("cannot make /dev/{name}"))?;
-    attach(&device, &target)
+impl System {
+    /// Attaches everything in the container's root.
+    pub(super) fn attach(self, launch: &Launch) -> Result<(), Failure> {
+        for (target, mount) in &self.mounts {
+            make_mount_point(target)?;
+            attach(mount, Path::new(target))?;
+        }
+        for (name, device) in &self.devices {
+            let target = Path::new("/dev").join(name);
+            std::fs::File::create(&target).attempt(|| format!("cannot make /dev/{name}"))?;
+            attach(device, &target)?;
+        }
+        if let Some(host) = &self.host_devices {
+            copy_devices(host)?;
+        }
+        for (name, target) in LINKS {
+            symlink(target, Path::new("/dev").join(name))
+                .attempt(|| format!("cannot make /dev/{name}"))?;
+        }
+        if launch.network == NetworkPlan::Host {
+            if launch.ids.is_some() && !launch.privileged {
+                restrict(Path::new("/sys"), MountFlags::RDONLY)?;
+            }
+        } else {
+            // A network of its own has no ports or pings to protect from its users. Absent on
+            // some kernels, and of use to few.
+            std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").ok();
+            std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").ok();
+        }
+        Ok(())
+    }
 }
 
 /// Gives a privileged container every device of the host, and `/dev/fuse` in any case.
-fn copy_devices(old: &OwnedFd) -> Result<(), Failure> {
+fn copy_devices(host: &OwnedFd) -> Result<(), Failure> {
     // Reached through the descriptor, as the container's own /dev is mounted by now.
-    let host = super::open_dev(old).attempt(|| "cannot open the host's /dev")?;
-    copy_device_directory(&host, Path::new("/dev"), 0).attempt(|| "cannot copy the devices")?;
+    let host = format!("/proc/self/fd/{}", host.as_raw_fd());
+    copy_device_directory(Path::new(&host), Path::new("/dev"), 0)
+        .attempt(|| "cannot copy the devices")?;
     let fuse = Path::new("/dev/fuse");
     if !fuse.exists() {
         make_device(fuse, FileType::CharacterDevice, 0o666, rustix::fs::makedev(10, 229))
@@ -168,7 +222,7 @@ pub(super) fn mask() -> Result<(), Failure> {
     for path in MASKED {
         let Ok(metadata) = std::fs::symlink_metadata(path) else { continue };
         if metadata.is_dir() {
-            mount("tmpfs", path, PLAIN | MountFlags::RDONLY, "size=0")?;
+            mount("tmpfs", path, PLAIN_MOUNT | MountFlags::RDONLY, "size=0")?;
         } else {
             rustix::mount::mount_bind("/dev/null", *path)
                 .attempt(|| format!("cannot hide {path}"))?;
@@ -179,7 +233,7 @@ pub(super) fn mask() -> Result<(), Failure> {
             continue;
         }
         rustix::mount::mount_bind(*path, *path).attempt(|| format!("cannot protect {path}"))?;
-        restrict(Path::new(path), PLAIN | MountFlags::RDONLY)?;
+        restrict(Path::new(path), PLAIN_MOUNT | MountFlags::RDONLY)?;
     }
     Ok(())
 }
@@ -187,11 +241,11 @@ pub(super) fn mask() -> Result<(), Failure> {
 /// Shows the container its own control groups at `/sys/fs/cgroup`, read-only unless privileged.
 pub(super) fn mount_cgroups(plan: &CgroupPlan, privileged: bool) -> Result<(), Failure> {
     const TOP: &str = "/sys/fs/cgroup";
-    let flags = if privileged { PLAIN } else { PLAIN | MountFlags::RDONLY };
+    let flags = if privileged { PLAIN_MOUNT } else { PLAIN_MOUNT | MountFlags::RDONLY };
     if plan.groups.iter().all(|group| group.controllers.is_empty()) {
         return mount("cgroup2", TOP, flags, "");
     }
-    mount("tmpfs", TOP, PLAIN, "mode=755,size=64k")?;
+    mount("tmpfs", TOP, PLAIN_MOUNT, "mode=755,size=64k")?;
     for group in plan.groups.iter().filter(|group| !group.controllers.is_empty()) {
         let directory = group.controllers.trim_start_matches("name=");
         let options = if group.controllers.starts_with("name=") {

@@ -4,9 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::CWD;
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::rootfs::Overlay;
 use super::users::{self, Ids};
@@ -86,9 +84,9 @@ pub(super) fn open_volumes(launch: &Launch) -> Result<Vec<OwnedFd>, Failure> {
                 overlay.mount(&scratch, launch.ids.is_some())?;
             }
         }
+        // What stays mounted here goes with the host's root: every unmounting of its own would
+        // wait for the kernel's readers.
         opened.push(detached(&scratch)?);
-        rustix::mount::unmount(&scratch, UnmountFlags::DETACH)
-            .attempt(|| "cannot clear the scratch mount")?;
     }
     Ok(opened)
 }

@@ -1,6 +1,6 @@
 //! The container's root: an overlay, entered by exchanging it for the host's.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -43,7 +43,7 @@ impl Overlay<'_> {
         };
         // Without flushing at the end: that would write out the whole file system.
         let mut result = Ok(());
-        for options in [format!("{base},{mode},volatile"), format!("{base},{mode}"), base.clone()] {
+        for options in [format!("{base},{mode},volatile"), format!("{base},{mode}")] {
             let options = std::ffi::CString::new(options)
                 .map_err(|error| Failure::io("overlay options", &error.into()))?;
             result =
@@ -63,8 +63,39 @@ impl Overlay<'_> {
     }
 }
 
+/// Shows the host's directories one by one, as `crate::host_image::apply_in_parts` prepared them.
+fn mount_parts(launch: &Launch) -> Result<(), Failure> {
+    let root = launch.dir.join("root");
+    rustix::mount::mount_bind(launch.dir.join("upper"), &root)
+        .attempt(|| "cannot bind the root")?;
+    super::mounts::restrict(&root, MountFlags::NODEV)?;
+    for (name, upper, work) in crate::host_image::parts(&launch.dir) {
+        let source = Path::new("/").join(name);
+        let target = root.join(name);
+        let Ok(lower) = MergedDir::open(&[&source]) else { continue };
+        let overlay = Overlay {
+            lowers: lower.layers().collect(),
+            upper: &upper,
+            work: &work,
+            attributes_only: false,
+            flags: MountFlags::NODEV,
+        };
+        if overlay.mount(&target, true).is_err() {
+            // It has mounts below it that must not be uncovered: shown with them, read-only. The
+            // kernel still keeps from this user what it may not read.
+            rustix::mount::mount_bind_recursive(&source, &target)
+                .attempt(|| format!("cannot show `{}`", source.display()))?;
+            super::mounts::restrict(&target, MountFlags::RDONLY | MountFlags::NODEV)?;
+        }
+    }
+    Ok(())
+}
+
 /// Mounts the root at `root` in the container's directory.
 pub(super) fn mount(launch: &Launch) -> Result<(), Failure> {
+    if launch.root.host && launch.ids.is_some() {
+        return mount_parts(launch);
+    }
     let top = MergedDir::open(&launch.root.layers)
         .map_err(|error| Failure::image(format!("cannot open the image's layers: {error}")))?;
     let top = match &launch.root.subdirectory {
@@ -167,19 +198,13 @@ fn bind_read_only(source: &Path, target: &Path, flags: MountFlags) -> Result<(),
     super::mounts::restrict(target, flags | MountFlags::RDONLY)
 }
 
-/// Exchanges the root. The old one stays reachable by the descriptor until `detach`, as new
-/// `proc` file systems may be mounted without privilege only while one is visible.
-pub(super) fn pivot(launch: &Launch) -> Result<OwnedFd, Failure> {
+/// Exchanges the root and lets go of the host's. This must come before anything is done by paths
+/// of the image: while the old root lies over the new one, `/..` leads into it.
+pub(super) fn pivot(launch: &Launch) -> Result<(), Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let old = rustix::fs::open("/", flags, Mode::empty()).attempt(|| "cannot open the root")?;
     std::env::set_current_dir(launch.dir.join("root")).attempt(|| "cannot enter the root")?;
     rustix::process::pivot_root(".", ".").attempt(|| "cannot exchange the root")?;
-    std::env::set_current_dir("/").attempt(|| "cannot enter the new root")?;
-    Ok(old)
-}
-
-/// Lets go of the host's file system.
-pub(super) fn detach(old: OwnedFd) -> Result<(), Failure> {
     rustix::process::fchdir(old.as_fd()).attempt(|| "cannot return to the old root")?;
     rustix::mount::mount_change(
         ".",

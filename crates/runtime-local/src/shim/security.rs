@@ -244,3 +244,6 @@ fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+#[cfg(test)]
+mod tests;

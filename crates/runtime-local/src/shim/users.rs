@@ -117,3 +117,6 @@ fn give_directory(directory: &OwnedFd, user: Ids, depth: usize) -> rustix::io::R
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

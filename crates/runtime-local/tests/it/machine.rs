@@ -20,18 +20,24 @@ pub(crate) fn root() -> bool {
 }
 
 /// The stand-in for the runner, built once.
-fn runner() -> &'static Path {
+pub(crate) fn runner() -> &'static Path {
     static RUNNER: OnceLock<PathBuf> = OnceLock::new();
     RUNNER.get_or_init(|| {
+        if let Some(path) = std::env::var_os("JB_TEST_RUNNER") {
+            return path.into();
+        }
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let path = directory.join(format!("standin-{}", std::process::id()));
+        let path = directory.join("standin");
+        let new = directory.join(format!("standin-{}", std::process::id()));
         let status = Command::new("rustc")
             .args(["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-o"])
-            .arg(&path)
+            .arg(&new)
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/standin.rs"))
             .status()
             .unwrap();
         assert!(status.success());
+        // Tests of another process may use it at this moment.
+        std::fs::rename(&new, &path).unwrap();
         path
     })
 }
@@ -39,15 +45,22 @@ fn runner() -> &'static Path {
 pub(crate) struct Machine {
     pub runtime: Option<LocalRuntime>,
     pub dir: tempfile::TempDir,
+    runner: PathBuf,
 }
 
 impl Machine {
     pub(crate) fn new() -> Self {
+        Self::with_runner(runner().to_owned())
+    }
+
+    pub(crate) fn with_runner(runner: PathBuf) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("jb-local-")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .tempdir_in(
+                std::env::var_os("JB_TEST_DIR").unwrap_or(env!("CARGO_TARGET_TMPDIR").into()),
+            )
             .unwrap();
-        let mut machine = Self { runtime: None, dir };
+        let mut machine = Self { runtime: None, dir, runner };
         machine.restart();
         machine
     }
@@ -56,7 +69,7 @@ impl Machine {
         let program = self.dir.path().join("jb-resources");
         std::fs::write(&program, "#!/bin/sh\nbasename $0; cat $(dirname $0)/type\n").unwrap();
         let shim = vec![env!("CARGO_BIN_EXE_jb-shim").into()];
-        Settings::new(self.dir.path().join("state"), shim, runner(), program)
+        Settings::new(self.dir.path().join("state"), shim, &self.runner, program)
     }
 
     /// Drops the runtime as a server's death would, and opens it anew.
@@ -126,7 +139,10 @@ impl Machine {
         append("rootfs/bin/busybox", &std::fs::read("/bin/busybox").unwrap(), 0o755);
         append("rootfs/etc/passwd", b"root:x:0:0::/:/bin/sh\nbob:x:1234:1235::/:/bin/sh\n", 0o644);
         append("rootfs/etc/group", b"root:x:0:\ncrew:x:77:\n", 0o644);
-        for tool in ["sh", "cat", "ls", "id", "ip", "ping", "mount", "stat", "hostname", "wc"] {
+        for tool in [
+            "sh", "cat", "rm", "mkdir", "sleep", "test", "ls", "id", "ip", "ping", "mount", "stat",
+            "hostname", "wc",
+        ] {
             let mut header = header();
             header.set_entry_type(tar::EntryType::Symlink);
             header.set_size(0);

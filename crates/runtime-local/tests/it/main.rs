@@ -3,4 +3,9 @@
 #![allow(clippy::print_stderr, reason = "skipping must be seen")]
 
 mod basics;
+mod conformance;
+mod isolation;
+mod lifetime;
 mod machine;
+mod rootless;
+mod speed;

@@ -275,6 +275,7 @@ impl State {
         }
         let mut root = Tree::default();
         root.make_dir(&spec.working_dir);
+        root.write("etc/hostname", format!("{}\n", spec.hostname).into_bytes());
         let container = Container {
             spec: spec.clone(),
             running: true,

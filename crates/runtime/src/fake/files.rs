@@ -12,9 +12,23 @@ use crate::{ByteStream, Error, MountSource, Result};
 /// Archives are held in memory whole.
 const ARCHIVE_BYTES_MAX: u64 = 256 << 20;
 
-/// A directory: its files and directories by their path below it, `None` for a directory.
+/// Links that are followed for one path; more are a circle.
+const LINKS_MAX: usize = 40;
+const FILE_MODE: u32 = 0o644;
+const DIR_MODE: u32 = 0o755;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Entry {
+    File { mode: u32, content: Vec<u8> },
+    Directory { mode: u32 },
+    Link { target: String },
+    /// Another name for a file of the same tree.
+    Twin { of: String },
+}
+
+/// A directory: what is in it, by the path below it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tree(BTreeMap<String, Option<Vec<u8>>>);
+pub(super) struct Tree(BTreeMap<String, Entry>);
 
 /// A path below another: without `.`, `..`, doubled slashes and a slash in front.
 pub(super) fn relative(path: &str) -> String {
@@ -41,22 +55,44 @@ fn below<'a>(dir: &str, path: &'a str) -> Option<&'a str> {
 }
 
 impl Tree {
+    /// A file's content, through links that stay inside.
     pub(super) fn read(&self, path: &str) -> Option<&[u8]> {
-        self.0.get(&relative(path))?.as_deref()
+        let mut path = relative(path);
+        for _ in 0..LINKS_MAX {
+            match self.0.get(&path)? {
+                Entry::File { content, .. } => return Some(content),
+                Entry::Directory { .. } => return None,
+                Entry::Link { target } => path = inside(&path, target)?,
+                Entry::Twin { of } => path.clone_from(of),
+            }
+        }
+        None
     }
 
     pub(super) fn write(&mut self, path: &str, content: Vec<u8>) {
-        self.0.insert(relative(path), Some(content));
+        self.0.insert(relative(path), Entry::File { mode: FILE_MODE, content });
     }
 
     pub(super) fn make_dir(&mut self, path: &str) {
-        self.0.entry(relative(path)).or_insert(None);
+        self.0.entry(relative(path)).or_insert(Entry::Directory { mode: DIR_MODE });
+    }
+
+    /// Removes a file, or a directory with all that is in it; false when there is neither.
+    pub(super) fn remove(&mut self, path: &str) -> bool {
+        let path = relative(path);
+        let before = self.0.len();
+        self.0.retain(|other, _| below(&path, other).is_none());
+        self.0.len() < before
+    }
+
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.0.contains_key(&relative(path)) || self.has_dir(path)
     }
 
     pub(super) fn has_dir(&self, path: &str) -> bool {
         let path = relative(path);
-        self.0.iter().any(|(other, content)| match below(&path, other) {
-            Some("") => content.is_none(),
+        self.0.iter().any(|(other, entry)| match below(&path, other) {
+            Some("") => matches!(entry, Entry::Directory { .. }),
             Some(_) => true,
             None => false,
         })
@@ -76,13 +112,11 @@ impl Tree {
     }
 
     pub(super) fn add(&mut self, dir: &str, entries: Self) {
-        for (path, content) in entries.0 {
-            let path = relative(&format!("{dir}/{path}"));
-            match content {
-                Some(content) => self.write(&path, content),
-                None => self.make_dir(&path),
-            }
-        }
+        let place = |path: &str| relative(&format!("{dir}/{path}"));
+        self.0.extend(entries.0.into_iter().map(|(path, entry)| match entry {
+            Entry::Twin { of } => (place(&path), Entry::Twin { of: place(&of) }),
+            other => (place(&path), other),
+        }));
     }
 
     /// A tar archive of a directory, or of one file.
@@ -91,29 +125,70 @@ impl Tree {
         let failed = |error| Error::io(format!("archive {path}"), error);
         let mut archive = tar::Builder::new(Vec::new());
         let mut found = path.is_empty();
-        for (other, content) in &self.0 {
+        for (other, entry) in &self.0 {
             let Some(rest) = below(&path, other) else { continue };
             found = true;
-            let name = match (rest, content) {
-                ("", Some(_)) => Path::new(other).file_name().map(|name| name.to_string_lossy()),
-                ("", None) => None,
-                (rest, _) => Some(rest.into()),
+            let own_name = || other.rsplit('/').next().unwrap_or_default();
+            let name = match (rest, entry) {
+                ("", Entry::Directory { .. }) => continue,
+                ("", _) => own_name(),
+                (rest, _) => rest,
             };
-            let Some(name) = name else { continue };
-            let mut header = tar::Header::new_gnu();
-            header.set_mode(if content.is_some() { 0o644 } else { 0o755 });
-            if content.is_none() {
-                header.set_entry_type(tar::EntryType::Directory);
-            }
-            let bytes = content.as_deref().unwrap_or_default();
-            header.set_size(bytes.len() as u64);
-            archive.append_data(&mut header, name.as_ref(), bytes).map_err(failed)?;
+            entry.pack(name, &mut archive).map_err(failed)?;
         }
         if !found {
             return Err(failed(std::io::ErrorKind::NotFound.into()));
         }
         archive.into_inner().map_err(failed)
     }
+}
+
+impl Entry {
+    fn pack(&self, name: &str, archive: &mut tar::Builder<Vec<u8>>) -> std::io::Result<()> {
+        let mut header = tar::Header::new_gnu();
+        match self {
+            Self::File { mode, content } => {
+                header.set_mode(*mode);
+                header.set_size(content.len() as u64);
+                archive.append_data(&mut header, name, content.as_slice())
+            }
+            Self::Directory { mode } => {
+                header.set_entry_type(tar::EntryType::Directory);
+                header.set_mode(*mode);
+                header.set_size(0);
+                archive.append_data(&mut header, name, std::io::empty())
+            }
+            Self::Link { target } => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                header.set_mode(0o777);
+                header.set_size(0);
+                archive.append_link(&mut header, name, target)
+            }
+            Self::Twin { of } => {
+                header.set_entry_type(tar::EntryType::Link);
+                header.set_mode(FILE_MODE);
+                header.set_size(0);
+                archive.append_link(&mut header, name, of)
+            }
+        }
+    }
+}
+
+/// Where a link leads; nothing when that is outside.
+fn inside(link: &str, target: &str) -> Option<String> {
+    if target.starts_with('/') {
+        return None;
+    }
+    let mut parts: Vec<&str> = link.split('/').collect();
+    parts.pop();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            name => parts.push(name),
+        }
+    }
+    Some(parts.join("/"))
 }
 
 /// The files of a tar archive. Entries that would leave it are refused.
@@ -124,22 +199,51 @@ pub(super) async fn unpack(tar: ByteStream) -> Result<Tree> {
     let mut tree = Tree::default();
     for entry in tar::Archive::new(bytes.as_slice()).entries().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
-        let path = entry.path().map_err(failed)?.into_owned();
-        let inside = path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-        if !inside {
-            let context = format!("unpack a tar archive: `{}` leads out of it", path.display());
-            return Err(Error::io(context, std::io::ErrorKind::InvalidInput.into()));
+        let path = entry.path().map_err(failed)?.to_string_lossy().into_owned();
+        let target = entry.link_name().map_err(failed)?;
+        let target = target.map(|target| target.to_string_lossy().into_owned());
+        let mode = entry.header().mode().map_err(failed)? & 0o7777;
+        let refused = |why: &str| {
+            let context = format!("unpack a tar archive: `{path}` {why}");
+            Error::io(context, std::io::ErrorKind::InvalidInput.into())
+        };
+        if !is_inside(&path) || tree.is_below_link(&path) {
+            return Err(refused("leads out of it"));
         }
-        let path = path.to_string_lossy().into_owned();
-        if entry.header().entry_type().is_dir() {
-            tree.make_dir(&path);
-        } else {
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).map_err(failed)?;
-            tree.write(&path, content);
-        }
+        let kept = match (entry.header().entry_type(), target) {
+            (tar::EntryType::Directory, _) => Entry::Directory { mode },
+            (tar::EntryType::Symlink, Some(target)) => Entry::Link { target },
+            (tar::EntryType::Link, Some(target)) => {
+                let of = relative(&target);
+                if !is_inside(&target) || !matches!(tree.0.get(&of), Some(Entry::File { .. })) {
+                    return Err(refused("is a link to no file of it"));
+                }
+                Entry::Twin { of }
+            }
+            (tar::EntryType::Regular, _) => {
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content).map_err(failed)?;
+                Entry::File { mode, content }
+            }
+            (other, _) => return Err(refused(&format!("is of the kind {other:?}"))),
+        };
+        tree.0.insert(relative(&path), kept);
     }
     Ok(tree)
+}
+
+/// Names nothing outside: relative, and never up.
+fn is_inside(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
+impl Tree {
+    fn is_below_link(&self, path: &str) -> bool {
+        let path = relative(path);
+        let links = self.0.iter().filter(|(_, entry)| matches!(entry, Entry::Link { .. }));
+        links.into_iter().any(|(link, _)| below(link, &path).is_some_and(|rest| !rest.is_empty()))
+    }
 }
 
 impl Container {

@@ -268,6 +268,28 @@ impl Program {
         });
     }
 
+    /// Says whether there was something to remove.
+    pub(super) fn remove(&self, path: &str) -> bool {
+        self.inner.change(|state| {
+            let place = state.place(&self.container, path);
+            place.is_some_and(|(tree, rest)| tree.remove(rest))
+        })
+    }
+
+    pub(super) fn exists(&self, path: &str) -> bool {
+        let mut state = self.inner.lock();
+        let place = state.place(&self.container, path);
+        place.is_some_and(|(tree, rest)| rest.is_empty() || tree.has(rest))
+    }
+
+    pub(super) fn make_dir(&self, path: &str) {
+        self.inner.change(|state| {
+            if let Some((tree, rest)) = state.place(&self.container, path) {
+                tree.make_dir(rest);
+            }
+        });
+    }
+
     pub(super) fn list_dir(&self, path: &str) -> Option<Vec<String>> {
         self.inner.lock().list_dir(&self.container, path)
     }

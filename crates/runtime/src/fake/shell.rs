@@ -1,7 +1,7 @@
 //! A shell small enough to be sure of, for the programs of tasks.
 //!
-//! Words with quotes and `$variables`; commands joined by `;`, line ends, `&&` and `||`; `name=value`; output to a file
-//! (`> f`, `>> f`) or to the other stream (`>&2`, `2>&1`). The commands are those of [`COMMANDS`].
+//! Words with quotes and `$variables`; commands joined by `;`, line ends, `&&` and `||`; `while`; `name=value`; output to
+//! a file (`> f`, `>> f`) or to the other stream (`>&2`, `2>&1`). The commands are those of [`COMMANDS`].
 
 mod words;
 
@@ -11,13 +11,13 @@ use jb_runner_protocol::{ProcessSpec, Stream};
 
 use super::files::absolute;
 use super::process::{Exit, Program, Stop};
-use words::{Command, Joint};
+use words::{Command, Joint, What};
 
 /// `sleep x` waits until `x` is released. `flood n` prints `n` numbered lines. `bytes 68 69` prints bytes by their
 /// hex numbers. `crash` dies of a bad access, `oom` of too little memory, `lose` takes the container with it.
 const COMMANDS: &[&str] = &[
     "bash", "bytes", "cat", "cp", "crash", "echo", "env", "exit", "false", "flood", "lose", "ls",
-    "mkdir", "oom", "printf", "pwd", "sh", "sleep", "trap", "true", "wait",
+    "mkdir", "oom", "printf", "pwd", "rm", "sh", "sleep", "test", "trap", "true", "wait",
 ];
 
 pub(super) fn knows(path: &str) -> bool {
@@ -78,9 +78,13 @@ impl From<Stop> for Ended {
 
 impl Shell<'_> {
     async fn script(&mut self, text: &str, strict: bool) -> Result<i32, Ended> {
+        self.commands(&words::parse(text), strict).await
+    }
+
+    async fn commands(&mut self, commands: &[Command], strict: bool) -> Result<i32, Ended> {
         let mut status = 0;
-        for Command { joint, words } in words::parse(text) {
-            let wanted = match joint {
+        for command in commands {
+            let wanted = match command.joint {
                 Joint::Always => true,
                 Joint::IfDone => status == 0,
                 Joint::IfFailed => status != 0,
@@ -88,7 +92,17 @@ impl Shell<'_> {
             if !wanted {
                 continue;
             }
-            status = Box::pin(self.command(&words)).await?;
+            status = match &command.what {
+                What::Words(words) => Box::pin(self.command(words)).await?,
+                What::While { condition, body } => {
+                    while Box::pin(self.commands(condition, false)).await? == 0 {
+                        Box::pin(self.commands(body, strict)).await?;
+                        // A loop that never waits must not keep others from running.
+                        tokio::task::yield_now().await;
+                    }
+                    0
+                }
+            };
             if strict && status != 0 {
                 break;
             }
@@ -132,7 +146,17 @@ impl Shell<'_> {
         let Some((name, args)) = argv.split_first() else { return Ok(0) };
         let arg = |index: usize| args.get(index).map_or("", String::as_str);
         let status = match name.as_str() {
-            "true" | "mkdir" | "wait" => 0,
+            "true" | ":" | "wait" => 0,
+            "test" => i32::from(!self.test(args)),
+            "mkdir" => {
+                args.iter().for_each(|path| self.program.make_dir(&absolute(&self.dir, path)));
+                0
+            }
+            "rm" => {
+                let paths = args.iter().filter(|arg| !arg.starts_with('-'));
+                let missing = paths.filter(|path| !self.program.remove(&absolute(&self.dir, path)));
+                i32::from(missing.count() > 0)
+            }
             "false" => 1,
             "echo" => self.print(&target, format!("{}\n", args.join(" ")).into_bytes()),
             "printf" => self.print(&target, formatted(args).into_bytes()),
@@ -217,6 +241,16 @@ impl Shell<'_> {
             }
         }
         0
+    }
+
+    /// `test [!] -e path`, `test [!] a = b`.
+    fn test(&self, args: &[String]) -> bool {
+        match args {
+            [not, rest @ ..] if not == "!" => !self.test(rest),
+            [exists, path] if exists == "-e" => self.program.exists(&absolute(&self.dir, path)),
+            [left, same, right] if same == "=" => left == right,
+            _ => false,
+        }
     }
 
     fn cat(&self, target: &Target, paths: &[String]) -> i32 {

@@ -255,3 +255,11 @@ async fn calls_can_be_made_to_fail() {
     fake.set_hook(None);
     fake.create(&spec(Image::Host, Vec::new())).await.unwrap();
 }
+
+#[tokio::test]
+async fn it_conforms() {
+    let fake = FakeRuntime::timed();
+    let subject =
+        crate::conformance::Subject { runtime: &fake, image: &Image::Host, prefix: "fake" };
+    crate::conformance::run_all(subject).await.unwrap_or_else(|failure| panic!("{failure}"));
+}

@@ -15,7 +15,13 @@ pub(super) enum Joint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Command {
     pub joint: Joint,
-    pub words: Vec<Word>,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Words(Vec<Word>),
+    While { condition: Vec<Command>, body: Vec<Command> },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +50,10 @@ impl Word {
         pieces.collect()
     }
 
+    fn is(&self, keyword: &str) -> bool {
+        matches!(self.pieces.as_slice(), [Piece::Text(text)] if !self.quoted && text == keyword)
+    }
+
     fn push(&mut self, character: char) {
         if let Some(Piece::Text(text)) = self.pieces.last_mut() {
             text.push(character);
@@ -55,6 +65,40 @@ impl Word {
 
 /// Cuts a script into commands. Never fails: what it does not understand becomes a word.
 pub(super) fn parse(script: &str) -> Vec<Command> {
+    gather(&mut lines(script).into_iter().peekable(), &[])
+}
+
+/// Commands until one that begins with one of these keywords, with loops put together.
+fn gather(
+    lines: &mut std::iter::Peekable<std::vec::IntoIter<(Joint, Vec<Word>)>>,
+    until: &[&str],
+) -> Vec<Command> {
+    let begins = |words: &[Word], keyword: &str| words.first().is_some_and(|word| word.is(keyword));
+    let mut commands = Vec::new();
+    while let Some((joint, mut words)) =
+        lines.next_if(|(_, words)| !until.iter().any(|keyword| begins(words, keyword)))
+    {
+        if !begins(&words, "while") {
+            commands.push(Command { joint, what: What::Words(words) });
+            continue;
+        }
+        words.remove(0);
+        let mut condition = vec![Command { joint: Joint::Always, what: What::Words(words) }];
+        condition.extend(gather(lines, &["do"]));
+        let mut body = Vec::new();
+        if let Some((joint, mut words)) = lines.next() {
+            words.remove(0);
+            body.push(Command { joint, what: What::Words(words) });
+        }
+        body.extend(gather(lines, &["done"]));
+        lines.next();
+        commands.push(Command { joint, what: What::While { condition, body } });
+    }
+    commands
+}
+
+/// What stands between `;`, line ends and the like, none of it empty.
+fn lines(script: &str) -> Vec<(Joint, Vec<Word>)> {
     let mut commands = Vec::new();
     let mut joint = Joint::Always;
     let mut words = Vec::new();
@@ -75,7 +119,7 @@ pub(super) fn parse(script: &str) -> Vec<Command> {
         if let Some(next) = next_joint {
             words.extend(word.take());
             if !words.is_empty() {
-                commands.push(Command { joint, words: std::mem::take(&mut words) });
+                commands.push((joint, std::mem::take(&mut words)));
             }
             joint = next;
             continue;
@@ -99,7 +143,7 @@ pub(super) fn parse(script: &str) -> Vec<Command> {
     }
     words.extend(word);
     if !words.is_empty() {
-        commands.push(Command { joint, words });
+        commands.push((joint, words));
     }
     commands
 }

@@ -200,7 +200,9 @@ pub(crate) struct DoctorOptions {
 }
 
 #[derive(Args)]
-#[command(after_help = "Volumes and the database stay; remove the state directory to be rid of them, too.")]
+#[command(
+    after_help = "Volumes and the database stay; remove the state directory to be rid of them, too."
+)]
 pub(crate) struct CleanOptions {
     #[command(flatten)]
     pub state: StateOptions,

@@ -118,7 +118,8 @@ fn push(call: &mut Invocation) -> Result<Value, String> {
         (Some(version), _) => version.to_owned(),
         (None, Some(file)) => {
             let content = call.seen.get(file);
-            let content = content.ok_or_else(|| format!("error reading version from file {file}"))?;
+            let content =
+                content.ok_or_else(|| format!("error reading version from file {file}"))?;
             String::from_utf8_lossy(content).into_owned()
         }
         (None, None) => return Err("no version specified".to_owned()),

@@ -36,6 +36,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) url: String,
     pub(crate) log: PathBuf,
+    /// Removes what the server leaves on the machine, once it has ended.
+    clean: Command,
 }
 
 impl Server {
@@ -70,7 +72,9 @@ impl Server {
             }
             let answer = reqwest::get(format!("{url}/readyz")).await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
-                return Ok(Self { child, url, log });
+                let mut clean = Command::new(binary);
+                clean.arg("clean").arg("--state-dir").arg(state);
+                return Ok(Self { child, url, log, clean });
             }
             if Instant::now() > deadline {
                 child.kill()?;
@@ -84,15 +88,18 @@ impl Server {
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
-
-    /// Waits until the server ends by itself or by a signal.
-    pub(crate) fn wait(&mut self) -> anyhow::Result<std::process::ExitStatus> {
-        Ok(self.child.wait()?)
-    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.end();
+        // What cannot be removed is a leftover on the machine, and said by the command itself.
+        let _ = self.clean.status();
+    }
+}
+
+impl Server {
+    fn end(&mut self) {
         // Ask first, so that containers are left in order; insist after five seconds.
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let deadline = Instant::now() + Duration::from_secs(5);

@@ -187,7 +187,7 @@ impl BuildContext {
             return Ok(default);
         }
         let text = self.interpolate_text(leaf, written).await?;
-        let duration = jb_pipeline::duration::parse_duration(&text)
+        let duration = jb_model::duration::parse_duration(&text)
             .map_err(|error| Trouble(format!("timeout `{text}`: {error}")))?;
         Ok(duration.to_std())
     }

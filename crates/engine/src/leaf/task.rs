@@ -29,17 +29,14 @@ pub(crate) async fn prepare(
 ) -> Result<Option<ImageNeed>, Trouble> {
     // A task whose configuration cannot be used never says that it initializes.
     context.task_config(leaf, plan).await?;
-    let (origin, time) = (leaf.plan.id.clone(), context.now());
-    let initialize =
-        BuildEvent::InitializeTask { origin, time, config: TaskSummary::default() };
-    context.once(&leaf.plan.id, "initialize", vec![initialize]).await?;
-    if !plan.image_artifact.is_empty() {
-        return Ok(None);
-    }
     // The image's source keeps its references to secrets: only the image's own steps resolve them.
     let config = context.task_config_unresolved(leaf, plan).await?;
+    let origin = leaf.plan.id.clone();
+    let (time, summary) = (context.now(), TaskSummary::default());
+    let initialize = BuildEvent::InitializeTask { origin: origin.clone(), time, config: summary };
+    context.once(&origin, "initialize", vec![initialize]).await?;
     match &config.image_resource {
-        Some(image) => {
+        Some(image) if plan.image_artifact.is_empty() => {
             let (check, get) = jb_build::plan_task_image(
                 image,
                 &plan.resource_types,
@@ -50,7 +47,7 @@ pub(crate) async fn prepare(
             )?;
             Ok(Some(ImageNeed { check, get }))
         }
-        None => Ok(None),
+        _ => Ok(None),
     }
 }
 

@@ -279,8 +279,7 @@ impl Store {
                     "UPDATE scopes SET last_check_start = $4,
                      last_check_build_id = coalesce($2, last_check_build_id)
                      WHERE id = $1 AND (last_check_start IS NULL OR last_check_start <= $3
-                         OR last_check_start <= last_check_end
-                         OR last_check_build_id = $2)",
+                         OR last_check_start <= last_check_end)",
                     args![scope, build, stale_before, now],
                 )
                 .await?;

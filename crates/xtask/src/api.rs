@@ -1,5 +1,7 @@
 //! The few API calls the tasks need.
 
+use std::io::{Read as _, Write as _};
+
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use serde_json::Value;
@@ -47,6 +49,11 @@ impl Api {
         checked(self.request(reqwest::Method::PUT, path)).await
     }
 
+    pub(crate) async fn post(&self, path: &str, body: &str) -> anyhow::Result<Value> {
+        let request = self.request(reqwest::Method::POST, path);
+        checked(request.header("content-type", "application/json").body(body.to_owned())).await
+    }
+
     pub(crate) async fn set_pipeline(&self, name: &str, yaml: &str) -> anyhow::Result<()> {
         let path = format!("/teams/main/pipelines/{name}/config");
         let request = self
@@ -57,13 +64,64 @@ impl Api {
         Ok(())
     }
 
+    /// Reads a build's events as they come, until there are no more or `take` says that it is enough.
+    pub(crate) async fn events(
+        &self,
+        build: i64,
+        mut take: impl FnMut(&Value) -> bool,
+    ) -> anyhow::Result<()> {
+        let mut answer = self.open_events(build).await?;
+        let mut pending = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            pending.extend_from_slice(&chunk);
+            let whole = pending.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            for line in pending[..whole].split(|byte| *byte == b'\n') {
+                let Some(data) = line.strip_prefix(b"data: ") else { continue };
+                if !take(&serde_json::from_slice(data)?) {
+                    return Ok(());
+                }
+            }
+            pending.drain(..whole);
+        }
+        Ok(())
+    }
+
+    /// The whole stream of a build's events, as it came. Read by hand, so that a client built
+    /// without optimisation is not what is measured.
+    pub(crate) async fn raw_events(&self, build: i64) -> anyhow::Result<Vec<u8>> {
+        let address = self.url.trim_start_matches("http://").to_owned();
+        let request = format!(
+            "GET /api/v1/builds/{build}/events HTTP/1.0\r\nHost: {address}\r\nAuthorization: bearer {}\r\n\r\n",
+            self.token
+        );
+        tokio::task::spawn_blocking(move || {
+            let mut connection = std::net::TcpStream::connect(&address)?;
+            connection.write_all(request.as_bytes())?;
+            let mut all = Vec::with_capacity(256 << 20);
+            let mut buffer = vec![0; 256 << 10];
+            loop {
+                let n = connection.read(&mut buffer)?;
+                all.extend_from_slice(&buffer[..n]);
+                if n == 0
+                    || all[all.len().saturating_sub(64)..]
+                        .windows(10)
+                        .any(|part| part == b"event: end")
+                {
+                    return Ok(all);
+                }
+            }
+        })
+        .await?
+    }
+
+    async fn open_events(&self, build: i64) -> anyhow::Result<reqwest::Response> {
+        let request = self.request(reqwest::Method::GET, &format!("/builds/{build}/events"));
+        Ok(request.send().await?.error_for_status()?)
+    }
+
     /// Follows a build's events to its end, printing its log as it comes; returns the final status.
     pub(crate) async fn follow(&self, build: i64) -> anyhow::Result<String> {
-        let mut answer = self
-            .request(reqwest::Method::GET, &format!("/builds/{build}/events"))
-            .send()
-            .await?
-            .error_for_status()?;
+        let mut answer = self.open_events(build).await?;
         let mut pending = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
             pending.extend_from_slice(&chunk);
@@ -90,8 +148,6 @@ async fn checked(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
 
 /// Prints what an event has to say; returns the status when it is the last.
 fn show(message: &str) -> anyhow::Result<Option<String>> {
-    use std::io::Write as _;
-
     let Some(data) = message.lines().find_map(|line| line.strip_prefix("data: ")) else {
         return Ok(None);
     };

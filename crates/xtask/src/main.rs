@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod bench;
 mod demo;
 mod install;
 mod server;
@@ -22,6 +23,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure what the server costs, beside what the same costs without it
+    Bench(bench::Options),
     /// Build, start a server, and run a pipeline on a real git repository
     Demo(demo::Options),
     /// Install what the tests need where possible, and run every test
@@ -31,6 +34,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     match cli.task {
+        Task::Bench(options) => bench::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
     }

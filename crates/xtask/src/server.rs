@@ -36,6 +36,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) url: String,
     pub(crate) log: PathBuf,
+    /// The time from the program's start until it answered as ready.
+    pub(crate) ready_after: Duration,
     /// Removes what the server leaves on the machine, once it has ended.
     clean: Command,
 }
@@ -51,6 +53,8 @@ impl Server {
         std::fs::create_dir_all(state).with_context(|| format!("create {}", state.display()))?;
         let log = state.join("server.log");
         let output = std::fs::File::create(&log)?;
+        let client = reqwest::Client::new();
+        let begin = Instant::now();
         let mut child = Command::new(binary)
             .arg("web")
             .args(["--bind-ip", &address.ip().to_string()])
@@ -70,17 +74,18 @@ impl Server {
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
                 bail!("the server ended with {status}:\n{said}");
             }
-            let answer = reqwest::get(format!("{url}/readyz")).await;
+            let answer = client.get(format!("{url}/readyz")).send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
+                let ready_after = begin.elapsed();
                 let mut clean = Command::new(binary);
                 clean.arg("clean").arg("--state-dir").arg(state);
-                return Ok(Self { child, url, log, clean });
+                return Ok(Self { child, url, log, ready_after, clean });
             }
             if Instant::now() > deadline {
                 child.kill()?;
                 bail!("the server is not ready after 30 s; its log is {}", log.display());
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
@@ -112,4 +117,38 @@ impl Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A process's memory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    pub(crate) resident: u64,
+    /// The part that is not backed by a file, such as its program.
+    pub(crate) anonymous: u64,
+    /// The most that was resident.
+    pub(crate) peak: u64,
+}
+
+pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let bytes = |field: &str| -> anyhow::Result<u64> {
+        let line = status.lines().find(|line| line.starts_with(field));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)).context(path.clone())?;
+        Ok(kib.parse::<u64>()? * 1024)
+    };
+    Ok(Memory { resident: bytes("VmRSS:")?, anonymous: bytes("RssAnon:")?, peak: bytes("VmHWM:")? })
+}
+
+/// The processor time a process has used, with the threads that have ended; in steps of 10 ms.
+pub(crate) fn processor_time(pid: u32) -> anyhow::Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    // The name may hold anything; what follows its closing parenthesis does not.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let mut ticks = 0;
+    for field in fields.split_whitespace().skip(11).take(2) {
+        ticks += field.parse::<u64>().with_context(|| format!("`{field}` in {path}"))?;
+    }
+    Ok(Duration::from_millis(ticks * 10))
 }

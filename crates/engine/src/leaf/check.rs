@@ -184,7 +184,7 @@ fn parse_versions(output: &[u8]) -> Result<Vec<Version>, Trouble> {
         return Ok(Vec::new());
     }
     let wrong = |why: String| {
-        Trouble(format!(
+        Trouble::new(format!(
             "/opt/resource/check printed no list of versions: {why}; it printed: {}",
             script::excerpt(output)
         ))

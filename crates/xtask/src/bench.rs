@@ -1,0 +1,101 @@
+//! `cargo xtask bench`: what the server costs, beside what the same thing costs without it.
+//!
+//! Every figure comes with a floor or a peer measured in the same run on the same machine, so that
+//! the ratio means something where the figure alone does not. Nothing here fails for being slow.
+
+mod figures;
+mod idle;
+mod log;
+mod runc;
+mod stage;
+mod trigger;
+mod webhook;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use figures::{Bound, Figure};
+use stage::Stage;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Write the figures to this file too, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure this server instead of building one
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+    /// How often to repeat what is quick
+    #[arg(long, default_value_t = 60)]
+    samples: usize,
+    /// The first of three ports to serve on
+    #[arg(long, default_value_t = 8300)]
+    port: u16,
+    /// Keep the servers' state here, and leave it there
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// Only these: trigger, steps, webhook, log, idle, size
+    filter: Vec<String>,
+}
+
+impl Options {
+    fn wants(&self, measure: &str) -> bool {
+        self.filter.is_empty() || self.filter.iter().any(|part| measure.contains(part))
+    }
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let binary = match &options.binary {
+        Some(binary) => binary.clone(),
+        None => crate::server::build(true)?,
+    };
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let dir = options.state.clone().unwrap_or_else(|| {
+        std::env::temp_dir().join(format!("jetbridge-bench-{}", std::process::id()))
+    });
+    let measured = tokio::runtime::Runtime::new()?.block_on(measure(&binary, &dir, options));
+    if options.state.is_none() {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
+    }
+    let figures = measured?;
+    figures::print(&figures);
+    if let Some(path) = &options.json {
+        std::fs::write(path, figures::json(&figures)?)
+            .with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+async fn measure(binary: &Path, dir: &Path, options: &Options) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    if ["trigger", "steps", "webhook", "log"].iter().any(|measure| options.wants(measure)) {
+        let stage = Stage::set(binary, &dir.join("busy"), options.port).await?;
+        if options.wants("trigger") {
+            figures.push(trigger::one_task(&stage, options.samples).await?);
+        }
+        if options.wants("steps") {
+            figures.push(trigger::ten_tasks(&stage, options.samples.div_ceil(6)).await?);
+        }
+        if options.wants("webhook") {
+            figures.push(webhook::to_build(&stage, options.samples).await?);
+        }
+        if options.wants("log") {
+            figures.extend(log::throughput(&stage).await?);
+        }
+    }
+    if options.wants("idle") {
+        figures.extend(idle::with_pipelines(binary, &dir.join("idle"), options.port + 1).await?);
+    }
+    if options.wants("size") {
+        figures.push(size(binary)?);
+    }
+    Ok(figures)
+}
+
+fn size(binary: &Path) -> anyhow::Result<Figure> {
+    let bytes = std::fs::metadata(binary)?.len();
+    Ok(Figure::new("size", "size of the server's program", "MiB", figures::mib(bytes))
+        .bound(Bound::AtMost(40.0)))
+}

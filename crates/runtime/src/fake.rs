@@ -7,9 +7,9 @@
 //! Nothing here waits for time. `sleep x` waits until a test calls [`FakeRuntime::release`] with `x`;
 //! a front end's developer asks for [`FakeRuntime::timed`], where it sleeps that many seconds.
 
-pub mod resource;
 mod files;
 mod process;
+pub mod resource;
 mod runner;
 mod shell;
 
@@ -375,7 +375,10 @@ impl Runtime for FakeRuntime {
             let tree = state.volumes.get(volume);
             let file = tree.ok_or_else(|| Error::NoVolume(volume.clone()))?.read(path);
             if let Some(file) = file.filter(|file| file.len() > limit) {
-                let context = format!("read {path} of volume `{volume}`: it has {} bytes, more than the {limit} allowed", file.len());
+                let context = format!(
+                    "read {path} of volume `{volume}`: it has {} bytes, more than the {limit} allowed",
+                    file.len()
+                );
                 return Err(Error::io(context, std::io::ErrorKind::FileTooLarge.into()));
             }
             Ok(file.map(<[u8]>::to_vec))

@@ -19,11 +19,20 @@ const DIR_MODE: u32 = 0o755;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Entry {
-    File { mode: u32, content: Vec<u8> },
-    Directory { mode: u32 },
-    Link { target: String },
+    File {
+        mode: u32,
+        content: Vec<u8>,
+    },
+    Directory {
+        mode: u32,
+    },
+    Link {
+        target: String,
+    },
     /// Another name for a file of the same tree.
-    Twin { of: String },
+    Twin {
+        of: String,
+    },
 }
 
 /// A directory: what is in it, by the path below it.
@@ -291,7 +300,9 @@ impl State {
         for mount in &spec.mounts {
             let at = absolute(&spec.working_dir, &mount.path);
             if let Some(inner) = below(dir, at.trim_start_matches('/')) {
-                names.extend(inner.split('/').next().filter(|name| !name.is_empty()).map(str::to_owned));
+                names.extend(
+                    inner.split('/').next().filter(|name| !name.is_empty()).map(str::to_owned),
+                );
             }
         }
         names.sort();

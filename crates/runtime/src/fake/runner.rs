@@ -272,14 +272,9 @@ fn record_reply(attachment: u32, seq: u64, kept: &Record) -> Reply {
         Record::Output { stream, bytes } => {
             Reply::Output { attachment, seq, time_us, stream: *stream, bytes: bytes.clone() }
         }
-        Record::Exit(Exit { status, signal, oom }) => Reply::Exited {
-            attachment,
-            seq,
-            time_us,
-            status: *status,
-            signal: *signal,
-            oom: *oom,
-        },
+        Record::Exit(Exit { status, signal, oom }) => {
+            Reply::Exited { attachment, seq, time_us, status: *status, signal: *signal, oom: *oom }
+        }
     }
 }
 

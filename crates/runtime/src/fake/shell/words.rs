@@ -108,7 +108,10 @@ fn lines(script: &str) -> Vec<(Joint, Vec<Word>)> {
         let next_joint = match character {
             ';' | '\n' => Some(Joint::Always),
             // `>&2` is a word; a lone `&` ends a command.
-            '&' if word.as_ref().is_some_and(|word| word.expand(&BTreeMap::new()).ends_with('>')) => {
+            '&' if word
+                .as_ref()
+                .is_some_and(|word| word.expand(&BTreeMap::new()).ends_with('>')) =>
+            {
                 None
             }
             '&' if rest.next_if_eq(&'&').is_some() => Some(Joint::IfDone),

@@ -179,7 +179,8 @@ async fn a_task_that_cannot_be_configured_says_only_why() {
     assert_eq!(ended, BuildStatus::Errored);
     let expected = [
         status("started"),
-        r##"error #1 {"message":"failed to interpolate task config: undefined vars: n"}"##.to_owned(),
+        r##"error #1 {"message":"failed to interpolate task config: undefined vars: n"}"##
+            .to_owned(),
         status("errored"),
     ];
     same(&server.said(build).await, &expected);
@@ -197,7 +198,10 @@ async fn a_task_that_takes_too_long() {
         status("started"),
         format!("initialize-task #1 {EMPTY_TASK}"),
         "selected-worker #1 {}".to_owned(),
-        format!("start-task #1 {}", start_task("sh", r#"["-c","echo sleeping; sleep 100"]"#, "null")),
+        format!(
+            "start-task #1 {}",
+            start_task("sh", r#"["-c","echo sleeping; sleep 100"]"#, "null")
+        ),
         r#"log #1 stdout "sleeping\r\n""#.to_owned(),
         r#"error #1 {"message":"timeout exceeded"}"#.to_owned(),
         status("failed"),

@@ -82,11 +82,6 @@ impl BuildContext {
         self.engine.now()
     }
 
-    /// What masks this build's secrets at this moment.
-    pub(crate) fn redactor(&self) -> Redactor {
-        self.redactor.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     pub(crate) fn mask(&self, text: String) -> String {
         self.redactor.lock().unwrap_or_else(PoisonError::into_inner).mask(text)
     }
@@ -223,25 +218,21 @@ impl BuildContext {
         let store = &self.engine.store;
         store.finish_build(self.build.id, status, Some(self.fence), self.now()).await?;
         store.release_lease(self.build.id, self.fence).await?;
-        if let Some(resource) = self.build.resource_id {
-            // Builds may wait for a check that could not even begin.
-            self.engine.checks.build_ended(resource, self.now()).await?;
-        }
-        self.engine.build_ended(self.build.id, status);
+        self.engine.build_ended(&self.build, status).await?;
         Ok(())
     }
 
     /// The values of an `across` step, one list per var.
     pub(crate) async fn across_values(&self, leaf: &Leaf) -> Result<Vec<Vec<Value>>, Trouble> {
         let jb_model::PlanStep::Across(across) = &leaf.plan.step else {
-            return Err(Trouble(format!("step {} is no across step", leaf.plan.id)));
+            return Err(Trouble::new(format!("step {} is no across step", leaf.plan.id)));
         };
         let mut all = Vec::with_capacity(across.vars.len());
         for var in &across.vars {
             match self.interpolate(leaf, &var.values).await? {
                 Value::Array(values) => all.push(values),
                 other => {
-                    return Err(Trouble(format!(
+                    return Err(Trouble::new(format!(
                         "the values of across var `{}` are no list: {other}",
                         var.var
                     )));

@@ -23,6 +23,10 @@ impl CancelHandle {
 }
 
 impl Cancel {
+    pub(crate) fn is_requested(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
     /// Returns once cancelling was asked for; never when the asking side is gone.
     pub(crate) async fn requested(&self) {
         let mut receiver = self.0.clone();

@@ -45,7 +45,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(60);
 /// What a check step asks before it runs.
 #[derive(Clone, Copy, Debug)]
 pub struct BeginCheck<'a> {
-    pub resource: ResourceId,
+    /// The checked resource or type; none for the image of a task.
+    pub resource: Option<ResourceId>,
     /// Where the versions go: the scope of the source with its vars filled in.
     pub scope: ScopeId,
     /// The build that checks; none for the check of an image inside another build.
@@ -297,7 +298,8 @@ impl Checks {
         }
     }
 
-    async fn interval_by_id(&self, resource: ResourceId) -> Result<Option<Duration>> {
+    async fn interval_by_id(&self, resource: Option<ResourceId>) -> Result<Option<Duration>> {
+        let Some(resource) = resource else { return Ok(Some(self.settings.resource_interval)) };
         let Some(resource) = self.store.resource(resource).await? else { return Ok(None) };
         let pipeline = self.configs.get(resource.pipeline.id).await?;
         Ok(pipeline.and_then(|pipeline| self.interval(&pipeline, &resource)))
@@ -350,7 +352,7 @@ impl Checks {
     /// the scope are scheduled when something is new, those whose builds wait for it in any case.
     pub async fn finish(
         &self,
-        resource: ResourceId,
+        resource: Option<ResourceId>,
         scope: ScopeId,
         found: Option<&[Version]>,
         now: Timestamp,
@@ -367,7 +369,7 @@ impl Checks {
         self.store.finish_check(scope, found.is_some(), spacing, now).await?;
         let users = self.store.resources_of_scope(scope).await?;
         let ids: BTreeSet<ResourceId> =
-            users.iter().map(|user| user.id).chain([resource]).collect();
+            users.iter().map(|user| user.id).chain(resource).collect();
         self.wake(ids, now).await
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jb_build::{Applied, BuildMachine, Effect, Event};
 use jb_model::{BuildEvent, BuildId, BuildStatus, PlanId};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::Engine;
 use crate::build::BuildContext;
@@ -32,6 +32,8 @@ pub enum Error {
     Plan(BuildId, String),
     #[error("build {0} has a stored event that cannot be read: {1}")]
     Event(BuildId, String),
+    #[error("build {0} is left for later: {1}")]
+    Abandoned(BuildId, String),
 }
 
 /// Drives a build until it ends, or until another server holds it.
@@ -55,6 +57,7 @@ pub(crate) async fn drive(
         context: Arc::new(context),
         cancels: HashMap::new(),
         leaves: JoinSet::new(),
+        running: HashMap::new(),
         tell,
         reports,
         nudge,
@@ -67,7 +70,10 @@ struct Driver {
     machine: BuildMachine,
     context: Arc<BuildContext>,
     cancels: HashMap<PlanId, CancelHandle>,
-    leaves: JoinSet<()>,
+    /// Answers to effects; none from a leaf with which this server cannot go on.
+    leaves: JoinSet<Result<Report, String>>,
+    /// What each of them was asked.
+    running: HashMap<Id, Effect>,
     tell: mpsc::Sender<Report>,
     reports: mpsc::Receiver<Report>,
     nudge: Arc<Notify>,
@@ -97,6 +103,7 @@ impl Driver {
                     batch.push(report);
                     while let Ok(report) = self.reports.try_recv() { batch.push(report); }
                 }
+                Some(ended) = self.leaves.join_next_with_id() => batch.push(self.answer(ended)?),
                 () = until(deadline) => batch.push(Report { machine: Event::Tick, log: Vec::new() }),
                 () = self.nudge.notified() => batch.extend(self.abort_requested().await?),
                 _ = renew.tick() => {
@@ -218,21 +225,48 @@ impl Driver {
             return;
         };
         let (context, tell) = (self.context.clone(), self.tell.clone());
-        self.leaves.spawn(async move {
-            let report = leaf::run(&context, &leaf, &tell).await;
-            // The driver is gone only when it lost the build to another server.
-            let _ = tell.send(report).await;
+        let task = self.leaves.spawn(async move {
+            leaf::run(&context, &leaf, &tell).await.map_err(|trouble| trouble.text)
         });
+        self.running.insert(task.id(), Effect::Run { node, phase });
     }
 
     fn resolve_across(&mut self, node: PlanId) {
         let Some(leaf) = self.leaf(&node, jb_build::Phase::Run) else { return };
-        let (context, tell) = (self.context.clone(), self.tell.clone());
-        self.leaves.spawn(async move {
-            let values = context.across_values(&leaf).await.map_err(|trouble| trouble.0);
-            let machine = Event::AcrossValues { node, values };
-            let _ = tell.send(Report { machine, log: Vec::new() }).await;
+        let (context, asked) = (self.context.clone(), node.clone());
+        let task = self.leaves.spawn(async move {
+            let values = match context.across_values(&leaf).await {
+                Err(trouble) if trouble.of_server => return Err(trouble.text),
+                values => values.map_err(|trouble| trouble.text),
+            };
+            Ok(Report { machine: Event::AcrossValues { node, values }, log: Vec::new() })
         });
+        self.running.insert(task.id(), Effect::ResolveAcross { node: asked });
+    }
+
+    /// What a leaf that ended has to report.
+    fn answer(
+        &mut self,
+        ended: Result<(Id, Result<Report, String>), JoinError>,
+    ) -> Result<Report, Error> {
+        let build = self.context.build.id;
+        let panic = match ended {
+            Ok((task, report)) => {
+                self.running.remove(&task);
+                return report.map_err(|reason| Error::Abandoned(build, reason));
+            }
+            Err(panic) => panic,
+        };
+        tracing::error!(%build, %panic, "a step broke the server's own rules");
+        let message = "internal error: see the server's log".to_owned();
+        match self.running.remove(&panic.id()) {
+            Some(Effect::Run { node, phase }) => Ok(leaf::errored(node, phase, message)),
+            Some(Effect::ResolveAcross { node }) => {
+                let machine = Event::AcrossValues { node, values: Err(message) };
+                Ok(Report { machine, log: Vec::new() })
+            }
+            _ => Err(Error::Abandoned(build, message)),
+        }
     }
 
     async fn finished(&mut self, status: BuildStatus) -> Result<(), Error> {

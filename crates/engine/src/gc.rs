@@ -21,6 +21,8 @@ use decide::{GraceSettings, Strays};
 pub const INTERVAL: Duration = Duration::from_secs(30);
 /// How many things of each kind one round removes.
 const MAX_PER_ROUND: u32 = 500;
+/// Versions of images are forgotten when no task asked for them for a week.
+const KEEP_HISTORIES_US: i64 = 7 * 24 * 60 * 60 * 1_000_000;
 /// Logs of ended builds packed per round.
 const MAX_PACKED: u32 = 100;
 
@@ -207,6 +209,9 @@ impl Collector {
         }
         let abandoned = self.store.archive_abandoned_pipelines(now).await;
         abandoned.map_err(stored("archive abandoned pipelines"))?;
+        let unused = Timestamp(now.0.saturating_sub(KEEP_HISTORIES_US));
+        let deleted = self.store.delete_unused_scopes(unused, MAX_PER_ROUND).await;
+        deleted.map_err(stored("delete histories that nobody uses"))?;
         self.store.delete_expired_tokens(now).await.map_err(stored("delete expired tokens"))?;
         let idle = self.settings.pause_pipelines;
         if !idle.is_zero() {

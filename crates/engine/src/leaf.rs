@@ -50,13 +50,41 @@ impl Done {
 
 /// Something around the step broke; the text becomes its error event.
 #[derive(Debug)]
-pub(crate) struct Trouble(pub String);
+pub(crate) struct Trouble {
+    pub text: String,
+    /// It is the server that cannot go on: the step is not to blame and is begun again by whoever can.
+    pub of_server: bool,
+}
 
-impl<E: std::error::Error> From<E> for Trouble {
+impl Trouble {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), of_server: false }
+    }
+}
+
+/// Whether the store could not be used, whatever it was used for.
+fn is_unusable(error: &(dyn std::error::Error + 'static)) -> bool {
+    use jb_store::Error;
+    error.downcast_ref().is_some_and(|error| {
+        matches!(
+            error,
+            Error::Open { .. }
+                | Error::Locked { .. }
+                | Error::Full { .. }
+                | Error::Collided { .. }
+                | Error::Statement { .. }
+                | Error::FenceLost { .. }
+        )
+    })
+}
+
+impl<E: std::error::Error + 'static> From<E> for Trouble {
     fn from(error: E) -> Self {
         let mut text = error.to_string();
+        let mut of_server = is_unusable(&error);
         let mut source = error.source();
         while let Some(cause) = source {
+            of_server |= is_unusable(cause);
             let cause_text = cause.to_string();
             if !text.contains(&cause_text) {
                 text.push_str(": ");
@@ -64,7 +92,7 @@ impl<E: std::error::Error> From<E> for Trouble {
             }
             source = cause.source();
         }
-        Self(text)
+        Self { text, of_server }
     }
 }
 
@@ -87,75 +115,49 @@ impl Started<'_> {
     }
 }
 
-/// Runs one phase of a leaf and says how it ended.
+/// Runs one phase of a leaf and says how it ended, unless this server cannot go on.
 pub(crate) async fn run(
     context: &BuildContext,
     leaf: &Leaf,
     tell: &tokio::sync::mpsc::Sender<Report>,
-) -> Report {
+) -> Result<Report, Trouble> {
     let node = leaf.plan.id.clone();
-    match leaf.phase {
-        Phase::Prepare => match prepare(context, leaf).await {
-            Ok(image) => Report { machine: Event::Prepared { node, image }, log: Vec::new() },
-            Err(trouble) => errored(node, leaf.phase, trouble),
-        },
-        Phase::Run => match execute(context, leaf, tell).await {
-            Ok(done) => Report {
-                machine: Event::Finished {
-                    node,
-                    phase: leaf.phase,
-                    result: LeafResult { outcome: done.outcome, message: None },
-                },
-                log: done.log,
-            },
-            Err(trouble) => errored(node, leaf.phase, trouble),
-        },
+    let ran = match leaf.phase {
+        Phase::Prepare => prepare(context, leaf)
+            .await
+            .map(|image| (Event::Prepared { node: node.clone(), image }, Vec::new())),
+        Phase::Run => execute(context, leaf, tell).await.map(|done| {
+            let result = LeafResult { outcome: done.outcome, message: None };
+            (Event::Finished { node: node.clone(), phase: leaf.phase, result }, done.log)
+        }),
+    };
+    match ran {
+        Ok((machine, log)) => Ok(Report { machine, log }),
+        Err(trouble) if trouble.of_server => Err(trouble),
+        Err(trouble) => Ok(errored(node, leaf.phase, trouble.text)),
     }
 }
 
-fn errored(node: PlanId, phase: Phase, trouble: Trouble) -> Report {
-    let result = LeafResult { outcome: Outcome::Errored, message: Some(trouble.0) };
+pub(crate) fn errored(node: PlanId, phase: Phase, message: String) -> Report {
+    let result = LeafResult::errored(message);
     Report { machine: Event::Finished { node, phase, result }, log: Vec::new() }
 }
 
 async fn prepare(context: &BuildContext, leaf: &Leaf) -> Result<Option<ImageNeed>, Trouble> {
     let origin = leaf.plan.id.clone();
     let time = context.now();
-    match &leaf.plan.step {
-        PlanStep::Get(get) => {
-            context
-                .once(
-                    &origin,
-                    "initialize",
-                    vec![BuildEvent::InitializeGet { origin: origin.clone(), time }],
-                )
-                .await?;
-            Ok(ImageNeed::of_type(&get.image))
-        }
-        PlanStep::Put(put) => {
-            context
-                .once(
-                    &origin,
-                    "initialize",
-                    vec![BuildEvent::InitializePut { origin: origin.clone(), time }],
-                )
-                .await?;
-            Ok(ImageNeed::of_type(&put.image))
-        }
+    let (initialize, image) = match &leaf.plan.step {
+        PlanStep::Get(get) => (BuildEvent::InitializeGet { origin, time }, &get.image),
+        PlanStep::Put(put) => (BuildEvent::InitializePut { origin, time }, &put.image),
         PlanStep::Check(check) => {
             let name = check.name.clone();
-            context
-                .once(
-                    &origin,
-                    "initialize",
-                    vec![BuildEvent::InitializeCheck { origin: origin.clone(), time, name }],
-                )
-                .await?;
-            Ok(ImageNeed::of_type(&check.image))
+            (BuildEvent::InitializeCheck { origin, time, name }, &check.image)
         }
-        PlanStep::Task(plan) => task::prepare(context, leaf, plan).await,
-        _ => Ok(None),
-    }
+        PlanStep::Task(plan) => return task::prepare(context, leaf, plan).await,
+        _ => return Ok(None),
+    };
+    context.once(&leaf.plan.id, "initialize", vec![initialize]).await?;
+    Ok(ImageNeed::of_type(image))
 }
 
 async fn execute(
@@ -188,7 +190,7 @@ async fn execute(
         | PlanStep::Ensure { .. }
         | PlanStep::Try(_)
         | PlanStep::Timeout { .. } => {
-            Err(Trouble(format!("step {} holds other steps and runs nothing itself", leaf.plan.id)))
+            Err(Trouble::new(format!("step {} holds other steps and runs nothing itself", leaf.plan.id)))
         }
     }
 }

@@ -24,9 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jb_model::config::ContainerLimits;
-use jb_model::{BuildId, BuildStatus, Timestamp};
+use jb_model::{BuildStatus, Timestamp};
 use jb_runtime::Runtime;
-use jb_store::Store;
+use jb_store::{BuildRecord, Store};
 
 pub use driver::Error;
 pub use service::{EvaluateError, HijackError, UploadError, WayIn};
@@ -55,11 +55,22 @@ pub struct Timeouts {
     pub put: Option<Duration>,
     pub task: Option<Duration>,
     pub check: Duration,
+    /// Between the polite and the final signal to a step that is stopped.
+    pub grace: Duration,
+    /// A line that is not ended is shown after this long.
+    pub quiet: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { get: None, put: None, task: None, check: Duration::from_secs(3600) }
+        Self {
+            get: None,
+            put: None,
+            task: None,
+            check: Duration::from_secs(3600),
+            grace: Duration::from_secs(10),
+            quiet: Duration::from_secs(1),
+        }
     }
 }
 
@@ -120,12 +131,21 @@ impl Engine {
     }
 
     /// What happens once a build is over.
-    fn build_ended(&self, build: BuildId, status: BuildStatus) {
-        tracing::debug!(%build, %status, "build ended");
+    async fn build_ended(
+        &self,
+        build: &BuildRecord,
+        status: BuildStatus,
+    ) -> jb_store::Result<()> {
+        tracing::debug!(build = %build.id, %status, "build ended");
+        if let Some(resource) = build.resource_id {
+            self.checks.build_ended(resource, self.now()).await?;
+        }
+        let build = build.id;
         if status == BuildStatus::Succeeded {
             let collector = self.collector.clone();
             // A restart in between leaves them to the next round of collection.
             tokio::spawn(async move { collector.remove_containers_of(build).await });
         }
+        Ok(())
     }
 }

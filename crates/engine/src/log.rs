@@ -70,6 +70,11 @@ impl LineBuffer {
         self.spans.push_back(Span { record, offset: skip, length: fresh.len() });
     }
 
+    /// How far what was taken reaches.
+    pub(crate) fn stored(&self) -> Position {
+        self.stored
+    }
+
     /// Whether anything waits for a line end.
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()

@@ -12,16 +12,15 @@ use tokio::time::Instant;
 
 use crate::build::BuildContext;
 use crate::cancel::Cancel;
-use crate::log::{LineBuffer, Position, Redactor};
+use crate::log::{LineBuffer, Position};
 
 /// Output of a resource script that is kept for parsing; more is an error.
 const RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Text without a line end is shown after this long.
-const QUIET: Duration = Duration::from_secs(1);
-/// Between the polite and the final signal.
-pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// Attempts to reach a runner whose stream broke, one second apart, before the step errors.
 const RECONNECTS_MAX: u32 = 30;
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// Records of a task's journal that are stored before the runner is told to drop them.
+const ACKNOWLEDGE_AFTER: u64 = 1024;
 /// At most this much output is turned into one log event.
 const EVENT_BYTES_MAX: usize = 128 * 1024;
 
@@ -45,6 +44,13 @@ pub(crate) struct Exit {
     /// Stdout of a script; empty for tasks.
     pub result: Vec<u8>,
     pub cancelled: bool,
+}
+
+impl Exit {
+    /// Of a process that was cancelled before it had a container.
+    pub(crate) fn never_began() -> Self {
+        Self { status: 0, oom: false, result: Vec::new(), cancelled: true }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -81,13 +87,8 @@ impl Process<'_> {
         cancel: &Cancel,
         started: impl AsyncFnOnce() -> Result<(), jb_store::Error>,
     ) -> Result<Exit, Error> {
-        let client = self.connect().await?;
-        let path = spec.path.clone();
-        client.start(self.name, spec).await.map_err(|error| match error {
-            StartError::NotFound { path } => Error::NotFound { path },
-            StartError::Other(reason) => Error::Start { path, reason },
-            StartError::Lost => Error::Lost(self.container.clone()),
-        })?;
+        let mut attempts = 0;
+        let client = self.start(spec, &mut attempts).await?;
         started().await?;
         let key = format!("{}/{}", self.origin, self.name);
         let stored = Position::unpack(self.context.log_position(&key).await?);
@@ -95,16 +96,60 @@ impl Process<'_> {
             process: self,
             key,
             buffer: LineBuffer::new(stored),
-            redactor: self.context.redactor(),
             result: Vec::new(),
-            next: 0,
+            // A script's result is collected anew from the journal; a task's log continues.
+            next: if self.show == Show::Everything { stored.record } else { 0 },
+            acknowledged: stored.record,
+            attempts,
         };
-        follower.follow(client, stored, cancel).await
+        follower.follow(client, cancel).await
     }
 
-    async fn connect(&self) -> Result<RunnerClient, Error> {
-        let stream = self.context.engine.runtime.connect(self.container).await?;
-        Ok(RunnerClient::handshake(stream).await?)
+    /// Starts the process, however often the stream to the runner breaks meanwhile.
+    async fn start(&self, spec: ProcessSpec, attempts: &mut u32) -> Result<RunnerClient, Error> {
+        loop {
+            let client = self.connect(attempts).await?;
+            match client.start(self.name, spec.clone()).await {
+                Ok(_) => return Ok(client),
+                Err(StartError::NotFound { path }) => return Err(Error::NotFound { path }),
+                Err(StartError::Other(reason)) => {
+                    return Err(Error::Start { path: spec.path, reason });
+                }
+                Err(StartError::Lost) => self.pause(attempts).await?,
+            }
+        }
+    }
+
+    /// Reaches the runner, with patience while that may come to work.
+    async fn connect(&self, attempts: &mut u32) -> Result<RunnerClient, Error> {
+        loop {
+            let connected = match self.context.engine.runtime.connect(self.container).await {
+                Ok(stream) => RunnerClient::handshake(stream).await,
+                Err(error) => Err(error),
+            };
+            match connected {
+                Ok(client) => return Ok(client),
+                Err(jb_runtime::Error::NoContainer(handle)) => return Err(Error::Lost(handle)),
+                Err(error @ jb_runtime::Error::Transient { .. }) => {
+                    tracing::warn!(container = %self.container, %error, "connecting to the runner");
+                    self.pause(attempts).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits before the next attempt, if there is one.
+    async fn pause(&self, attempts: &mut u32) -> Result<(), Error> {
+        *attempts += 1;
+        if *attempts > RECONNECTS_MAX {
+            return Err(Error::Lost(self.container.clone()));
+        }
+        // A stream that broke for once is made anew at once.
+        if *attempts > 1 {
+            tokio::time::sleep(RECONNECT_PAUSE).await;
+        }
+        Ok(())
     }
 }
 
@@ -112,46 +157,32 @@ struct Follower<'a, 'b> {
     process: &'a Process<'b>,
     key: String,
     buffer: LineBuffer,
-    redactor: Redactor,
     result: Vec<u8>,
     /// The journal record to ask for after a broken stream.
     next: u64,
+    /// All records before this one may be gone from the runner.
+    acknowledged: u64,
+    /// How often the stream broke.
+    attempts: u32,
 }
 
 impl Follower<'_, '_> {
-    async fn follow(
-        mut self,
-        mut client: RunnerClient,
-        stored: Position,
-        cancel: &Cancel,
-    ) -> Result<Exit, Error> {
-        // A script's result is collected anew from the journal; a task's log continues.
-        self.next = if self.process.show == Show::Everything { stored.record } else { 0 };
+    async fn follow(mut self, mut client: RunnerClient, cancel: &Cancel) -> Result<Exit, Error> {
         let mut cancelling = Cancelling::default();
-        let mut reconnects = 0;
         loop {
-            let mut attached = client.attach(self.process.name, self.next).await?;
-            match self.drain(&client, &mut attached, cancel, &mut cancelling).await? {
-                Some(exit) => return Ok(exit),
-                None => {
-                    client = loop {
-                        reconnects += 1;
-                        if reconnects > RECONNECTS_MAX {
-                            return Err(Error::Lost(self.process.container.clone()));
-                        }
-                        match self.process.connect().await {
-                            Ok(client) => break client,
-                            Err(Error::Runtime(jb_runtime::Error::NoContainer(handle))) => {
-                                return Err(Error::Lost(handle));
-                            }
-                            Err(error) => {
-                                tracing::warn!(container = %self.process.container, %error, "reconnecting to the runner");
-                                tokio::time::sleep(Duration::from_secs(1)).await;
-                            }
-                        }
-                    };
+            match client.attach(self.process.name, self.next).await {
+                Ok(mut attached) => {
+                    let drained =
+                        self.drain(&client, &mut attached, cancel, &mut cancelling).await?;
+                    if let Some(exit) = drained {
+                        return Ok(exit);
+                    }
                 }
+                Err(jb_runtime::Error::Transient { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
+            self.process.pause(&mut self.attempts).await?;
+            client = self.process.connect(&mut self.attempts).await?;
         }
     }
 
@@ -163,16 +194,18 @@ impl Follower<'_, '_> {
         cancel: &Cancel,
         cancelling: &mut Cancelling,
     ) -> Result<Option<Exit>, Error> {
+        let limits = &self.process.context.engine.settings.default_timeouts;
+        let (quiet, grace) = (limits.quiet, limits.grace);
         let mut quiet_at: Option<Instant> = None;
         loop {
             tokio::select! {
                 output = attached.next() => {
                     let Some(output) = output else { return Ok(None) };
                     if let Some(exit) = self.take(output, attached, cancelling).await? {
-                        self.acknowledge(client).await;
                         return Ok(Some(exit));
                     }
-                    quiet_at = (!self.buffer.is_empty()).then(|| Instant::now() + QUIET);
+                    self.acknowledge(client).await;
+                    quiet_at = (!self.buffer.is_empty()).then(|| Instant::now() + quiet);
                 }
                 () = sleep_until(quiet_at) => {
                     quiet_at = None;
@@ -182,7 +215,7 @@ impl Follower<'_, '_> {
                     cancelling.term_sent = Some(Instant::now());
                     signal(client, self.process.name, SIGTERM).await;
                 }
-                () = sleep_until(cancelling.kill_at()) => {
+                () = sleep_until(cancelling.kill_at(grace)) => {
                     cancelling.kill_sent = true;
                     signal(client, self.process.name, SIGKILL).await;
                 }
@@ -259,15 +292,21 @@ impl Follower<'_, '_> {
                 Show::Stderr => LogSource::Stderr,
             },
             time: context.now(),
-            payload: self.redactor.mask(chunk.text),
+            payload: context.mask(chunk.text),
         };
         context.append_log(event, &self.key, chunk.upto.pack()).await?;
         Ok(())
     }
 
-    /// Lets the runner drop what is stored. A failure costs disk space until the container goes, no more.
-    async fn acknowledge(&self, client: &RunnerClient) {
-        if let Err(error) = client.ack(self.process.name, self.next).await {
+    /// Lets the runner drop most of what is stored of a long log. Never the exit, nor a script's result: they are
+    /// needed until the step's end is stored. A failure costs disk space until the container goes, no more.
+    async fn acknowledge(&mut self, client: &RunnerClient) {
+        let stored = self.buffer.stored().record;
+        if self.process.show != Show::Everything || stored < self.acknowledged + ACKNOWLEDGE_AFTER {
+            return;
+        }
+        self.acknowledged = stored;
+        if let Err(error) = client.ack(self.process.name, stored - 1).await {
             tracing::debug!(container = %self.process.container, %error, "acknowledging a journal");
         }
     }
@@ -280,8 +319,8 @@ struct Cancelling {
 }
 
 impl Cancelling {
-    fn kill_at(&self) -> Option<Instant> {
-        (!self.kill_sent).then_some(self.term_sent).flatten().map(|sent| sent + GRACE)
+    fn kill_at(&self, grace: Duration) -> Option<Instant> {
+        (!self.kill_sent).then_some(self.term_sent).flatten().map(|sent| sent + grace)
     }
 }
 

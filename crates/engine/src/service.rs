@@ -105,10 +105,13 @@ impl Engine {
         self.store.abort_build(build, self.now()).await?;
         if force {
             let status = BuildStatus::Aborted;
-            let event = BuildEvent::Status { status, time: self.now() };
-            if self.store.finish_build(build, status, None, self.now()).await? {
+            let record = self.store.build(build).await?;
+            if record.is_some_and(|record| !record.status.is_final()) {
+                // First, because a reader of the log is done when the build is.
+                let event = BuildEvent::Status { status, time: self.now() };
                 let rendered = [crate::build::encode(&event)];
                 self.store.append_events(build, &rendered, None, None).await?;
+                self.store.finish_build(build, status, None, self.now()).await?;
             }
         }
         self.supervisor.nudge(build);

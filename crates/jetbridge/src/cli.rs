@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Web(Box<WebOptions>),
     /// Run one job of a pipeline file, without a server
     Run(RunOptions),
+    /// Remove the containers, network and control groups that a stopped server left on this machine
+    Clean(CleanOptions),
     /// Say what this machine offers for running containers, and what is missing
     Doctor(DoctorOptions),
 }
@@ -193,6 +195,15 @@ pub(crate) struct DoctorOptions {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub state: StateOptions,
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Volumes and the database stay; remove the state directory to be rid of them, too."
+)]
+pub(crate) struct CleanOptions {
     #[command(flatten)]
     pub state: StateOptions,
 }

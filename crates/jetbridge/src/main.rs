@@ -56,6 +56,11 @@ fn dispatch(cli: cli::Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         cli::Command::Web(options) => runtime.block_on(web::run(*options)),
         cli::Command::Run(options) => runtime.block_on(run::run(options)),
+        cli::Command::Clean(options) => {
+            let state = local::state_dir(&options.state)?;
+            local::runtime(&options.state, &state)?.release()?;
+            Ok(ExitCode::SUCCESS)
+        }
         cli::Command::Doctor(options) => doctor::run(&options),
     }
 }

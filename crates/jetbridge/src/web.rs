@@ -205,7 +205,7 @@ fn role_overrides(options: &AuthOptions) -> anyhow::Result<jb_authz::RoleOverrid
 }
 
 pub(crate) fn duration(flag: &str, text: &str) -> anyhow::Result<Duration> {
-    let parsed = jb_pipeline::duration::parse_duration(text)
+    let parsed = jb_model::duration::parse_duration(text)
         .map_err(|error| anyhow::anyhow!("{flag} `{text}`: {error}"))?;
     parsed.to_std().with_context(|| format!("{flag} `{text}` is negative"))
 }

@@ -5,7 +5,6 @@
 
 pub mod check;
 pub mod diagnostic;
-pub mod duration;
 pub mod glob;
 pub mod identifier;
 pub mod instance_vars;

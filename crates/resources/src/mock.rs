@@ -44,7 +44,8 @@ pub(crate) fn run(action: &Action, payload: &Payload, log: &Log) -> anyhow::Resu
 
 fn check(source: &Fields<'_>, payload: &Payload) -> anyhow::Result<Value> {
     if let Some(delay) = source.filled("check_delay")? {
-        let delay = crate::duration::parse(&delay)
+        let delay = jb_model::duration::parse(&delay)
+            .map_err(anyhow::Error::msg)
             .with_context(|| format!("malformed check_delay duration ({delay})"))?;
         std::thread::sleep(delay);
     }

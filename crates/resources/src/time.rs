@@ -45,7 +45,7 @@ fn parse_source(source: &Fields<'_>) -> anyhow::Result<(Schedule, bool)> {
     };
     let interval = source.string("interval")?;
     let interval = interval
-        .map(|text| crate::duration::parse(&text))
+        .map(|text| jb_model::duration::parse(&text).map_err(anyhow::Error::msg))
         .transpose()
         .with_context(|| at("interval"))?;
     let days =

@@ -52,7 +52,7 @@ pub use page::{Page, Paged, Visible};
 pub use pipelines::{PipelineRecord, PipelineRef, SaveOutcome, SavePipeline};
 pub use resources::{CheckState, Pin, ResourceKind, ResourceRecord};
 pub use settings::{ComponentRecord, Wall};
-pub use store::{EncryptionKey, Options, Store};
+pub use store::{Allowance, EncryptionKey, Options, Store};
 pub use teams::TeamRecord;
 pub use tokens::{TokenRecord, UserRecord};
 pub use vars::BuildVar;

@@ -215,14 +215,36 @@ impl Store {
         })
     }
 
-    /// Deletes shared scopes that no resource points at any more, with their versions. Returns how many.
-    pub async fn delete_unused_scopes(&self, limit: u32) -> Result<u64> {
+    /// The shared scope of a configuration that no resource has, such as the image of a task: its
+    /// checks serve every step that asks for the same image.
+    pub async fn shared_scope(&self, config_hash: &str, now: Timestamp) -> Result<ScopeId> {
+        transact!(self, async |tx| {
+            // As if a check had failed just now, so that it is not deleted before its first one ends.
+            tx.execute(
+                "INSERT INTO scopes (key, config_hash, last_check_end) VALUES ($1, $1, $2)
+                 ON CONFLICT (key) DO NOTHING",
+                args![config_hash, now],
+            )
+            .await?;
+            let row = tx.one("SELECT id FROM scopes WHERE key = $1", args![config_hash]).await?;
+            Ok(ScopeId(row.req_int("id")?))
+        })
+    }
+
+    /// Deletes shared scopes that no resource points at any more and that were last checked before
+    /// `checked_before`, with their versions. Returns how many.
+    pub async fn delete_unused_scopes(
+        &self,
+        checked_before: Timestamp,
+        limit: u32,
+    ) -> Result<u64> {
         transact!(self, async |tx| {
             tx.execute(
                 "DELETE FROM scopes WHERE id IN (SELECT s.id FROM scopes s WHERE s.owner_id IS NULL
+                 AND coalesce(s.last_check_start, 0) < $1 AND coalesce(s.last_check_end, 0) < $1
                  AND NOT EXISTS (SELECT 1 FROM resources r WHERE r.scope_id = s.id)
-                 ORDER BY s.id LIMIT $1)",
-                args![limit],
+                 ORDER BY s.id LIMIT $2)",
+                args![checked_before, limit],
             )
             .await
         })

@@ -1,11 +1,12 @@
 //! The store itself: opening it, its transactions, and the keys of what it seals.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jb_model::{Timestamp, Value};
 use sqlx::postgres::{PgListener, PgPool};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use crate::dialect::{CHANNEL, Engine, parse_payload};
 use crate::migrate::{MIGRATIONS, migrate};
@@ -31,6 +32,35 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    allowance: Option<Arc<Allowance>>,
+}
+
+/// How many transactions a store may still begin; those after never do. So tests stop a server between any two
+/// of its writes.
+#[derive(Debug)]
+pub struct Allowance {
+    left: AtomicU64,
+    spent: watch::Sender<bool>,
+}
+
+impl Allowance {
+    pub fn new(n_transactions: u64) -> Arc<Self> {
+        Arc::new(Self { left: AtomicU64::new(n_transactions), spent: watch::Sender::new(false) })
+    }
+
+    /// Returns when a transaction was refused.
+    pub async fn spent(&self) {
+        // The sender is in `self`.
+        let _ = self.spent.subscribe().wait_for(|spent| *spent).await;
+    }
+
+    async fn take(&self) {
+        let take = |left: u64| left.checked_sub(1);
+        if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+            self.spent.send_replace(true);
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 struct Inner {
@@ -74,7 +104,7 @@ impl Store {
             }
         };
         let inner = Inner { engine, seal: Arc::new(seal), changes, name, listener };
-        let store = Self { inner: Arc::new(inner) };
+        let store = Self { inner: Arc::new(inner), allowance: None };
         transact!(store, async |tx| {
             migrate(tx, MIGRATIONS, now).await?;
             rotate(tx).await
@@ -86,6 +116,11 @@ impl Store {
     /// to treat that as [`Change::Everything`].
     pub fn subscribe(&self) -> broadcast::Receiver<Change> {
         self.inner.changes.subscribe()
+    }
+
+    /// The same store for someone who may begin only so many transactions.
+    pub fn limited(&self, allowance: Arc<Allowance>) -> Self {
+        Self { inner: Arc::clone(&self.inner), allowance: Some(allowance) }
     }
 
     /// Whether the database answers.
@@ -155,6 +190,9 @@ impl Store {
     }
 
     pub(crate) async fn begin(&self) -> Result<Tx> {
+        if let Some(allowance) = &self.allowance {
+            allowance.take().await;
+        }
         let conn = match &self.inner.engine {
             Engine::Sqlite { writer, .. } => {
                 writer.begin_with("BEGIN IMMEDIATE").await.map(TxConn::Sqlite)

@@ -51,7 +51,7 @@ async fn demo(binary: &Path, options: &Options) -> anyhow::Result<()> {
         "--main-team-local-user".to_owned(),
         USER.to_owned(),
     ];
-    let mut server = Server::start(binary, &dir.join("server"), address, &users).await?;
+    let server = Server::start(binary, &dir.join("server"), address, &users).await?;
     println!("jetbridge serves on {} (log: {})", server.url, server.log.display());
 
     let api = Api::login(&server.url, USER, PASSWORD).await?;
@@ -81,8 +81,10 @@ async fn demo(binary: &Path, options: &Options) -> anyhow::Result<()> {
         return remove(options, &dir);
     }
     explain(&server, &url, &dir);
-    server.wait()?;
-    Ok(())
+    // Ctrl-C reaches the server, too: it ends, and what it leaves is removed after it.
+    tokio::signal::ctrl_c().await?;
+    drop(server);
+    remove(options, &dir)
 }
 
 /// Where containers reach this machine: what the worker says, loopback when they share its network.
@@ -203,7 +205,7 @@ jobs:
       inputs: [{{name: repo}}]
       run:
         path: sh
-        args: [-ec, 'git -C repo log -1 --format=\"releasing %h: %s\"']
+        args: [-ec, 'git --no-pager -C repo log -1 --format=\"releasing %h: %s\"']
 "
     )
 }

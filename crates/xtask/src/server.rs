@@ -38,6 +38,8 @@ pub(crate) struct Server {
     pub(crate) log: PathBuf,
     /// The time from the program's start until it answered as ready.
     pub(crate) ready_after: Duration,
+    /// Removes what the server leaves on the machine, once it has ended.
+    clean: Command,
 }
 
 impl Server {
@@ -74,7 +76,10 @@ impl Server {
             }
             let answer = client.get(format!("{url}/readyz")).send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
-                return Ok(Self { child, url, log, ready_after: begin.elapsed() });
+                let ready_after = begin.elapsed();
+                let mut clean = Command::new(binary);
+                clean.arg("clean").arg("--state-dir").arg(state);
+                return Ok(Self { child, url, log, ready_after, clean });
             }
             if Instant::now() > deadline {
                 child.kill()?;
@@ -88,15 +93,18 @@ impl Server {
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
-
-    /// Waits until the server ends by itself or by a signal.
-    pub(crate) fn wait(&mut self) -> anyhow::Result<std::process::ExitStatus> {
-        Ok(self.child.wait()?)
-    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.end();
+        // What cannot be removed is a leftover on the machine, and said by the command itself.
+        let _ = self.clean.status();
+    }
+}
+
+impl Server {
+    fn end(&mut self) {
         // Ask first, so that containers are left in order; insist after five seconds.
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let deadline = Instant::now() + Duration::from_secs(5);

@@ -60,16 +60,16 @@ impl BuildContext {
         limit: usize,
     ) -> Result<Vec<u8>, Trouble> {
         let (name, path) = file.split_once('/').ok_or_else(|| {
-            Trouble(format!(
+            Trouble::new(format!(
                 "file `{file}` does not start with the name of an artifact, as in `artifact/path`"
             ))
         })?;
         let artifacts = self.artifacts(leaf).await?;
         let volume = artifacts.get(name).ok_or_else(|| {
-            Trouble(format!("unknown artifact source: '{name}' in file path '{file}'"))
+            Trouble::new(format!("unknown artifact source: '{name}' in file path '{file}'"))
         })?;
         let content = self.engine.runtime.read_file(volume, path, limit).await?;
-        content.ok_or_else(|| Trouble(format!("file '{path}' not found within artifact '{name}'")))
+        content.ok_or_else(|| Trouble::new(format!("file '{path}' not found within artifact '{name}'")))
     }
 
     pub(crate) async fn uploaded(

@@ -35,13 +35,22 @@ pub(crate) struct CacheKey {
 }
 
 impl BuildContext {
-    /// Records a container and makes it; both find what exists.
+    /// Records a container and makes it; both find what exists. False when the step was cancelled before.
     pub(crate) async fn create_container(
         &self,
         leaf: &Leaf,
         spec: &ContainerSpec,
         step_name: &str,
-    ) -> Result<(), Trouble> {
+    ) -> Result<bool, Trouble> {
+        let store = &self.engine.store;
+        let known = store.container(&spec.handle).await?;
+        if known.is_some_and(|known| known.state == ContainerState::Created) {
+            // Made by the server before this one. Should it be gone, its process is not to run twice.
+            return Ok(true);
+        }
+        if leaf.cancel.is_requested() {
+            return Ok(false);
+        }
         let attempts: Vec<String> = leaf.plan.attempts.iter().map(u32::to_string).collect();
         let container = NewContainer {
             handle: spec.handle.clone(),
@@ -59,11 +68,10 @@ impl BuildContext {
                 User::Named(name) => name.clone(),
             },
         };
-        let store = &self.engine.store;
         store.create_container(&container, self.now()).await?;
         self.engine.runtime.create(spec).await?;
         store.set_container_state(&spec.handle, ContainerState::Created).await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Keeps what a step's process is started with, for those who enter its container later.

@@ -63,7 +63,7 @@ impl BuildContext {
     async fn task_file(&self, leaf: &Leaf, plan: &TaskPlan) -> Result<String, Trouble> {
         let path = self.interpolate_text(leaf, &plan.config_path).await?;
         let content = self.read_artifact_file(leaf, &path, TASK_FILE_BYTES_MAX).await?;
-        String::from_utf8(content).map_err(|_| Trouble(format!("{path} is no UTF-8 text")))
+        String::from_utf8(content).map_err(|_| Trouble::new(format!("{path} is no UTF-8 text")))
     }
 }
 
@@ -74,8 +74,8 @@ fn embedded(plan: &TaskPlan) -> Option<&TaskConfig> {
 
 fn trouble(plan: &TaskPlan, error: &TaskFileError<String>) -> Trouble {
     if plan.config_path.is_empty() {
-        Trouble(error.to_string())
+        Trouble::new(error.to_string())
     } else {
-        Trouble(format!("{}: {error}", plan.config_path))
+        Trouble::new(format!("{}: {error}", plan.config_path))
     }
 }

@@ -10,6 +10,9 @@ use jb_store::BuildVar;
 use super::BuildContext;
 use crate::leaf::{Leaf, Trouble};
 
+/// The scope of secrets that were used, which no step is in.
+const SECRETS: &str = "secrets";
+
 /// The secrets of a pipeline's var sources, ready to be looked up.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets {
@@ -108,7 +111,7 @@ impl BuildContext {
         }
         let result =
             self.with_vars(leaf, |lookup| interpolate(value, Missing::Fail, lookup)).await?;
-        result.map_err(|error| Trouble(error.to_string()))
+        result.map_err(|error| Trouble::new(error.to_string()))
     }
 
     /// Calls `resolve` with a lookup of every var the step can see; secrets it gives out are
@@ -118,17 +121,27 @@ impl BuildContext {
         leaf: &Leaf,
         resolve: impl FnOnce(&mut dyn FnMut(&VarRef) -> Result<Option<Value>, String>) -> R,
     ) -> Result<R, Trouble> {
-        let secrets = Secrets::new(&self.var_sources).map_err(Trouble)?;
+        let secrets = Secrets::new(&self.var_sources).map_err(Trouble::new)?;
         let vars = self.engine.store.build_vars(self.build.id).await?;
         let visible =
             Visible { secrets: &secrets, local: in_scopes(leaf, &vars), across: &leaf.across_vars };
-        Ok(resolve(&mut |var| {
+        let mut used = Vec::new();
+        let resolved = resolve(&mut |var| {
             let found = visible.lookup(var)?;
             if let (false, Some(secret)) = (var.is_local(), &found) {
-                self.add_secret(secret);
+                used.push((var.to_string(), secret.clone()));
             }
             Ok(found)
-        }))
+        });
+        for (name, secret) in used {
+            self.add_secret(&secret);
+            // A later step may print it after a restart.
+            if !vars.iter().any(|known| known.scope == SECRETS && known.name == name) {
+                let store = &self.engine.store;
+                store.set_build_var(self.build.id, SECRETS, &name, &secret, true).await?;
+            }
+        }
+        Ok(resolved)
     }
 
     pub(crate) async fn interpolate_object(
@@ -138,7 +151,7 @@ impl BuildContext {
     ) -> Result<Object, Trouble> {
         match self.interpolate(leaf, &Value::Object(object.clone())).await? {
             Value::Object(object) => Ok(object),
-            other => Err(Trouble(format!("expected a map of fields, not {other}"))),
+            other => Err(Trouble::new(format!("expected a map of fields, not {other}"))),
         }
     }
 
@@ -187,8 +200,8 @@ impl BuildContext {
             return Ok(default);
         }
         let text = self.interpolate_text(leaf, written).await?;
-        let duration = jb_pipeline::duration::parse_duration(&text)
-            .map_err(|error| Trouble(format!("timeout `{text}`: {error}")))?;
+        let duration = jb_model::duration::parse_duration(&text)
+            .map_err(|error| Trouble::new(format!("timeout `{text}`: {error}")))?;
         Ok(duration.to_std())
     }
 }

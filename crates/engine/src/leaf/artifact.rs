@@ -14,7 +14,7 @@ pub(crate) async fn input(
 ) -> Result<Done, Trouble> {
     let volume = context.uploaded(artifact).await?;
     let volume = volume.ok_or_else(|| {
-        Trouble(format!("artifact {artifact} is not there (any more); upload it again"))
+        Trouble::new(format!("artifact {artifact} is not there (any more); upload it again"))
     })?;
     context.register_artifact(leaf, name, &volume).await?;
     Ok(Done::new(Outcome::Succeeded, Vec::new()))
@@ -29,7 +29,7 @@ pub(crate) async fn output(
     let artifacts = context.artifacts(leaf).await?;
     let volume = artifacts
         .get(name)
-        .ok_or_else(|| Trouble(format!("no step made an artifact named `{name}`")))?;
+        .ok_or_else(|| Trouble::new(format!("no step made an artifact named `{name}`")))?;
     context.publish(name, volume).await?;
     Ok(Done::new(Outcome::Succeeded, Vec::new()))
 }

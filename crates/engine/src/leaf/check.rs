@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jb_model::plan::CheckPlan;
-use jb_model::{BuildEvent, Object, Outcome, ScopeId, Version};
+use jb_model::{BuildEvent, Object, Outcome, ResourceId, ScopeId, Version};
 use jb_runtime::ContainerKind;
 use jb_store::{ResourceKind, ResourceRecord};
 use serde_json::Value;
@@ -25,18 +25,17 @@ pub(crate) async fn run(
     started: &Started<'_>,
 ) -> Result<Done, Trouble> {
     let source = context.interpolate_object(leaf, &plan.source).await?;
-    let Some(resource) = checked_row(context, plan).await? else {
-        // The image of a task has no history of its own.
-        let from = plan.from_version.clone();
-        return match check(context, leaf, plan, &source, from, started).await? {
-            Checked::Found(versions) => succeed(context, leaf, versions.last()).await,
-            Checked::Ended(outcome) => Ok(ended(context, leaf, outcome)),
-        };
-    };
+    let resource = checked_row(context, plan).await?.map(|row| row.id);
     let config_hash = config_hash(&plan.image, &source);
     let store = &context.engine.store;
-    let (scope, _) = store.set_scope(resource.id, &config_hash, false, context.now()).await?;
-    let from = match begin(context, leaf, plan, &resource, scope).await? {
+    let scope = match resource {
+        Some(resource) => {
+            store.set_scope(resource, &config_hash, false, context.now()).await?.0
+        }
+        // The image of a task is nobody's resource: whoever asks for the same one shares its history.
+        None => store.shared_scope(&config_hash, context.now()).await?,
+    };
+    let from = match begin(context, leaf, plan, resource, scope).await? {
         Begin::Run { from } => from,
         Begin::Served { newest } => return succeed(context, leaf, newest.as_ref()).await,
         Begin::Busy => return Ok(ended(context, leaf, Outcome::Aborted)),
@@ -47,7 +46,7 @@ pub(crate) async fn run(
         Ok(Checked::Found(versions)) => Some(versions.as_slice()),
         _ => None,
     };
-    checks.finish(resource.id, scope, found, context.now()).await?;
+    checks.finish(resource, scope, found, context.now()).await?;
     match checked? {
         Checked::Found(_) => {
             let newest = store.latest_version(scope).await?;
@@ -85,13 +84,13 @@ async fn begin(
     context: &BuildContext,
     leaf: &Leaf,
     plan: &CheckPlan,
-    resource: &ResourceRecord,
+    resource: Option<ResourceId>,
     scope: ScopeId,
 ) -> Result<Begin, Trouble> {
     let build = &context.build;
-    let own = build.resource_id == Some(resource.id);
+    let own = resource.is_some() && build.resource_id == resource;
     let request = BeginCheck {
-        resource: resource.id,
+        resource,
         scope,
         build: own.then_some(build.id),
         purpose: if own { Purpose::Resource } else { Purpose::Image },
@@ -185,7 +184,7 @@ fn parse_versions(output: &[u8]) -> Result<Vec<Version>, Trouble> {
         return Ok(Vec::new());
     }
     let wrong = |why: String| {
-        Trouble(format!(
+        Trouble::new(format!(
             "/opt/resource/check printed no list of versions: {why}; it printed: {}",
             script::excerpt(output)
         ))

@@ -37,13 +37,15 @@ pub(crate) async fn run(
     if let Some(cached) = context.cached_resource(&key).await? {
         context.once(origin, "start", selected).await?;
         started.tell().await;
-        let found = BuildEvent::Log {
+        let line = |payload: &str| BuildEvent::Log {
             origin: origin.clone(),
             source: LogSource::Stderr,
             time: context.now(),
-            payload: "\u{1b}[1;36mINFO: found existing resource cache\u{1b}[0m\n\n".to_owned(),
+            payload: payload.to_owned(),
         };
-        return finish(context, leaf, plan, version, cached, vec![found]).await;
+        let found =
+            vec![line("\u{1b}[1;36mINFO: found existing resource cache\u{1b}[0m\n"), line("\n")];
+        return finish(context, leaf, plan, version, cached, found).await;
     }
     let volume = VolumeHandle::new(format!(
         "{}-v",
@@ -129,7 +131,7 @@ async fn resolve_version(
         VersionSource::Fixed(version) => Ok(version.clone()),
         VersionSource::From(node) => {
             let version = context.version_from(node).await?;
-            version.ok_or_else(|| Trouble(format!("step {node} made no version to fetch")))
+            version.ok_or_else(|| Trouble::new(format!("step {node} made no version to fetch")))
         }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) async fn run(
     let file = context.interpolate_text(leaf, &step.file).await?;
     let content = context.read_artifact_file(leaf, &file, VAR_BYTES_MAX).await?;
     let value = jb_pipeline::load_var::decode(&step.format, &file, &content)
-        .map_err(|error| Trouble(format!("load var `{}` from {file}: {error}", step.name)))?;
+        .map_err(|error| Trouble::new(format!("load var `{}` from {file}: {error}", step.name)))?;
     context.say(leaf, &format!("var {} fetched.\n", step.name)).await?;
     context.set_var(leaf, &step.name, value, !step.reveal).await?;
     context.say(leaf, &format!("added var {} to build.\n", step.name)).await?;

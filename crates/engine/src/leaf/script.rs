@@ -42,7 +42,7 @@ pub(crate) async fn type_image(
     if image.get.is_some() {
         let volume = context.image_of(&leaf.plan.id).await?;
         let volume = volume.ok_or_else(|| {
-            Trouble(format!("the image of resource type `{type_name}` was not fetched"))
+            Trouble::new(format!("the image of resource type `{type_name}` was not fetched"))
         })?;
         return Ok(Image::Volume(volume));
     }
@@ -51,14 +51,14 @@ pub(crate) async fn type_image(
         return Ok(Image::BaseType(image.base_type.clone()));
     }
     let names: Vec<&str> = known.iter().map(|base| base.name.as_str()).collect();
-    Err(Trouble(format!(
+    Err(Trouble::new(format!(
         "unknown resource type `{type_name}`: the pipeline's resource_types do not declare it, and worker `{}` has only {}",
         context.engine.runtime.worker_name(),
         names.join(", ")
     )))
 }
 
-/// Runs a script to its end.
+/// Runs a script to its end; one that is cancelled early enough never begins.
 pub(crate) async fn run(
     context: &BuildContext,
     leaf: &Leaf,
@@ -80,7 +80,9 @@ pub(crate) async fn run(
         network: Network::Outbound,
         user: User::Named("root".to_owned()),
     };
-    context.create_container(leaf, &spec, script.step_name).await?;
+    if !context.create_container(leaf, &spec, script.step_name).await? {
+        return Ok(Exit::never_began());
+    }
     let process = ProcessSpec {
         path: script.path.to_owned(),
         args: script.args,
@@ -132,17 +134,17 @@ pub(crate) fn request(source: &Object, params: &Object) -> Object {
 /// Reads what `in` or `out` printed.
 pub(crate) fn parse_result(path: &str, output: &[u8]) -> Result<VersionResult, Trouble> {
     let parsed: Value = serde_json::from_slice(output).map_err(|error| {
-        Trouble(format!("{path} printed no valid JSON: {error}; it printed: {}", excerpt(output)))
+        Trouble::new(format!("{path} printed no valid JSON: {error}; it printed: {}", excerpt(output)))
     })?;
     let version = parsed
         .get("version")
         .and_then(version_of)
-        .ok_or_else(|| Trouble(format!("resource script '{path}' output a null version")))?;
+        .ok_or_else(|| Trouble::new(format!("resource script '{path}' output a null version")))?;
     let metadata = match parsed.get("metadata") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(items)) => items.iter().filter_map(metadata_of).collect(),
         Some(other) => {
-            return Err(Trouble(format!("{path} printed metadata that is no list: {other}")));
+            return Err(Trouble::new(format!("{path} printed metadata that is no list: {other}")));
         }
     };
     Ok(VersionResult { version, metadata })

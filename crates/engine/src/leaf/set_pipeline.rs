@@ -25,7 +25,7 @@ pub(crate) async fn run(
     let file = context.interpolate_text(leaf, &step.file).await?;
     let content = context.read_artifact_file(leaf, &file, FILE_BYTES_MAX).await?;
     let text =
-        String::from_utf8(content).map_err(|_| Trouble(format!("{file} is no UTF-8 text")))?;
+        String::from_utf8(content).map_err(|_| Trouble::new(format!("{file} is no UTF-8 text")))?;
     let checked = jb_pipeline::check_pipeline_with_vars(&text, &[&vars]);
     for warning in checked.warnings() {
         context.say_on(leaf, LogSource::Stderr, &format!("WARNING: {}\n", warning.message)).await?;
@@ -64,20 +64,20 @@ async fn target(
 ) -> Result<Target, Trouble> {
     let store = &context.engine.store;
     let own = store.team(context.build.team_id).await?;
-    let own = own.ok_or_else(|| Trouble("the build's team is gone".to_owned()))?;
+    let own = own.ok_or_else(|| Trouble::new("the build's team is gone".to_owned()))?;
     let team_name = context.interpolate_text(leaf, &step.team).await?;
     let team = if team_name.is_empty() || team_name == own.name {
         own
     } else if own.admin {
         let other = store.team_by_name(&team_name).await?;
-        other.ok_or_else(|| Trouble(format!("team {team_name} not found")))?
+        other.ok_or_else(|| Trouble::new(format!("team {team_name} not found")))?
     } else {
-        return Err(Trouble("only the main team can set pipelines of other teams".to_owned()));
+        return Err(Trouble::new("only the main team can set pipelines of other teams".to_owned()));
     };
     if step.name == SELF {
         let pipeline = context.build.pipeline.as_ref();
         let pipeline = pipeline.ok_or_else(|| {
-            Trouble("`set_pipeline: self` needs a build of a pipeline".to_owned())
+            Trouble::new("`set_pipeline: self` needs a build of a pipeline".to_owned())
         })?;
         let (name, instance_vars) = (pipeline.name.clone(), pipeline.instance_vars.clone());
         return Ok(Target { team, name, instance_vars });
@@ -100,7 +100,7 @@ async fn vars(
         let content = context.read_artifact_file(leaf, &file, FILE_BYTES_MAX).await?;
         let text = String::from_utf8_lossy(&content);
         let parsed = jb_pipeline::check::parse_var_file(&text)
-            .map_err(|error| Trouble(format!("var file {file}: {error}")))?;
+            .map_err(|error| Trouble::new(format!("var file {file}: {error}")))?;
         vars.extend(parsed);
     }
     vars.extend(context.interpolate_object(leaf, &step.vars).await?);

@@ -27,18 +27,16 @@ pub(crate) async fn prepare(
     leaf: &Leaf,
     plan: &TaskPlan,
 ) -> Result<Option<ImageNeed>, Trouble> {
-    let origin = leaf.plan.id.clone();
-    let time = context.now();
-    let config = TaskSummary::default();
-    let initialize = BuildEvent::InitializeTask { origin: origin.clone(), time, config };
-    context.once(&origin, "initialize", vec![initialize]).await?;
-    if !plan.image_artifact.is_empty() {
-        return Ok(None);
-    }
+    // A task whose configuration cannot be used never says that it initializes.
+    context.task_config(leaf, plan).await?;
     // The image's source keeps its references to secrets: only the image's own steps resolve them.
     let config = context.task_config_unresolved(leaf, plan).await?;
+    let origin = leaf.plan.id.clone();
+    let (time, summary) = (context.now(), TaskSummary::default());
+    let initialize = BuildEvent::InitializeTask { origin: origin.clone(), time, config: summary };
+    context.once(&origin, "initialize", vec![initialize]).await?;
     match &config.image_resource {
-        Some(image) => {
+        Some(image) if plan.image_artifact.is_empty() => {
             let (check, get) = jb_build::plan_task_image(
                 image,
                 &plan.resource_types,
@@ -49,7 +47,7 @@ pub(crate) async fn prepare(
             )?;
             Ok(Some(ImageNeed { check, get }))
         }
-        None => Ok(None),
+        _ => Ok(None),
     }
 }
 
@@ -89,7 +87,9 @@ pub(crate) async fn run(
     let process = process_spec(context, plan, &config, image_config)?;
     let start =
         BuildEvent::StartTask { origin: origin.clone(), time, config: summary(&config, &process) };
-    context.create_container(leaf, &spec, &plan.name).await?;
+    if !context.create_container(leaf, &spec, &plan.name).await? {
+        return Ok(Done::new(Outcome::Aborted, Vec::new()));
+    }
     context.keep_process(&handle, &process).await?;
     let running = Process {
         context,
@@ -163,7 +163,7 @@ async fn image(
         match &config.image_resource {
             Some(_) => {
                 let volume = context.image_of(&leaf.plan.id).await?;
-                Some(volume.ok_or_else(|| Trouble("the task's image was not fetched".to_owned()))?)
+                Some(volume.ok_or_else(|| Trouble::new("the task's image was not fetched".to_owned()))?)
             }
             None => None,
         }
@@ -171,7 +171,7 @@ async fn image(
         let artifacts = context.artifacts(leaf).await?;
         let volume = artifacts.get(&plan.image_artifact).cloned();
         Some(volume.ok_or_else(|| {
-            Trouble(format!(
+            Trouble::new(format!(
                 "missing image artifact source: {}: no step made it",
                 plan.image_artifact
             ))
@@ -183,7 +183,7 @@ async fn image(
             Ok((Image::Volume(volume), config))
         }
         None if config.rootfs_uri.is_empty() => Ok((Image::Host, ImageConfig::default())),
-        None => Err(Trouble(format!(
+        None => Err(Trouble::new(format!(
             "rootfs_uri `{}` is not supported: use image_resource, or `image:` with an artifact",
             config.rootfs_uri
         ))),
@@ -198,7 +198,7 @@ async fn image_config(
     let bytes = runtime.read_file(volume, "metadata.json", METADATA_BYTES_MAX).await?;
     let Some(bytes) = bytes else { return Ok(ImageConfig::default()) };
     let metadata: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Trouble(format!("the image's metadata.json is no valid JSON: {error}")))?;
+        .map_err(|error| Trouble::new(format!("the image's metadata.json is no valid JSON: {error}")))?;
     let texts = |key: &str| -> Vec<String> {
         let items = metadata.get(key).and_then(Value::as_array);
         items.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -264,7 +264,7 @@ fn process_spec(
     argv.extend(config.run.args.iter().cloned());
     let mut argv = argv.into_iter();
     let path = argv.next().ok_or_else(|| {
-        Trouble("the task has no run.path and its image has no entrypoint".to_owned())
+        Trouble::new("the task has no run.path and its image has no entrypoint".to_owned())
     })?;
     let mut env = image.env;
     env.push(("ATC_EXTERNAL_URL".to_owned(), context.engine.settings.external_url.clone()));

@@ -10,7 +10,7 @@ use jb_yaml::{Node, NodeKind};
 use super::decoder::{Decoder, Empty, Fields};
 use super::job::job;
 use crate::diagnostic::Code;
-use crate::duration::parse_duration;
+use jb_model::duration::parse_duration;
 
 pub(super) fn pipeline(d: &mut Decoder, node: &Node) -> (PipelineConfig, Value) {
     let mut config = PipelineConfig::default();

@@ -8,7 +8,7 @@ use jb_yaml::{Node, NodeKind};
 
 use super::decoder::{Decoder, Empty, Fields, text_map_value};
 use crate::diagnostic::Code;
-use crate::duration::parse_duration;
+use jb_model::duration::parse_duration;
 
 /// Reads a task configuration. What to do about unknown fields is left to the caller, who gets the fields back.
 pub(crate) fn task_config<'n>(d: &mut Decoder, node: &'n Node) -> Option<(TaskConfig, Fields<'n>)> {

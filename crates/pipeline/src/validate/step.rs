@@ -11,9 +11,9 @@ use jb_model::config::{
 use super::Findings;
 use super::job::Links;
 use crate::diagnostic::{Code, PathStep, Section};
-use crate::duration::parse_duration;
 use crate::identifier::{IdentifierProblem, check_identifier};
 use crate::task_file::validate_task;
+use jb_model::duration::parse_duration;
 
 /// Walks the steps of one job, keeping the place in Concourse's notation (`jobs.x.plan.do[0].task(t)`) and as a path.
 pub(super) struct StepValidator<'a> {

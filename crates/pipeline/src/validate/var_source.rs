@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jb_model::config::VarSourceConfig;
 use jb_model::{Object, Value};
 
-use crate::duration::parse_duration;
 use crate::vars::{Piece, scan_text};
+use jb_model::duration::parse_duration;
 
 /// What is wrong with the configuration of one var source of a known kind.
 ///

@@ -48,7 +48,10 @@ fn what_is_wrong_is_named() {
         message(json!({"start": "soon", "stop": "2:00"}))
             .starts_with("source.start: invalid time \"soon\"")
     );
-    assert!(message(json!({"interval": "often"})).starts_with("source.interval: invalid duration"));
+    assert!(
+        message(json!({"interval": "often"}))
+            .starts_with("source.interval: time: invalid duration")
+    );
     assert!(message(json!({"days": ["Someday"]})).starts_with("source.days: unknown weekday"));
     assert!(
         message(json!({"location": "Moon/Sea"})).starts_with("source.location: unknown time zone")

@@ -16,11 +16,19 @@ struct BuildList {
     newer: &'static str,
 }
 
+/// Checks that the server makes by itself are in no list; they are only read by id.
+macro_rules! asked_for {
+    () => {
+        "(b.resource_id IS NULL OR b.manual = 1) AND "
+    };
+}
+
 macro_rules! build_list {
     ($order:literal, $narrow:literal, $neighbour:literal) => {
         BuildList {
             down: select_builds!(
                 "WHERE b.id >= $1 AND b.id <= $2 AND ",
+                asked_for!(),
                 $narrow,
                 " ORDER BY ",
                 $order,
@@ -28,11 +36,13 @@ macro_rules! build_list {
             ),
             up: select_builds!(
                 "WHERE b.id >= $1 AND b.id <= $2 AND ",
+                asked_for!(),
                 $narrow,
                 " ORDER BY b.id LIMIT $3"
             ),
             between: select_builds!(
                 "WHERE b.start_time >= $1 AND b.start_time <= $2 AND ",
+                asked_for!(),
                 $narrow,
                 " ORDER BY ",
                 $order,
@@ -41,11 +51,13 @@ macro_rules! build_list {
             older: concat!(
                 "SELECT max(b.id) AS id FROM builds b LEFT JOIN pipelines p ON p.id = b.pipeline_id
                  WHERE b.id < $1 AND ",
+                asked_for!(),
                 $neighbour
             ),
             newer: concat!(
                 "SELECT min(b.id) AS id FROM builds b LEFT JOIN pipelines p ON p.id = b.pipeline_id
                  WHERE b.id > $1 AND ",
+                asked_for!(),
                 $neighbour
             ),
         }

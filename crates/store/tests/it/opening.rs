@@ -170,3 +170,18 @@ fn servers_hear_of_each_other() {
         while heard.recv().await.unwrap() != unit {}
     });
 }
+
+#[tokio::test]
+async fn a_limited_store_stops_between_two_writes() {
+    let now = at(1);
+    let store = Store::open("sqlite::memory:", Options::default(), now).await.unwrap();
+    let allowance = jb_store::Allowance::new(1);
+    let limited = store.limited(allowance.clone());
+    limited.ensure_main_team(&json!({}), now).await.unwrap();
+    let refused = tokio::spawn(async move {
+        limited.save_team("other", &json!({}), now).await.unwrap();
+    });
+    allowance.spent().await;
+    assert_eq!(store.teams().await.unwrap().len(), 1);
+    refused.abort();
+}

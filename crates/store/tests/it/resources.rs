@@ -59,11 +59,15 @@ async fn scopes_may_be_shared(store: Store) {
     assert!(store.set_version_enabled(src, saved.ids[0], false, at(4)).await.unwrap());
     assert_eq!(store.latest_enabled(src).await.unwrap(), None);
     assert!(store.latest_enabled(out).await.unwrap().is_some());
-    assert_eq!(store.delete_unused_scopes(10).await.unwrap(), 0);
+    assert_eq!(store.delete_unused_scopes(at(9), 10).await.unwrap(), 0);
     store.destroy_pipeline(world.pipeline).await.unwrap();
     assert!(store.latest_version(scope).await.unwrap().is_some(), "others may use it still");
-    assert_eq!(store.delete_unused_scopes(10).await.unwrap(), 1);
+    let image = store.shared_scope("image", at(9)).await.unwrap();
+    assert_eq!(store.shared_scope("image", at(10)).await.unwrap(), image);
+    assert_eq!(store.delete_unused_scopes(at(9), 10).await.unwrap(), 1);
     assert_eq!(store.latest_version(scope).await.unwrap(), None);
+    assert!(store.check_state(image).await.unwrap().is_some(), "it was asked for lately");
+    assert_eq!(store.delete_unused_scopes(at(10), 10).await.unwrap(), 1);
 }
 
 async fn checks_run_one_at_a_time(store: Store) {

@@ -159,7 +159,7 @@ async fn a_step_learns_whether_to_run_and_from_where() {
     let check = async |server: &Server, build, skip_interval, from_version: Option<&Version>| {
         let created = server.store.build(build).await.unwrap().unwrap().created_at;
         let request = BeginCheck {
-            resource,
+            resource: Some(resource),
             scope,
             build: Some(build),
             purpose: Purpose::Resource,
@@ -189,16 +189,51 @@ async fn a_step_learns_whether_to_run_and_from_where() {
     server.finish(one, BuildStatus::Succeeded).await;
     let three = version("3");
     let found = [version("2"), three.clone()];
-    server.checks.finish(resource, scope, Some(&found), server.now).await.unwrap();
+    server.checks.finish(Some(resource), scope, Some(&found), server.now).await.unwrap();
     server.tick(1);
     assert_eq!(check(&server, two, true, None).await, Begin::Run { from: Some(three.clone()) });
-    server.checks.finish(resource, scope, Some(&found), server.now).await.unwrap();
+    server.checks.finish(Some(resource), scope, Some(&found), server.now).await.unwrap();
     assert_eq!(check(&server, two, true, None).await, Begin::Served { newest: Some(three) });
     let from = version("1");
     assert_eq!(
         check(&server, two, true, Some(&from)).await,
         Begin::Run { from: Some(from.clone()) }
     );
+}
+
+#[tokio::test]
+async fn the_image_of_a_task_is_checked_once_for_all_who_ask() {
+    let mut server = Server::new(PIPELINE).await;
+    let scope = server.store.shared_scope("hash of an image", server.now).await.unwrap();
+    let check = async |server: &Server, skip_interval, build_started| {
+        let request = BeginCheck {
+            resource: None,
+            scope,
+            build: None,
+            purpose: Purpose::Image,
+            skip_interval,
+            from_version: None,
+            build_created: build_started,
+            build_started,
+        };
+        server.checks.begin(&request, server.now).await.unwrap()
+    };
+    let first = server.now;
+    assert_eq!(check(&server, true, first).await, Begin::Run { from: None });
+    server.tick(1);
+    let found = [version("1")];
+    server.checks.finish(None, scope, Some(&found), server.now).await.unwrap();
+    let known = Some(version("1"));
+    server.tick(1);
+    let served = Begin::Served { newest: known.clone() };
+    assert_eq!(check(&server, true, first).await, served, "a later step of the same build");
+    let second = server.now;
+    assert_eq!(check(&server, false, second).await, served, "the interval has not passed");
+    let run = Begin::Run { from: known };
+    assert_eq!(check(&server, true, second).await, run, "a person triggered that build");
+    server.checks.finish(None, scope, Some(&found), server.now).await.unwrap();
+    server.tick(61);
+    assert_eq!(check(&server, false, server.now).await, run);
 }
 
 #[tokio::test]
@@ -217,7 +252,7 @@ async fn a_check_cut_short_does_not_block_the_next() {
     server.finish(lost.id, BuildStatus::Aborted).await;
     let next = server.checks.check_now(resource, &request, server.now).await.unwrap().unwrap();
     let check = BeginCheck {
-        resource,
+        resource: Some(resource),
         scope,
         build: Some(next.id),
         purpose: Purpose::Resource,

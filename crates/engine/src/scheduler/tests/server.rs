@@ -96,7 +96,7 @@ impl Server {
         let stale = Timestamp(0);
         assert!(self.store.start_check(scope, None, stale, self.now).await.unwrap());
         self.tick(1);
-        self.checks.finish(resource, scope, found, self.now).await.unwrap();
+        self.checks.finish(Some(resource), scope, found, self.now).await.unwrap();
         for build in self.running_checks(name).await {
             let status = if found.is_some() { BuildStatus::Succeeded } else { BuildStatus::Failed };
             self.store.finish_build(build, status, None, self.now).await.unwrap();

@@ -1,0 +1,280 @@
+//! A server: a store in memory, a fake runtime and an engine that can be dropped and begun anew.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jb_engine::{Engine, Settings, Timeouts};
+use jb_model::{
+    BuildEvent, BuildId, BuildStatus, ContainerHandle, JobId, Object, PipelineId, Plan, ResourceId,
+    Timestamp,
+};
+use jb_runtime::fake::FakeRuntime;
+use jb_store::{Allowance, Options, ResourceKind, SaveOutcome, SavePipeline, Store, TeamRecord};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A test that waits longer than this waits for nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Server {
+    pub(crate) store: Store,
+    pub(crate) fake: FakeRuntime,
+    pub(crate) team: TeamRecord,
+    pub(crate) pipeline: PipelineId,
+    pub(crate) timeouts: Timeouts,
+    now: Arc<AtomicI64>,
+    running: Option<(Arc<Engine>, JoinHandle<()>, watch::Sender<bool>)>,
+}
+
+impl Server {
+    /// A server that runs, with the pipeline `p` of the team `main`.
+    pub(crate) async fn new(yaml: &str) -> Self {
+        let mut server = Self::stopped(FakeRuntime::new(), yaml).await;
+        server.start(None);
+        server
+    }
+
+    /// One whose engine is not started yet.
+    pub(crate) async fn stopped(fake: FakeRuntime, yaml: &str) -> Self {
+        let now = Arc::new(AtomicI64::new(1_000_000_000_000));
+        let at = Timestamp(now.load(Ordering::Relaxed));
+        let store = Store::open("sqlite::memory:", Options::default(), at).await.unwrap();
+        let team = store.ensure_main_team(&json!({}), at).await.unwrap();
+        let pipeline = PipelineId(0);
+        let timeouts = Timeouts { quiet: Duration::from_millis(20), ..Timeouts::default() };
+        let mut server = Self { store, fake, team, pipeline, timeouts, now, running: None };
+        server.pipeline = server.set_pipeline("p", yaml).await;
+        server
+    }
+
+    /// Time goes on by a microsecond whenever someone looks at it.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp(self.now.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn advance(&self, duration: Duration) {
+        let micros = i64::try_from(duration.as_micros()).unwrap();
+        self.now.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    pub(crate) fn start(&mut self, allowance: Option<Arc<Allowance>>) {
+        let settings = Settings {
+            owner: "test".to_owned(),
+            external_url: "http://server".to_owned(),
+            default_task_limits: Default::default(),
+            default_timeouts: self.timeouts,
+            checks: Default::default(),
+            grace: Default::default(),
+            retention: Default::default(),
+        };
+        let store = match allowance {
+            Some(allowance) => self.store.limited(allowance),
+            None => self.store.clone(),
+        };
+        let now = self.now.clone();
+        let clock = Arc::new(move || Timestamp(now.fetch_add(1, Ordering::Relaxed)));
+        let engine = Engine::new(store, Arc::new(self.fake.clone()), settings, clock);
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(engine.clone().run(stopped));
+        self.running = Some((engine, task, stop));
+    }
+
+    /// The server dies; its containers go on. Its leases run out before the next one starts.
+    pub(crate) async fn crash(&mut self) {
+        let (_, task, _) = self.running.take().expect("the server runs");
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        self.advance(Duration::from_secs(31));
+    }
+
+    /// The server ends in good order.
+    pub(crate) async fn stop(&mut self) {
+        let (_, task, stop) = self.running.take().expect("the server runs");
+        stop.send_replace(true);
+        task.await.unwrap();
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.running.as_ref().expect("the server runs").0
+    }
+
+    pub(crate) async fn set_pipeline(&self, name: &str, yaml: &str) -> PipelineId {
+        let checked = jb_pipeline::check_pipeline(yaml);
+        assert!(checked.is_valid(), "{:?}", checked.diagnostics);
+        let save = SavePipeline {
+            team: self.team.id,
+            name,
+            instance_vars: &Object::new(),
+            config: &checked.normalised,
+            from_version: None,
+            initially_paused: false,
+            set_by: None,
+        };
+        match self.store.save_pipeline(save, self.now()).await.unwrap() {
+            SaveOutcome::Created { pipeline, .. } | SaveOutcome::Updated { pipeline, .. } => {
+                pipeline
+            }
+            SaveOutcome::SetByNewerBuild { .. } => panic!("not set"),
+        }
+    }
+
+    pub(crate) async fn job(&self, name: &str) -> JobId {
+        self.store.job_by_name(self.pipeline, name).await.unwrap().unwrap().id
+    }
+
+    pub(crate) async fn resource(&self, name: &str) -> ResourceId {
+        let kind = ResourceKind::Resource;
+        self.store.resource_by_name(self.pipeline, kind, name).await.unwrap().unwrap().id
+    }
+
+    pub(crate) async fn trigger(&self, job: &str) -> BuildId {
+        let job = self.job(job).await;
+        self.store.create_job_build(job, Some("someone"), self.now()).await.unwrap().id
+    }
+
+    /// A one-off build of a plan.
+    pub(crate) async fn execute(&self, plan: &Plan) -> BuildId {
+        let plan = serde_json::from_str(&jb_wire::plan::to_private(plan).unwrap()).unwrap();
+        let store = &self.store;
+        let now = self.now();
+        store.create_started_build(self.team.id, None, &plan, None, now).await.unwrap().id
+    }
+
+    /// Waits until `look` finds what it looks for, looking again after every change of the store.
+    pub(crate) async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let mut changes = self.store.subscribe();
+        let waiting = async {
+            loop {
+                if let Some(found) = look().await {
+                    return found;
+                }
+                let _ = changes.recv().await;
+            }
+        };
+        let Ok(found) = tokio::time::timeout(PATIENCE, waiting).await else {
+            panic!("waited in vain for {what}: {:#?}", self.everything().await)
+        };
+        found
+    }
+
+    /// What all builds said, for those who ask why.
+    async fn everything(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for build in 1.. {
+            let Some(record) = self.store.build(BuildId(build)).await.unwrap() else { break };
+            lines.push(format!("== build {build} {} {}", record.name, record.status));
+            lines.extend(self.said(BuildId(build)).await);
+        }
+        lines
+    }
+
+    pub(crate) async fn ended(&self, build: BuildId) -> BuildStatus {
+        self.until(&format!("the end of build {build}"), async || {
+            let status = self.store.build(build).await.unwrap()?.status;
+            status.is_final().then_some(status)
+        })
+        .await
+    }
+
+    /// Triggers a job and waits for the build's end.
+    pub(crate) async fn run(&self, job: &str) -> (BuildId, BuildStatus) {
+        let build = self.trigger(job).await;
+        (build, self.ended(build).await)
+    }
+
+    /// Waits until the build's log has this text.
+    pub(crate) async fn logged(&self, build: BuildId, text: &str) {
+        let what = format!("`{text}` in the log of build {build}");
+        self.until(&what, async || self.log(build).await.contains(text).then_some(())).await;
+    }
+
+    pub(crate) async fn events(&self, build: BuildId) -> Vec<BuildEvent> {
+        let stored = self.store.events(build, 0, usize::MAX).await.unwrap();
+        let decode = |json: &str| jb_wire::event::from_envelope(json).unwrap().1;
+        stored.iter().map(|event| decode(&event.json)).collect()
+    }
+
+    /// The whole log as text.
+    pub(crate) async fn log(&self, build: BuildId) -> String {
+        let events = self.events(build).await.into_iter();
+        let text = events.filter_map(|event| match event {
+            BuildEvent::Log { payload, .. } => Some(payload),
+            _ => None,
+        });
+        text.collect()
+    }
+
+    pub(crate) async fn errors(&self, build: BuildId) -> Vec<String> {
+        let events = self.events(build).await.into_iter();
+        let errors = events.filter_map(|event| match event {
+            BuildEvent::Error { message, .. } => Some(message),
+            _ => None,
+        });
+        errors.collect()
+    }
+
+    /// The events, one per line, without times; see [`lines`].
+    pub(crate) async fn said(&self, build: BuildId) -> Vec<String> {
+        let stored = self.store.events(build, 0, usize::MAX).await.unwrap();
+        lines(stored.iter().map(|event| event.json.as_str()))
+    }
+
+    /// The container of a build's step, by the step's kind and name.
+    pub(crate) async fn container(&self, build: BuildId, step: &str) -> ContainerHandle {
+        let filter = jb_store::ContainerFilter {
+            build: Some(build),
+            step_name: Some(step.to_owned()),
+            ..Default::default()
+        };
+        self.store.containers(&filter, 10).await.unwrap()[0].handle.clone()
+    }
+}
+
+/// Events as lines: `name origin data`, without times and workers. Plans are named by letters in the order in which
+/// they speak. A log in pieces is one line.
+pub(crate) fn lines<'a>(events: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
+    let mut last_log = None;
+    for json in events {
+        let mut event: serde_json::Value = serde_json::from_str(json).unwrap();
+        let kind = event["event"].as_str().unwrap().to_owned();
+        let mut data = event["data"].take();
+        let fields = data.as_object_mut().unwrap();
+        fields.remove("time");
+        fields.remove("selected_worker");
+        fields.remove("plan");
+        let origin = fields.remove("origin").unwrap_or_default();
+        let id = origin["id"].as_str().unwrap_or_default().to_owned();
+        let (root, rest) = match id.split_once('/') {
+            Some((root, rest)) => (root, format!("/{rest}")),
+            None => (id.as_str(), String::new()),
+        };
+        let number = names.iter().position(|name| name == root).unwrap_or_else(|| {
+            names.push(root.to_owned());
+            names.len() - 1
+        });
+        let source = origin["source"].as_str().unwrap_or_default();
+        // A build's own events have no origin.
+        let name = if id.is_empty() { "-".to_owned() } else { format!("#{number}{rest}") };
+        if kind == "log" {
+            let text = data["payload"].as_str().unwrap().to_owned();
+            let speaker = format!("log {name} {source} ");
+            let line = match &last_log {
+                Some((last, before)) if *last == speaker => {
+                    lines.pop();
+                    format!("{before}{text}")
+                }
+                _ => text,
+            };
+            lines.push(format!("{speaker}{line:?}"));
+            last_log = Some((speaker, line));
+        } else {
+            last_log = None;
+            lines.push(format!("{kind} {name} {data}"));
+        }
+    }
+    lines
+}

@@ -62,10 +62,10 @@ impl Connection {
                 }
             }
             let Some(more) = self.fill() else { return };
-            if !self.out.is_empty() {
-                if stream.write_all(&std::mem::take(&mut self.out)).await.is_err() {
-                    return;
-                }
+            if !self.out.is_empty()
+                && stream.write_all(&std::mem::take(&mut self.out)).await.is_err()
+            {
+                return;
             }
             if more {
                 continue;

@@ -17,7 +17,7 @@ var_sources:
 resource_types:
 - {name: custom, type: mock, source: {mirror_self: true}, check_every: never}
 resources:
-- {name: src, type: mock, check_every: never, source: {initial_version: v1, create_files: {a.txt: "hello\n"}}}
+- {name: src, type: mock, check_every: never, source: {initial_version: v1, create_files: {a.txt: "hello\n", p.yml: "jobs: [{name: a, plan: [{task: t, config: {platform: linux, run: {path: x}}}]}]"}}}
 - {name: out, type: mock, source: {no_initial_version: true}, check_every: never}
 - {name: typed, type: custom, source: {initial_version: ((vs:source))}, check_every: never}
 jobs:
@@ -56,6 +56,10 @@ jobs:
   on_abort: {task: cleanup, config: *say}
   plan:
   - {task: sleeper, config: {platform: linux, run: {path: sh, args: [-c, "trap 'echo got term; exit 1' TERM; echo sleeping; sleep x"]}}}
+- name: sets
+  plan:
+  - get: src
+  - {set_pipeline: child, file: src/p.yml}
 - name: parallel
   plan:
   - in_parallel:
@@ -250,6 +254,7 @@ const STRAIGHT: Scenario = Scenario { job: "straight", in_order: true };
 const TYPES: Scenario = Scenario { job: "types", in_order: true };
 const HOOKS: Scenario = Scenario { job: "hooks", in_order: true };
 const ABORTED: Scenario = Scenario { job: "aborted", in_order: true };
+const SETS: Scenario = Scenario { job: "sets", in_order: true };
 const PARALLEL: Scenario = Scenario { job: "parallel", in_order: false };
 
 scenarios! {
@@ -261,6 +266,8 @@ scenarios! {
     hooks_die_between_calls: HOOKS, Point::Call;
     abort_dies_between_writes: ABORTED, Point::Write;
     abort_dies_between_calls: ABORTED, Point::Call;
+    setting_dies_between_writes: SETS, Point::Write;
+    setting_dies_between_calls: SETS, Point::Call;
     parallel_dies_between_writes: PARALLEL, Point::Write;
     parallel_dies_between_calls: PARALLEL, Point::Call;
 }
@@ -268,7 +275,7 @@ scenarios! {
 /// Many crashes in one build, at places that a seed chooses.
 #[tokio::test]
 async fn dying_again_and_again() {
-    for scenario in [STRAIGHT, TYPES, HOOKS, ABORTED, PARALLEL] {
+    for scenario in [STRAIGHT, TYPES, HOOKS, ABORTED, SETS, PARALLEL] {
         let expected = scenario.undisturbed().await;
         for seed in 0..6_u64 {
             let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

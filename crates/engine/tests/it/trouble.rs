@@ -10,6 +10,7 @@ use crate::server::Server;
 
 const PIPELINE: &str = r#"
 resources:
+- {name: quick, type: mock, check_every: never, source: {initial_version: v1}}
 - {name: src, type: mock, check_every: never, source: {initial_version: v1, sleep: fetch}}
 jobs:
 - name: sleeper
@@ -27,6 +28,11 @@ jobs:
 - name: two
   plan:
   - in_parallel: [{get: one, resource: src}, {get: two, resource: src}]
+- name: turns
+  plan:
+  - in_parallel:
+    - {get: one, resource: quick, params: {sleep: fetch}}
+    - {get: two, resource: quick, params: {sleep: fetch}}
 var_sources:
 - {name: vs, type: dummy, config: {vars: {s: "sesame"}}}
 "#;
@@ -128,16 +134,29 @@ async fn a_build_whose_pipeline_is_destroyed_ends_quietly() {
 }
 
 #[tokio::test]
-async fn a_step_cancelled_while_it_waits_for_its_turn_never_has_a_container() {
+async fn two_gets_of_one_version_fetch_it_once() {
     let server = Server::new(PIPELINE).await;
     let build = server.trigger("two").await;
-    // The check of the resource sleeps by the same name, so both wait for the test.
+    // The check of the resource and the first get both wait for the test.
     server.logged_anywhere("sleeping: fetch").await;
     server.fake.release("fetch");
     assert_eq!(server.ended(build).await, BuildStatus::Succeeded);
     let gets = server.fake.started();
     let gets = gets.iter().filter(|(container, _)| container.as_str().contains("-get-"));
     assert_eq!(gets.count(), 1, "the second get uses what the first fetched");
+}
+
+#[tokio::test]
+async fn a_step_cancelled_while_it_waits_for_its_turn_never_has_a_container() {
+    let server = Server::new(PIPELINE).await;
+    let build = server.trigger("turns").await;
+    server.logged(build, "sleeping: fetch").await;
+    server.engine().abort(build, false).await.unwrap();
+    assert_eq!(server.ended(build).await, BuildStatus::Aborted);
+    let gets = server.fake.started();
+    let gets = gets.iter().filter(|(container, _)| container.as_str().contains("-get-"));
+    assert_eq!(gets.count(), 1);
+    assert_eq!(server.errors(build).await, ["interrupted", "interrupted"]);
 }
 
 #[tokio::test]
@@ -163,4 +182,22 @@ async fn a_server_that_stops_in_good_order_leaves_its_builds_to_the_next() {
     server.start(None);
     assert_eq!(server.ended(build).await, BuildStatus::Succeeded);
     assert_eq!(server.log(build).await, "before\r\nafter\r\n");
+}
+
+#[tokio::test]
+async fn a_failed_steps_container_can_be_entered_with_its_environment() {
+    let yaml = "
+var_sources: [{name: vs, type: dummy, config: {vars: {s: sesame}}}]
+jobs: [{name: j, plan: [{task: t, config: {platform: linux, params: {S: ((vs:s))}, run: {path: 'false'}}}]}]
+";
+    let server = Server::new(yaml).await;
+    let (build, status) = server.run("j").await;
+    assert_eq!(status, BuildStatus::Failed);
+    let container = server.container(build, "t").await;
+    let way = server.engine().hijack(&container).await.unwrap();
+    assert!(way.env.contains(&("S".to_owned(), "sesame".to_owned())), "{:?}", way.env);
+    let scopes = server.store.build_vars(build).await.unwrap();
+    assert_eq!(scopes.len(), 1, "nothing else of the build's vars is kept");
+    server.store.delete_container(&container).await.unwrap();
+    assert!(server.store.build_vars(build).await.unwrap().is_empty());
 }

@@ -73,7 +73,7 @@ async fn measure(binary: &Path, dir: &Path, options: &Options) -> anyhow::Result
     if ["trigger", "steps", "webhook", "log"].iter().any(|measure| options.wants(measure)) {
         let stage = Stage::set(binary, &dir.join("busy"), options.port).await?;
         if options.wants("trigger") {
-            figures.push(trigger::one_task(&stage, options.samples).await?);
+            figures.extend(trigger::one_task(&stage, options.samples).await?);
         }
         if options.wants("steps") {
             figures.push(trigger::ten_tasks(&stage, options.samples.div_ceil(6)).await?);

@@ -25,9 +25,7 @@ pub(super) struct Stage {
     pub(super) dir: PathBuf,
     /// Runs the image without the server; an explanation where runc does not work.
     pub(super) runc: Result<Runc, String>,
-    pub(super) git: GitServer,
-    /// A clone of the repository `news`, which the webhook's resource follows.
-    pub(super) news: Clone,
+    _git: GitServer,
 }
 
 impl Stage {
@@ -39,24 +37,26 @@ impl Stage {
         let host: IpAddr = host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let root = dir.join("git");
         std::fs::create_dir_all(&root)?;
-        for name in ["image.git", "news.git"] {
-            jb_git_http::create_repository(&root.join(name), "main").await?;
-        }
+        jb_git_http::create_repository(&root.join("image.git"), "main").await?;
         let git = GitServer::start(&root, SocketAddr::new(host, 0)).await?;
         let image = Clone::of(&git.url("image.git"), &dir.join("image")).await?;
         root_file_system(&image.dir().join("rootfs"))?;
         image.commit("metadata.json", METADATA, "Add an image").await?;
-        let news = Clone::of(&git.url("news.git"), &dir.join("news")).await?;
-        news.commit("news", "0\n", "Begin").await?;
         let runc = Runc::new(&dir.join("bundle"), &image.dir().join("rootfs"));
         if let Err(why) = &runc {
             println!("runc does not run here, so its figures are missing: {why}");
         }
-        let pipeline = pipeline(&git.url("image.git"), &git.url("news.git"));
+        let commit = Command::new("git")
+            .args(["rev-parse", "HEAD"])
+            .current_dir(image.dir())
+            .output()
+            .context("run git")?;
+        let commit = String::from_utf8_lossy(&commit.stdout).trim().to_owned();
+        let pipeline = pipeline(&git.url("image.git"), &commit);
         api.set_pipeline("bench", &pipeline).await?;
         api.put("/teams/main/pipelines/bench/unpause").await?;
-        let stage = Self { server, api, dir: dir.to_owned(), runc, git, news };
-        for resource in ["image", "news"] {
+        let stage = Self { server, api, dir: dir.to_owned(), runc, _git: git };
+        for resource in ["image", "unpinned", "news"] {
             let path = format!("/teams/main/pipelines/bench/resources/{resource}/check");
             let check = stage.api.post(&path, "{}").await?;
             stage.succeeded(build_id(&check)?).await?;
@@ -151,6 +151,7 @@ pub(super) fn until(begin: SystemTime, printed: &str) -> anyhow::Result<f64> {
 /// Asks again until there is an answer.
 pub(super) async fn eventually<T>(
     what: &str,
+    pause: Duration,
     mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
     let deadline = Instant::now() + PATIENCE;
@@ -161,11 +162,13 @@ pub(super) async fn eventually<T>(
         if Instant::now() > deadline {
             bail!("{what} did not happen within {} s", PATIENCE.as_secs());
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
-fn pipeline(image: &str, news: &str) -> String {
+/// The image is pinned: builds that people ask for wait for a check of what is not. Every check of
+/// the news finds some.
+fn pipeline(image: &str, commit: &str) -> String {
     let stamp = "config: {platform: linux, run: {path: /bin/date, args: ['+%s%N']}}";
     let ten: String =
         (0..10).map(|step| format!("  - {{task: step-{step}, image: image, {stamp}}}\n")).collect();
@@ -176,16 +179,25 @@ resources:
   type: git
   check_every: never
   source: {{uri: {image}, branch: main}}
-- name: news
+  version: {{ref: {commit}}}
+- name: unpinned
   type: git
   check_every: never
+  source: {{uri: {image}, branch: main}}
+- name: news
+  type: time
+  check_every: never
   webhook_token: hush
-  source: {{uri: {news}, branch: main}}
+  source: {{interval: 1ms}}
 jobs:
 - name: one
   plan:
   - get: image
   - {{task: stamp, image: image, {stamp}}}
+- name: checked
+  plan:
+  - get: unpinned
+  - {{task: stamp, image: unpinned, {stamp}}}
 - name: ten
   plan:
   - get: image

@@ -10,11 +10,17 @@ use super::stage::{Stage, until};
 const WARM_UP: usize = 3;
 const STEPS: f64 = 10.0;
 
-pub(super) async fn one_task(stage: &Stage, n: usize) -> anyhow::Result<Figure> {
+pub(super) async fn one_task(stage: &Stage, n: usize) -> anyhow::Result<[Figure; 2]> {
+    let pinned = figure(stage, "one", "trigger to process started, p50", n).await?;
+    let checked = figure(stage, "checked", "the same after a check of the image", n).await?;
+    Ok([pinned.bound(Bound::AtMost(60.0)).ratio_max(2.0), checked])
+}
+
+async fn figure(stage: &Stage, job: &str, what: &'static str, n: usize) -> anyhow::Result<Figure> {
     let (mut ours, mut whole, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..n + WARM_UP {
         let (begin, clock) = (SystemTime::now(), Instant::now());
-        let build = stage.trigger("one").await?;
+        let build = stage.trigger(job).await?;
         let log = stage.succeeded(build).await?;
         let over = millis(clock.elapsed());
         let started = until(begin, last_line(&log))?;
@@ -25,11 +31,8 @@ pub(super) async fn one_task(stage: &Stage, n: usize) -> anyhow::Result<Figure> 
             bare.extend(run.map(|run| run.started));
         }
     }
-    let what = "trigger to process started, p50";
     Ok(Figure::new("trigger", what, "ms", quantile(&ours, 0.5))
         .floor("bare runc run", (!bare.is_empty()).then(|| quantile(&bare, 0.5)))
-        .bound(Bound::AtMost(60.0))
-        .ratio_max(2.0)
         .more("min", quantile(&ours, 0.0))
         .more("p90", quantile(&ours, 0.9))
         .more("p99", quantile(&ours, 0.99))

@@ -11,15 +11,13 @@ use serde_json::Value;
 
 use super::{Done, Leaf, Started, Trouble, script};
 use crate::build::BuildContext;
-use crate::process::{Error, Exit, Process, Show};
+use crate::process::{Exit, Process, Show};
 use crate::workspace::{TaskMounts, VolumeNames, task_dir, task_mounts};
 
 /// Concourse gives every task this terminal; programs wrap their lines by it.
 const TERMINAL: WindowSize = WindowSize { cols: 500, rows: 500 };
 /// An image's `metadata.json` may not be larger than this.
 const METADATA_BYTES_MAX: usize = 1024 * 1024;
-/// Exit status for a program that the image does not have, as shells use it.
-const NOT_FOUND: i32 = 127;
 
 /// Reads the task's file, so that its image can be fetched.
 pub(crate) async fn prepare(
@@ -109,14 +107,7 @@ pub(crate) async fn run(
     for (name, volume) in &layout.outputs {
         context.register_artifact(leaf, name, volume).await?;
     }
-    let exit = match exit {
-        Err(Error::NotFound { path }) => {
-            context.say(leaf, &format!("{path}: executable file not found in $PATH\n")).await?;
-            Exit { status: NOT_FOUND, oom: false, result: Vec::new(), cancelled: false }
-        }
-        other => other?,
-    };
-    finish(context, leaf, &config, exit).await
+    finish(context, leaf, &config, exit?).await
 }
 
 async fn finish(

@@ -189,9 +189,10 @@ async fn execute(
         | PlanStep::OnAbort { .. }
         | PlanStep::Ensure { .. }
         | PlanStep::Try(_)
-        | PlanStep::Timeout { .. } => {
-            Err(Trouble::new(format!("step {} holds other steps and runs nothing itself", leaf.plan.id)))
-        }
+        | PlanStep::Timeout { .. } => Err(Trouble::new(format!(
+            "step {} holds other steps and runs nothing itself",
+            leaf.plan.id
+        ))),
     }
 }
 

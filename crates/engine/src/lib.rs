@@ -131,11 +131,7 @@ impl Engine {
     }
 
     /// What happens once a build is over.
-    async fn build_ended(
-        &self,
-        build: &BuildRecord,
-        status: BuildStatus,
-    ) -> jb_store::Result<()> {
+    async fn build_ended(&self, build: &BuildRecord, status: BuildStatus) -> jb_store::Result<()> {
         tracing::debug!(build = %build.id, %status, "build ended");
         if let Some(resource) = build.resource_id {
             self.checks.build_ended(resource, self.now()).await?;

@@ -201,7 +201,7 @@ impl Follower<'_, '_> {
             tokio::select! {
                 output = attached.next() => {
                     let Some(output) = output else { return Ok(None) };
-                    if let Some(exit) = self.take(output, attached, cancelling).await? {
+                    if let Some(exit) = self.take(output, attached, cancel).await? {
                         return Ok(Some(exit));
                     }
                     self.acknowledge(client).await;
@@ -228,7 +228,7 @@ impl Follower<'_, '_> {
         &mut self,
         first: Output,
         attached: &mut Attached,
-        cancelling: &Cancelling,
+        cancel: &Cancel,
     ) -> Result<Option<Exit>, Error> {
         let mut next = Some(first);
         let mut taken = 0;
@@ -248,7 +248,8 @@ impl Follower<'_, '_> {
                         status,
                         oom,
                         result: std::mem::take(&mut self.result),
-                        cancelled: cancelling.term_sent.is_some(),
+                        // Not whether it was signalled: that may have been before a restart.
+                        cancelled: cancel.is_requested(),
                     }));
                 }
             }

@@ -54,9 +54,28 @@ impl Supervisor {
 
 /// Drives builds until told to stop. Builds under way are left to whoever comes next: their
 /// containers go on.
-pub(crate) async fn run(engine: Arc<Engine>, mut stop: watch::Receiver<bool>) {
-    let mut changes = engine.store.subscribe();
+pub(crate) async fn run(engine: Arc<Engine>, stop: watch::Receiver<bool>) {
+    // A former server of this name may have died with leases in its hands.
+    release_leases(&engine).await;
     let mut drivers = JoinSet::new();
+    drive_all(&engine, &mut drivers, stop).await;
+    drivers.shutdown().await;
+    release_leases(&engine).await;
+}
+
+async fn release_leases(engine: &Engine) {
+    if let Err(error) = engine.store.release_leases(&engine.settings.owner).await {
+        // They run out by themselves.
+        tracing::warn!(%error, "giving up leases");
+    }
+}
+
+async fn drive_all(
+    engine: &Arc<Engine>,
+    drivers: &mut JoinSet<()>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut changes = engine.store.subscribe();
     let mut backstop = tokio::time::interval(BACKSTOP);
     loop {
         let look = tokio::select! {
@@ -75,7 +94,7 @@ pub(crate) async fn run(engine: Arc<Engine>, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => return,
         };
         if look {
-            start_waiting(&engine, &mut drivers).await;
+            start_waiting(engine, drivers).await;
         }
     }
 }

@@ -57,7 +57,8 @@ pub struct Started {
 /// Why a process did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("executable `{path}` not found in the container")]
+    /// `fly` knows a missing program by these words, and tries another shell.
+    #[error("run `{path}`: executable file not found in $PATH")]
     NotFound { path: String },
     #[error("{0}")]
     Other(String),

@@ -13,7 +13,9 @@ macro_rules! select_volumes {
     ($rest:literal) => {
         concat!(
             "SELECT v.handle, v.kind, v.worker, v.team_id, v.build_id, v.container, v.job_id,
-             v.step_name, v.path, v.parent, v.size_bytes, v.created_at, v.last_used FROM volumes v ",
+             v.step_name, v.path, v.parent, v.size_bytes, v.created_at, v.last_used,
+             c.type_name AS cached_type, c.version AS cached_version
+             FROM volumes v LEFT JOIN resource_caches c ON c.volume = v.handle ",
             $rest
         )
     };
@@ -39,6 +41,8 @@ pub struct NewVolume {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeRecord {
     pub volume: NewVolume,
+    /// The type and version that it holds, once they are fetched whole.
+    pub cached: Option<(String, Version)>,
     pub size_bytes: Option<u64>,
     pub created_at: Timestamp,
     pub last_used: Timestamp,
@@ -329,6 +333,10 @@ fn cache_record(row: &Row) -> Result<CacheRecord> {
 
 fn volume_record(row: &Row) -> Result<VolumeRecord> {
     let size = row.opt_int("size_bytes")?;
+    let cached = match row.opt_text("cached_type")? {
+        Some(kind) => Some((kind, row.req_version("cached_version")?)),
+        None => None,
+    };
     Ok(VolumeRecord {
         volume: NewVolume {
             handle: VolumeHandle(row.req_text("handle")?),
@@ -342,6 +350,7 @@ fn volume_record(row: &Row) -> Result<VolumeRecord> {
             path: row.req_text("path")?,
             parent: row.opt_text("parent")?.map(VolumeHandle),
         },
+        cached,
         size_bytes: size.map(|size| u64::try_from(size).unwrap_or_default()),
         created_at: row.req_time("created_at")?,
         last_used: row.req_time("last_used")?,

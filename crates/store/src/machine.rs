@@ -92,6 +92,23 @@ impl Store {
         })
     }
 
+    /// Gives up every lease of an owner who stops, or who starts anew and knows nothing of them. Says how many.
+    pub async fn release_leases(&self, owner: &str) -> Result<u64> {
+        transact!(self, async |tx| {
+            let released = tx
+                .execute(
+                    "UPDATE build_runs SET owner = NULL, expires_at = 0, fence = fence + 1
+                     WHERE owner = $1",
+                    args![owner],
+                )
+                .await?;
+            if released > 0 {
+                tx.changed(Change::BuildQueued);
+            }
+            Ok(released)
+        })
+    }
+
     /// Started builds without a live lease, oldest first.
     pub async fn runnable_builds(&self, now: Timestamp, limit: u32) -> Result<Vec<RunnableBuild>> {
         let sql = "SELECT b.id, b.aborted FROM builds b JOIN build_runs r ON r.build_id = b.id

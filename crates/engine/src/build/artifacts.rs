@@ -69,7 +69,9 @@ impl BuildContext {
             Trouble::new(format!("unknown artifact source: '{name}' in file path '{file}'"))
         })?;
         let content = self.engine.runtime.read_file(volume, path, limit).await?;
-        content.ok_or_else(|| Trouble::new(format!("file '{path}' not found within artifact '{name}'")))
+        content.ok_or_else(|| {
+            Trouble::new(format!("file '{path}' not found within artifact '{name}'"))
+        })
     }
 
     pub(crate) async fn uploaded(

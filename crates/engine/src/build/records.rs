@@ -104,6 +104,21 @@ impl BuildContext {
         Ok(found.and_then(|var| crate::leaf::version_of(&var.value)))
     }
 
+    /// What a `set_pipeline` step said it changes, if it came that far.
+    pub(crate) async fn announced_changes(&self, leaf: &Leaf) -> Result<Option<String>, Trouble> {
+        let scope = format!("changes of {}", leaf.plan.id);
+        let vars = self.engine.store.build_vars(self.build.id).await?;
+        let found = vars.into_iter().find(|var| var.scope == scope);
+        Ok(found.and_then(|var| var.value.as_str().map(str::to_owned)))
+    }
+
+    pub(crate) async fn announce_changes(&self, leaf: &Leaf, text: &str) -> Result<(), Trouble> {
+        let scope = format!("changes of {}", leaf.plan.id);
+        let store = &self.engine.store;
+        store.set_build_var(self.build.id, &scope, "changes", &json!(text), false).await?;
+        Ok(())
+    }
+
     /// A resource of the build's pipeline by name.
     pub(crate) async fn resource(&self, name: &str) -> Result<Option<ResourceRecord>, Trouble> {
         let Some(pipeline) = &self.build.pipeline else { return Ok(None) };

@@ -34,7 +34,13 @@ pub(crate) async fn run(
     ];
     // Two builds that want the same version fetch it once.
     let _turn = context.engine.turns.take(&key.key, &leaf.cancel).await;
+    let handle = script::container_handle(context, &leaf.plan, ContainerKind::Get);
+    let volume = VolumeHandle::new(format!("{handle}-v"));
     if let Some(cached) = context.cached_resource(&key).await? {
+        if cached.volume == volume {
+            // Fetched by this very step, before a restart.
+            return finish(context, leaf, plan, version, cached, Vec::new()).await;
+        }
         context.once(origin, "start", selected).await?;
         started.tell().await;
         let line = |payload: &str| BuildEvent::Log {
@@ -47,10 +53,6 @@ pub(crate) async fn run(
             vec![line("\u{1b}[1;36mINFO: found existing resource cache\u{1b}[0m\n"), line("\n")];
         return finish(context, leaf, plan, version, cached, found).await;
     }
-    let volume = VolumeHandle::new(format!(
-        "{}-v",
-        script::container_handle(context, &leaf.plan, ContainerKind::Get)
-    ));
     context.record_volume(&volume, "resource", &plan.name, GET_DIR).await?;
     let mut request = script::request(&source, &params);
     request.insert("version".to_owned(), script::version_value(&version));

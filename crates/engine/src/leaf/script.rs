@@ -134,7 +134,10 @@ pub(crate) fn request(source: &Object, params: &Object) -> Object {
 /// Reads what `in` or `out` printed.
 pub(crate) fn parse_result(path: &str, output: &[u8]) -> Result<VersionResult, Trouble> {
     let parsed: Value = serde_json::from_slice(output).map_err(|error| {
-        Trouble::new(format!("{path} printed no valid JSON: {error}; it printed: {}", excerpt(output)))
+        Trouble::new(format!(
+            "{path} printed no valid JSON: {error}; it printed: {}",
+            excerpt(output)
+        ))
     })?;
     let version = parsed
         .get("version")

@@ -124,7 +124,15 @@ async fn save(
     let archived = existing.as_ref().is_some_and(|pipeline| pipeline.archived);
     let (before, version) = stored.map_or((Value::Null, 0), |(config, version)| (config, version));
     let before = if archived { Value::Null } else { before };
-    let changes = crate::config_diff::render(&before, config);
+    // Once saved there is nothing to compare with any more, should this be repeated.
+    let changes = match context.announced_changes(leaf).await? {
+        Some(changes) => changes,
+        None => {
+            let changes = crate::config_diff::render(&before, config);
+            context.announce_changes(leaf, &changes).await?;
+            changes
+        }
+    };
     if changes.is_empty() {
         context.say(leaf, "no changes to apply.\n").await?;
     } else {

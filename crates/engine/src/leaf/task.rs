@@ -159,24 +159,27 @@ async fn image(
     plan: &TaskPlan,
     config: &TaskConfig,
 ) -> Result<(Image, ImageConfig), Trouble> {
-    let volume = if plan.image_artifact.is_empty() {
-        match &config.image_resource {
-            Some(_) => {
-                let volume = context.image_of(&leaf.plan.id).await?;
-                Some(volume.ok_or_else(|| Trouble::new("the task's image was not fetched".to_owned()))?)
+    let volume =
+        if plan.image_artifact.is_empty() {
+            match &config.image_resource {
+                Some(_) => {
+                    let volume = context.image_of(&leaf.plan.id).await?;
+                    Some(volume.ok_or_else(|| {
+                        Trouble::new("the task's image was not fetched".to_owned())
+                    })?)
+                }
+                None => None,
             }
-            None => None,
-        }
-    } else {
-        let artifacts = context.artifacts(leaf).await?;
-        let volume = artifacts.get(&plan.image_artifact).cloned();
-        Some(volume.ok_or_else(|| {
-            Trouble::new(format!(
-                "missing image artifact source: {}: no step made it",
-                plan.image_artifact
-            ))
-        })?)
-    };
+        } else {
+            let artifacts = context.artifacts(leaf).await?;
+            let volume = artifacts.get(&plan.image_artifact).cloned();
+            Some(volume.ok_or_else(|| {
+                Trouble::new(format!(
+                    "missing image artifact source: {}: no step made it",
+                    plan.image_artifact
+                ))
+            })?)
+        };
     match volume {
         Some(volume) => {
             let config = image_config(context, &volume).await?;
@@ -197,8 +200,9 @@ async fn image_config(
     let runtime = &context.engine.runtime;
     let bytes = runtime.read_file(volume, "metadata.json", METADATA_BYTES_MAX).await?;
     let Some(bytes) = bytes else { return Ok(ImageConfig::default()) };
-    let metadata: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Trouble::new(format!("the image's metadata.json is no valid JSON: {error}")))?;
+    let metadata: Value = serde_json::from_slice(&bytes).map_err(|error| {
+        Trouble::new(format!("the image's metadata.json is no valid JSON: {error}"))
+    })?;
     let texts = |key: &str| -> Vec<String> {
         let items = metadata.get(key).and_then(Value::as_array);
         items.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()

@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod crash;
+mod flow;
+mod pipelines;
 mod recordings;
+mod resources;
 mod server;
 mod tasks;
+mod trouble;

@@ -151,7 +151,9 @@ async fn a_failed_task_and_its_hook() {
         r#"log #1 stdout "bad\r\n""#.to_owned(),
         r#"finish-task #1 {"exit_status":3}"#.to_owned(),
     ]);
-    expected.extend(image("#2", true));
+    // The check of the first step's image serves the second, which asks for the same.
+    let checked = ["selected-worker #2/image-check {}", "start #2/image-check {}"];
+    expected.extend(image("#2", true).into_iter().filter(|line| !checked.contains(&line.as_str())));
     expected.extend([
         format!("start-task #2 {}", start_task("true", "null", "null")),
         r#"finish-task #2 {"exit_status":0}"#.to_owned(),
@@ -177,7 +179,8 @@ async fn a_task_that_cannot_be_configured_says_only_why() {
     assert_eq!(ended, BuildStatus::Errored);
     let expected = [
         status("started"),
-        r##"error #1 {"message":"failed to interpolate task config: undefined vars: n"}"##.to_owned(),
+        r##"error #1 {"message":"failed to interpolate task config: undefined vars: n"}"##
+            .to_owned(),
         status("errored"),
     ];
     same(&server.said(build).await, &expected);
@@ -195,7 +198,10 @@ async fn a_task_that_takes_too_long() {
         status("started"),
         format!("initialize-task #1 {EMPTY_TASK}"),
         "selected-worker #1 {}".to_owned(),
-        format!("start-task #1 {}", start_task("sh", r#"["-c","echo sleeping; sleep 100"]"#, "null")),
+        format!(
+            "start-task #1 {}",
+            start_task("sh", r#"["-c","echo sleeping; sleep 100"]"#, "null")
+        ),
         r#"log #1 stdout "sleeping\r\n""#.to_owned(),
         r#"error #1 {"message":"timeout exceeded"}"#.to_owned(),
         status("failed"),

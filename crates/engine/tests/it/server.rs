@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// A test that waits longer than this waits for nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Server {
     pub(crate) store: Store,
@@ -188,6 +188,14 @@ impl Server {
     pub(crate) async fn logged(&self, build: BuildId, text: &str) {
         let what = format!("`{text}` in the log of build {build}");
         self.until(&what, async || self.log(build).await.contains(text).then_some(())).await;
+    }
+
+    /// Waits until any of the first builds says this.
+    pub(crate) async fn logged_anywhere(&self, text: &str) {
+        self.until(text, async || {
+            self.everything().await.iter().any(|line| line.contains(text)).then_some(())
+        })
+        .await;
     }
 
     pub(crate) async fn events(&self, build: BuildId) -> Vec<BuildEvent> {

@@ -30,6 +30,8 @@ const FIRST_MESSAGE: Duration = Duration::from_secs(60);
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// How long a process may take to end once its client has gone.
 const HANG_UP_GRACE: Duration = Duration::from_secs(5);
+/// How long a client may take to agree that a session has ended.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
 const SIGHUP: i32 = 1;
 const SIGKILL: i32 = 9;
 /// The close code for data that cannot be understood.
@@ -142,7 +144,12 @@ struct Session {
 
 impl Session {
     async fn run(self, mut socket: WebSocket) {
-        let Some(process) = first_message(&mut socket).await else {
+        self.serve(&mut socket).await;
+        close(socket).await;
+    }
+
+    async fn serve(&self, socket: &mut WebSocket) {
+        let Some(process) = first_message(socket).await else {
             let frame = CloseFrame { code: UNSUPPORTED, reason: "malformed process spec".into() };
             // The client may be gone already.
             let _ = socket.send(Message::Close(Some(frame))).await;
@@ -152,25 +159,24 @@ impl Session {
         match client.start(&self.id, self.spec(process)).await {
             Ok(_) => {}
             Err(error) => {
-                refuse(&mut socket, &error).await;
+                refuse(socket, &error).await;
                 return;
             }
         }
         match client.attach(&self.id, 0).await {
             Ok(output) => {
-                if !self.follow(&mut socket, &client, output).await {
+                if !self.follow(socket, &client, output).await {
                     self.hang_up(&client).await;
                 }
             }
             Err(error) => {
-                say(&mut socket, Frame { error: error.to_string(), ..Frame::default() }).await;
+                say(socket, Frame { error: error.to_string(), ..Frame::default() }).await;
                 self.hang_up(&client).await;
             }
         }
         if let Err(error) = client.forget(&self.id).await {
             tracing::debug!(%error, "the runner keeps a hijacked process");
         }
-        let _ = socket.send(Message::Close(None)).await;
     }
 
     fn spec(&self, process: Process) -> ProcessSpec {
@@ -313,6 +319,16 @@ async fn refuse(socket: &mut WebSocket, error: &StartError) {
         say(socket, Frame { executable_not_found: true, ..Frame::default() }).await;
     }
     say(socket, Frame { error: error.to_string(), ..Frame::default() }).await;
+}
+
+/// Says that this is all, and reads on until the client agrees: a connection dropped with input
+/// unread is reset, which clients report as a failure.
+async fn close(mut socket: WebSocket) {
+    if socket.send(Message::Close(None)).await.is_err() {
+        return;
+    }
+    let agreed = async { while let Some(Ok(_)) = socket.recv().await {} };
+    let _ = tokio::time::timeout(CLOSE_GRACE, agreed).await;
 }
 
 /// False when the client has gone.

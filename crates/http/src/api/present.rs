@@ -262,8 +262,22 @@ pub(crate) fn volume(record: &VolumeRecord) -> api::Volume {
         container_handle: volume.container.as_ref().map(ToString::to_string).unwrap_or_default(),
         path: volume.path.clone(),
         parent_handle: volume.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+        // Clients take it for granted with this kind, so it is there while the version is still fetched.
+        resource_type: (volume.kind == "resource").then(|| Box::new(cached(record))),
         step_name: volume.step_name.clone(),
         ..api::Volume::default()
+    }
+}
+
+fn cached(record: &VolumeRecord) -> api::VolumeResourceType {
+    let Some((kind, version)) = record.cached.clone() else {
+        return api::VolumeResourceType::default();
+    };
+    let base = api::BaseType { name: kind, version: String::new() };
+    api::VolumeResourceType {
+        resource_type: None,
+        base_resource_type: Some(base),
+        version: Some(version),
     }
 }
 

@@ -39,3 +39,39 @@ async fn archives_are_unpacked_on_their_way_in_and_packed_on_their_way_out() {
     let garbage = server.post(upload).token(&token).body("no archive").send().await;
     assert_eq!(garbage.status, StatusCode::INTERNAL_SERVER_ERROR);
 }
+
+#[tokio::test]
+async fn volumes_of_resources_always_say_what_they_hold() {
+    let server = Server::new().await;
+    let token = server.login("test").await;
+    let new = |name: &str, kind: &str| jb_store::NewVolume {
+        handle: VolumeHandle::new(name),
+        kind: kind.into(),
+        worker: "vm".into(),
+        team: None,
+        build: None,
+        container: None,
+        job: None,
+        step_name: "src".into(),
+        path: "/tmp/build/get".into(),
+        parent: None,
+    };
+    for volume in [new("a", "resource"), new("b", "resource"), new("c", "artifact")] {
+        server.store.create_volume(&volume, crate::server::NOW).await.unwrap();
+    }
+    let fetched = jb_store::NewCache {
+        key: "k".into(),
+        config_hash: "h".into(),
+        type_name: "git".into(),
+        version: jb_model::Version::from([("ref".into(), "1".into())]),
+        metadata: Vec::new(),
+        volume: VolumeHandle::new("a"),
+    };
+    server.store.save_cache(&fetched, crate::server::NOW).await.unwrap();
+    let listed = server.get("/api/v1/teams/main/volumes").token(&token).send().await.json();
+    // `fly volumes` reads the version of every volume of this kind.
+    assert_eq!(listed[0]["resource_type"]["version"]["ref"], "1", "{listed}");
+    assert_eq!(listed[0]["resource_type"]["base_resource_type"]["name"], "git");
+    assert!(listed[1]["resource_type"].is_object(), "one that is being fetched: {listed}");
+    assert!(listed[2]["resource_type"].is_null());
+}

@@ -200,7 +200,14 @@ async fn a_missing_program_is_told_apart() {
     runner.reply(Reply::Failed { token, kind, message: String::new() }).await;
     assert_eq!(receive(&mut socket).await, json!({"executable_not_found": true}));
     let error = receive(&mut socket).await;
-    assert!(error["error"].as_str().unwrap().contains("bash"), "{error}");
+    let words = "`bash`: executable file not found in $PATH";
+    assert!(error["error"].as_str().unwrap().contains(words), "{error}");
+    // What the client still sends does not turn the end into a broken connection.
+    for _ in 0..100 {
+        send(&mut socket, json!({"stdin": STANDARD.encode("ls\n")})).await;
+    }
+    let end = socket.next().await.unwrap().unwrap();
+    assert!(matches!(end, Message::Close(_)), "{end:?}");
 }
 
 #[tokio::test]

@@ -107,7 +107,11 @@ fn fetch(call: &mut Invocation) -> Result<Value, String> {
     let created = [call.source("create_files"), call.param("create_files_via_params")]
         .into_iter()
         .flat_map(|files| files.as_object().unwrap_or(&none))
-        .map(|(name, content)| (name.clone(), content.as_str().unwrap_or_default().into()))
+        .map(|(name, content)| {
+            // So a pipeline can hold a file with vars that are not its own.
+            let text = content.as_str().unwrap_or_default();
+            (name.clone(), text.replace("START_VAR", "((").replace("END_VAR", "))").into())
+        })
         .collect::<Vec<(String, Vec<u8>)>>();
     call.files.extend(created);
     Ok(json!({"version": {"version": version}, "metadata": call.source("metadata")}))

@@ -62,9 +62,8 @@ impl Connection {
                 }
             }
             let Some(more) = self.fill() else { return };
-            if !self.out.is_empty()
-                && stream.write_all(&std::mem::take(&mut self.out)).await.is_err()
-            {
+            let out = std::mem::take(&mut self.out);
+            if stream.write_all(&out).await.is_err() {
                 return;
             }
             if more {

@@ -145,11 +145,65 @@ impl Shell<'_> {
         }
         let Some((name, args)) = argv.split_first() else { return Ok(0) };
         let arg = |index: usize| args.get(index).map_or("", String::as_str);
-        let status = match name.as_str() {
+        match name.as_str() {
+            "trap" => self.trap = Some(arg(0).to_owned()),
+            "sleep" => {
+                if let Some(signal) = self.program.sleep(arg(0), self.trap.is_some()).await? {
+                    return self.trapped(signal).await;
+                }
+            }
+            "sh" | "bash" => return self.script(arg(1), false).await,
+            "cat" if args.is_empty() => {
+                let input = self.program.input().await?;
+                self.print(&target, input);
+            }
+            "exit" => return Err(Ended::Exit(Exit::status(arg(0).parse().unwrap_or(0)))),
+            "crash" => return Err(Ended::Exit(Exit::signalled(11))),
+            "oom" => return Err(Ended::Exit(Exit { oom: true, ..Exit::signalled(9) })),
+            "lose" => {
+                self.program.lose_container();
+                return Err(Ended::Stop(Stop::Gone));
+            }
+            _ => {
+                let printed = self.text_of(name, args);
+                return Ok(match printed {
+                    Some(bytes) => self.print(&target, bytes),
+                    None => self.with_files(name, args, &target),
+                });
+            }
+        }
+        Ok(0)
+    }
+
+    /// What a command prints that does nothing else.
+    fn text_of(&self, name: &str, args: &[String]) -> Option<Vec<u8>> {
+        let text = match name {
+            "echo" => format!("{}\n", args.join(" ")),
+            "printf" => formatted(args),
+            "pwd" => format!("{}\n", self.dir),
+            "flood" => {
+                let n_lines = args.first().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+                (0..n_lines).map(|line| format!("line {line:08}\n")).collect()
+            }
+            "env" => self.env.iter().map(|(name, value)| format!("{name}={value}\n")).collect(),
+            "bytes" => {
+                let bytes = args.iter().filter_map(|hex| u8::from_str_radix(hex, 16).ok());
+                return Some(bytes.collect());
+            }
+            _ => return None,
+        };
+        Some(text.into_bytes())
+    }
+
+    /// Commands that read or change files.
+    fn with_files(&self, name: &str, args: &[String], target: &Target) -> i32 {
+        let path = |index: usize| absolute(&self.dir, args.get(index).map_or("", String::as_str));
+        match name {
             "true" | ":" | "wait" => 0,
+            "false" => 1,
             "test" => i32::from(!self.test(args)),
             "mkdir" => {
-                args.iter().for_each(|path| self.program.make_dir(&absolute(&self.dir, path)));
+                args.iter().for_each(|dir| self.program.make_dir(&absolute(&self.dir, dir)));
                 0
             }
             "rm" => {
@@ -157,66 +211,26 @@ impl Shell<'_> {
                 let missing = paths.filter(|path| !self.program.remove(&absolute(&self.dir, path)));
                 i32::from(missing.count() > 0)
             }
-            "false" => 1,
-            "echo" => self.print(&target, format!("{}\n", args.join(" ")).into_bytes()),
-            "printf" => self.print(&target, formatted(args).into_bytes()),
-            "bytes" => {
-                let bytes = args.iter().filter_map(|hex| u8::from_str_radix(hex, 16).ok());
-                self.print(&target, bytes.collect())
-            }
-            "flood" => {
-                let lines = 0..arg(0).parse::<u32>().unwrap_or(0);
-                let text: String = lines.map(|line| format!("line {line:08}\n")).collect();
-                self.print(&target, text.into_bytes())
-            }
-            "env" => {
-                let lines = self.env.iter().map(|(name, value)| format!("{name}={value}\n"));
-                self.print(&target, lines.collect::<String>().into_bytes())
-            }
-            "pwd" => self.print(&target, format!("{}\n", self.dir).into_bytes()),
-            "cat" if args.is_empty() => {
-                let input = self.program.input().await?;
-                self.print(&target, input)
-            }
-            "cat" => self.cat(&target, args),
-            "cp" => match self.program.read(&absolute(&self.dir, arg(0))) {
+            "cat" => self.cat(target, args),
+            "cp" => match self.program.read(&path(0)) {
                 Some(content) => {
-                    self.program.write_file(&absolute(&self.dir, arg(1)), content);
+                    self.program.write_file(&path(1), content);
                     0
                 }
-                None => self.complain(&format!("cp: {}: no such file", arg(0))),
+                None => self.complain(&format!("cp: {}: no such file", path(0))),
             },
-            "ls" => match self.program.list_dir(&absolute(&self.dir, arg(0))) {
+            "ls" => match self.program.list_dir(&path(0)) {
                 Some(names) => {
                     let lines = names.iter().map(|name| format!("{name}\n"));
-                    self.print(&target, lines.collect::<String>().into_bytes())
+                    self.print(target, lines.collect::<String>().into_bytes())
                 }
-                None => self.complain(&format!("ls: {}: no such directory", arg(0))),
+                None => self.complain(&format!("ls: {}: no such directory", path(0))),
             },
-            "trap" => {
-                self.trap = Some(arg(0).to_owned());
-                0
-            }
-            "sleep" => match self.program.sleep(arg(0), self.trap.is_some()).await? {
-                Some(signal) => return self.trapped(signal).await,
-                None => 0,
-            },
-            "sh" | "bash" => return self.script(arg(1), false).await,
-            "exit" => {
-                return Err(Ended::Exit(Exit::status(arg(0).parse().unwrap_or(0))));
-            }
-            "crash" => return Err(Ended::Exit(Exit::signalled(11))),
-            "oom" => return Err(Ended::Exit(Exit { oom: true, ..Exit::signalled(9) })),
-            "lose" => {
-                self.program.lose_container();
-                return Err(Ended::Stop(Stop::Gone));
-            }
             unknown => {
                 self.complain(&format!("sh: {unknown}: not found"));
                 127
             }
-        };
-        Ok(status)
+        }
     }
 
     /// An empty trap ignores the signal: whatever was waited for is over then, as in a real shell.

@@ -128,6 +128,18 @@ async fn checks(store: Store) {
         store.finish_build(build, BuildStatus::Succeeded, None, at(6)).await.unwrap();
     }
     assert!(store.create_check_build(check, at(7)).await.unwrap().is_some());
+    // What the server checks by itself is in no list.
+    let newest = Page::newest(10);
+    for list in [
+        store.all_builds(&Visible::All, newest).await.unwrap(),
+        store.team_builds(world.team, newest).await.unwrap(),
+        store.pipeline_builds(world.pipeline, newest).await.unwrap(),
+        store.pipeline_builds_between(world.pipeline, newest).await.unwrap(),
+    ] {
+        let ids: Vec<_> = list.items.iter().map(|listed| listed.id).collect();
+        assert_eq!((ids, list.older), (vec![other.id], None));
+    }
+    assert!(store.build(build.id).await.unwrap().is_some());
 }
 
 async fn starting_is_claimed_once(store: Store) {

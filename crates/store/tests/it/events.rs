@@ -197,6 +197,10 @@ async fn leases(store: Store) {
     store.release_lease(build, third.fence).await.unwrap();
     assert_eq!(changes.recv().await.unwrap(), Change::BuildQueued);
     assert!(acquire("a", at(191)).await.is_some());
+    assert_eq!(store.release_leases("b").await.unwrap(), 0);
+    assert_eq!(store.release_leases("a").await.unwrap(), 1);
+    let fourth = acquire("b", at(191)).await.unwrap();
+    assert!(fourth.fence > third.fence, "whoever held it before is shut out");
     store.abort_build(build, at(192)).await.unwrap();
     assert!(store.runnable_builds(at(999), 9).await.unwrap()[0].aborted);
     store.finish_build(build, BuildStatus::Aborted, None, at(200)).await.unwrap();

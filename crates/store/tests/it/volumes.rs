@@ -224,6 +224,8 @@ async fn resource_caches(store: Store) {
     assert_eq!((first.version.clone(), first.metadata.len()), (version("a"), 1));
     let second = store.save_cache(&cache("k1", "a", "v2"), at(6)).await.unwrap();
     assert_eq!(second.volume, first.volume, "the first stays");
+    let holding = store.volume(&first.volume).await.unwrap().unwrap();
+    assert_eq!(holding.cached, Some(("git".to_owned(), version("a"))));
     let used = store.use_cache("k1", at(9)).await.unwrap().unwrap();
     assert_eq!(used.last_used, at(9));
     assert_eq!(store.volume(&used.volume).await.unwrap().unwrap().last_used, at(9));

@@ -211,9 +211,12 @@ impl Process {
         open.filter(move |_| !held).filter_map(|(index, fd)| Some((index, fd.as_ref()?.as_fd())))
     }
 
-    /// Moves what is there from a stream to the journal. `scratch` holds one record.
-    pub(crate) fn read(&mut self, index: usize, scratch: &mut [u8; MAX_RECORD]) {
+    /// Moves what is there from a stream to the journal, and says how many bytes it wrote there.
+    /// `scratch` holds one record.
+    pub(crate) fn read(&mut self, index: usize, scratch: &mut [u8; MAX_RECORD]) -> u64 {
+        let before = self.journal.size();
         self.read_turn(index, TURN, scratch);
+        self.journal.size() - before
     }
 
     /// False when more may be there.

@@ -16,10 +16,12 @@ use crate::say;
 use crate::sys::{self, Signals};
 use connection::Connection;
 use echo::Echo;
+use pace::Pace;
 use supervisor::Supervisor;
 
 mod connection;
 mod echo;
+mod pace;
 mod supervisor;
 
 /// Connections beyond this many are closed at once.
@@ -46,6 +48,7 @@ pub(crate) fn serve(options: Options) -> Result<u8, String> {
         connections: Vec::new(),
         last_connection: 0,
         echo,
+        pace: Pace::default(),
         farewell: None,
     };
     server.run()
@@ -76,6 +79,7 @@ struct Server {
     connections: Vec<Connection>,
     last_connection: u64,
     echo: Option<Echo>,
+    pace: Pace,
     /// Everything ended; this is when the runner does, whoever still listens.
     farewell: Option<Instant>,
 }
@@ -113,6 +117,8 @@ impl Server {
 
     /// Waits until something is ready or due.
     fn wait(&self, running: &[String]) -> io::Result<Vec<(Source, PollFlags)>> {
+        let now = Instant::now();
+        let gathering = self.pace.until(now);
         let mut sources = vec![Source::Signals, Source::Listener];
         let mut fds = vec![
             PollFd::new(self.signals.fd(), PollFlags::IN),
@@ -128,7 +134,8 @@ impl Server {
         }
         for (index, id) in running.iter().enumerate() {
             let Some(process) = self.supervisor.process(id) else { continue };
-            for (stream, fd) in process.readable(self.options.journal_limit) {
+            let readable = process.readable(self.options.journal_limit);
+            for (stream, fd) in readable.filter(|_| gathering.is_none()) {
                 sources.push(Source::Output(index, stream));
                 fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
             }
@@ -137,8 +144,8 @@ impl Server {
                 fds.push(PollFd::from_borrowed_fd(fd, PollFlags::OUT));
             }
         }
-        let timeout = self.deadline().map(|deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = self.deadline().into_iter().chain(gathering).min().map(|deadline| {
+            let left = deadline.saturating_duration_since(now);
             // Rounded up, so that what is due at the deadline is due when this returns.
             let left = left + Duration::from_micros(1);
             Timespec {
@@ -180,7 +187,8 @@ impl Server {
             Source::Echo => {}
             Source::Output(index, stream) => {
                 if let Some(process) = self.supervisor.process_mut(&running[index]) {
-                    process.read(stream, scratch);
+                    let bytes = process.read(stream, scratch);
+                    self.pace.note(bytes, Instant::now());
                 }
             }
             Source::Input(index) => {

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -86,7 +87,7 @@ pub(crate) fn mask(host: &Path, hidden: &[PathBuf]) -> io::Result<Vec<Change>> {
 /// Prepares the root for a user without privileges, who may not lay an overlay over a directory
 /// with mounts below it, such as the host's root: one overlay for each directory that is shown,
 /// whose writable layers are `<dir>/part-<name>`, in a root of its own at `<dir>/upper`.
-pub(crate) fn apply_in_parts(changes: &[Change], dir: &Path) -> io::Result<()> {
+pub(crate) fn apply_in_parts(changes: &[Change], dir: &Path, mark: &Path) -> io::Result<()> {
     let root = dir.join("upper");
     for name in SHOWN {
         let original = Path::new("/").join(name);
@@ -109,7 +110,7 @@ pub(crate) fn apply_in_parts(changes: &[Change], dir: &Path) -> io::Result<()> {
                 inside.then(|| Change { path, kind: change.kind.clone() })
             })
             .collect();
-        apply(&inside, &layer)?;
+        apply(&inside, &layer, mark)?;
         crate::store::set_mode(&layer, metadata.permissions().mode() & 0o7777)?;
     }
     for (name, mode) in EMPTY {
@@ -136,16 +137,25 @@ pub(crate) fn parts(dir: &Path) -> Vec<(&'static str, PathBuf, PathBuf)> {
         .collect()
 }
 
-/// Makes the changes in an empty writable layer.
-pub(crate) fn apply(changes: &[Change], layer: &Path) -> io::Result<()> {
+/// The mark of a hidden name. Each container links to it: making and removing dozens of inodes for
+/// each would cost more than the rest of its file system.
+pub(crate) fn make_mark(path: &Path) -> io::Result<()> {
+    let kind = FileType::CharacterDevice;
+    match rustix::fs::mknodat(rustix::fs::CWD, path, kind, Mode::empty(), 0) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the changes in an empty writable layer, on the file system that `mark` is on.
+pub(crate) fn apply(changes: &[Change], layer: &Path, mark: &Path) -> io::Result<()> {
     let root = crate::privilege::is_root();
     let opaque = if root { "trusted.overlay.opaque" } else { "user.overlay.opaque" };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let layer_fd = rustix::fs::open(layer, flags, Mode::empty())?;
     for change in changes {
         if matches!(change.kind, ChangeKind::Hide) {
-            let kind = FileType::CharacterDevice;
-            rustix::fs::mknodat(&layer_fd, &change.path, kind, Mode::empty(), 0)?;
+            hide(&layer_fd, &change.path, mark)?;
             continue;
         }
         rustix::fs::mkdirat(&layer_fd, &change.path, Mode::from_raw_mode(0o700))?;
@@ -168,6 +178,15 @@ pub(crate) fn apply(changes: &[Change], layer: &Path) -> io::Result<()> {
         rustix::fs::chmodat(&layer_fd, &change.path, mode, AtFlags::empty())?;
     }
     Ok(())
+}
+
+fn hide(layer: &OwnedFd, path: &Path, mark: &Path) -> io::Result<()> {
+    if rustix::fs::linkat(rustix::fs::CWD, mark, layer, path, AtFlags::empty()).is_ok() {
+        return Ok(());
+    }
+    // It may have as many links as the file system allows.
+    let kind = FileType::CharacterDevice;
+    Ok(rustix::fs::mknodat(layer, path, kind, Mode::empty(), 0)?)
 }
 
 /// Whether a path of the host is shown, so that mounts below it are to be shown too.

@@ -68,6 +68,7 @@ impl LocalRuntime {
         let hidden = [Some(store.root().to_owned()), std::env::var_os("HOME").map(Into::into)];
         let hidden: Vec<_> = hidden.into_iter().flatten().collect();
         let mask = crate::host_image::mask(Path::new("/"), &hidden)
+            .and_then(|mask| crate::host_image::make_mark(&store.mark()).map(|()| mask))
             .map_err(|error| Error::io("cannot prepare the host's file system as image", error))?;
         let base = store.new_data().map_err(|error| Error::io(context(), error))?;
         let pins = store.pin([base.clone()]);

@@ -7,6 +7,7 @@
 //! volumes/<name>.json       which directory of data/ a volume is, and those below it
 //! data/<id>/fs              content
 //! trash/                    being removed
+//! hidden                    what names that a container may not see are links to
 //! ```
 //! A volume is a name for a stack of directories in `data/`. Directories go when neither a volume
 //! nor a container nor a running transfer needs them, so a volume can be destroyed, and a name
@@ -178,6 +179,11 @@ impl Store {
 
     pub(crate) fn container_dir(&self, handle: &str) -> PathBuf {
         self.root.join("containers").join(file_name(handle))
+    }
+
+    /// See [`crate::host_image::make_mark`].
+    pub(crate) fn mark(&self) -> PathBuf {
+        self.root.join("hidden")
     }
 
     /// The content directory of a data id.

@@ -74,8 +74,11 @@ async fn open_sqlite(url: &str, path: &str) -> Result<Engine> {
         let writer = pool(1).connect_with(options).await.map_err(failed)?;
         return Ok(Engine::Sqlite { readers: writer.clone(), writer });
     }
-    let options =
-        options.filename(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+    let options = options
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .pragma("wal_autocheckpoint", crate::checkpoint::LOG_PAGES_MAX.to_string());
     let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
     let readers = pool(SQLITE_READERS).connect_with(options).await.map_err(failed)?;
     Ok(Engine::Sqlite { writer, readers })

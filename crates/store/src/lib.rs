@@ -15,6 +15,7 @@ pub mod artifacts;
 pub mod builds;
 pub mod caches;
 pub mod change;
+mod checkpoint;
 pub mod containers;
 mod dialect;
 pub mod error;

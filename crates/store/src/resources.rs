@@ -233,11 +233,7 @@ impl Store {
 
     /// Deletes shared scopes that no resource points at any more and that were last checked before
     /// `checked_before`, with their versions. Returns how many.
-    pub async fn delete_unused_scopes(
-        &self,
-        checked_before: Timestamp,
-        limit: u32,
-    ) -> Result<u64> {
+    pub async fn delete_unused_scopes(&self, checked_before: Timestamp, limit: u32) -> Result<u64> {
         transact!(self, async |tx| {
             tx.execute(
                 "DELETE FROM scopes WHERE id IN (SELECT s.id FROM scopes s WHERE s.owner_id IS NULL

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use jb_model::{Timestamp, Value};
 use sqlx::postgres::{PgListener, PgPool};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
+use crate::checkpoint;
 use crate::dialect::{CHANNEL, Engine, parse_payload};
 use crate::migrate::{MIGRATIONS, migrate};
 use crate::rotate::rotate;
@@ -69,14 +70,14 @@ struct Inner {
     changes: broadcast::Sender<Change>,
     /// Tells our own notifications from those of other servers.
     name: String,
-    listener: Option<tokio::task::AbortHandle>,
+    committed: Arc<Notify>,
+    /// Listens to other servers, or moves what was committed where it belongs.
+    companion: tokio::task::AbortHandle,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(listener) = &self.listener {
-            listener.abort();
-        }
+        self.companion.abort();
     }
 }
 
@@ -95,15 +96,19 @@ impl Store {
         let seal = Seal::new(options.encryption_key.as_ref(), options.old_key.as_ref());
         let (changes, _) = broadcast::channel(CHANGE_BACKLOG);
         let name = instance_name()?;
-        let listener = match &engine {
-            Engine::Sqlite { .. } => None,
+        let committed = Arc::new(Notify::new());
+        let companion = match &engine {
+            Engine::Sqlite { readers, .. } => {
+                tokio::spawn(checkpoint::run(readers.clone(), committed.clone())).abort_handle()
+            }
             Engine::Postgres { pool } => {
                 let task =
                     listen(connect(pool).await?, pool.clone(), changes.clone(), name.clone());
-                Some(tokio::spawn(task).abort_handle())
+                tokio::spawn(task).abort_handle()
             }
         };
-        let inner = Inner { engine, seal: Arc::new(seal), changes, name, listener };
+        let seal = Arc::new(seal);
+        let inner = Inner { engine, seal, changes, name, committed, companion };
         let store = Self { inner: Arc::new(inner), allowance: None };
         transact!(store, async |tx| {
             migrate(tx, MIGRATIONS, now).await?;
@@ -130,9 +135,7 @@ impl Store {
 
     /// Closes all connections; for an orderly end.
     pub async fn close(&self) {
-        if let Some(listener) = &self.inner.listener {
-            listener.abort();
-        }
+        self.inner.companion.abort();
         match &self.inner.engine {
             Engine::Sqlite { writer, readers } => {
                 readers.close().await;
@@ -177,7 +180,9 @@ impl Store {
         // Dropping the transaction on an error rolls it back.
         let value = done?;
         tx.notify(&self.inner.name).await?;
-        for change in tx.commit().await? {
+        let changes = tx.commit().await?;
+        self.inner.committed.notify_one();
+        for change in changes {
             // Without subscribers there is nobody to tell.
             let _ = self.inner.changes.send(change);
         }

@@ -129,9 +129,10 @@ impl Inner {
             }
             crate::store::set_mode(&launch.dir.join("upper"), 0o755)?;
             if launch.root.host && launch.ids.is_some() {
-                crate::host_image::apply_in_parts(&self.mask, &launch.dir)?;
+                crate::host_image::apply_in_parts(&self.mask, &launch.dir, &self.store.mark())?;
             } else if launch.root.host {
-                crate::host_image::apply(&self.mask, &launch.dir.join("upper"))?;
+                let layer = launch.dir.join("upper");
+                crate::host_image::apply(&self.mask, &layer, &self.store.mark())?;
             }
             crate::store::set_mode(&launch.dir.join("journal"), 0o700)?;
             for mount in &launch.mounts {

@@ -17,7 +17,7 @@ use crate::driver::{self, LEASE};
 use crate::leaf::{Leaf, Trouble};
 use crate::log::Redactor;
 
-pub(crate) use records::{CachedResource, config_hash};
+pub(crate) use records::CachedResource;
 pub(crate) use values::Secrets;
 
 /// A build that this server drives.

@@ -112,13 +112,33 @@ async fn open_store(options: &DatabaseOptions, state: &std::path::Path) -> anyho
         old_key: key(&options.old_encryption_key)?,
     };
     let url = database_url(options, state);
-    Ok(Store::open(&url, encryption, System.now()).await?)
+    let opened = Store::open(&url, encryption, System.now()).await;
+    opened.with_context(|| format!("open {}", database_name(options, state)))
+}
+
+/// The database for messages, without what opens it.
+fn database_name(options: &DatabaseOptions, state: &std::path::Path) -> String {
+    if !is_postgres(options) {
+        return state.join("jetbridge.db").display().to_string();
+    }
+    let socket = options.postgres_socket.as_ref().map(|path| path.display().to_string());
+    let host = socket.or_else(|| options.postgres_host.clone());
+    format!(
+        "PostgreSQL's database {} on {}",
+        options.postgres_database,
+        host.unwrap_or_else(|| "127.0.0.1".to_owned())
+    )
+}
+
+fn is_postgres(options: &DatabaseOptions) -> bool {
+    options.postgres_host.is_some()
+        || options.postgres_socket.is_some()
+        || options.postgres_user.is_some()
 }
 
 /// PostgreSQL when any of its flags says so, else SQLite beside the rest of the state.
 fn database_url(options: &DatabaseOptions, state: &std::path::Path) -> String {
-    let named = options.postgres_host.is_some() || options.postgres_socket.is_some();
-    if !named && options.postgres_user.is_none() {
+    if !is_postgres(options) {
         return format!("sqlite:{}", state.join("jetbridge.db").display());
     }
     let mut url = String::from("postgres://");

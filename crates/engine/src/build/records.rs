@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jb_model::PlanStep;
 use jb_model::config::TaskConfig;
-use jb_model::plan::{GetPlan, PutPlan, TypeImage};
+use jb_model::plan::{GetPlan, PutPlan, TypeImage, VersionSource};
 use jb_model::{ContainerHandle, Metadata, Object, PlanId, Value, Version, VolumeHandle};
 use jb_runtime::client::ProcessSpec;
 use jb_runtime::{ContainerSpec, User};
@@ -152,12 +152,32 @@ impl BuildContext {
         metadata: &[Metadata],
     ) -> Result<(), Trouble> {
         let Some(resource) = self.resource(&plan.resource).await? else { return Ok(()) };
-        let config_hash = config_hash(&plan.image, source);
+        let config_hash = self.config_hash(&plan.image, source).await?;
         let store = &self.engine.store;
         let (scope, _) = store.set_scope(resource.id, &config_hash, false, self.now()).await?;
         let id = store.save_put_version(scope, version, metadata).await?;
         store.save_build_output(self.build.id, &plan.name, resource.id, id).await?;
         Ok(())
+    }
+
+    /// What a resource's history belongs to: its source, its type, and the versions of the images that the
+    /// type and the types of those are run by. A type that changes may see other versions.
+    pub(crate) async fn config_hash(
+        &self,
+        image: &TypeImage,
+        source: &Object,
+    ) -> Result<String, Trouble> {
+        let mut types = Vec::new();
+        let mut image = image;
+        while let Some(PlanStep::Get(get)) = image.get.as_deref().map(|get| &get.step) {
+            let version = match &get.version {
+                VersionSource::Fixed(version) => Some(version.clone()),
+                VersionSource::From(check) => self.version_from(check).await?,
+            };
+            types.push(json!({"source": get.source, "version": version}));
+            image = &get.image;
+        }
+        Ok(hash(&json!({"base": image.base_type, "types": types, "source": source})))
     }
 
     /// A type's image is cached itself, so its volume stands for the version of the type.
@@ -182,7 +202,7 @@ impl BuildContext {
         let kind = self.type_identity(leaf, &plan.image).await?;
         let key =
             hash(&json!({"type": kind, "source": source, "params": params, "version": version}));
-        let config_hash = config_hash(&plan.image, source);
+        let config_hash = self.config_hash(&plan.image, source).await?;
         Ok(CacheKey { key, config_hash, type_name: plan.kind.clone() })
     }
 
@@ -261,19 +281,6 @@ impl BuildContext {
             caches.insert(path, volume);
         }
         Ok(caches)
-    }
-}
-
-/// Names a history: the type as configured, whatever its version, and the source. A new version of a type
-/// does not begin a new history.
-pub(crate) fn config_hash(image: &TypeImage, source: &Object) -> String {
-    hash(&json!({"type": type_config(image), "source": source}))
-}
-
-fn type_config(image: &TypeImage) -> Value {
-    match image.get.as_deref().map(|get| &get.step) {
-        Some(PlanStep::Get(get)) => json!({"source": get.source, "type": type_config(&get.image)}),
-        _ => json!(image.base_type),
     }
 }
 

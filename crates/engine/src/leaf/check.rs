@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::script::{self, Script};
 use super::{Done, Leaf, Started, Trouble};
-use crate::build::{BuildContext, config_hash};
+use crate::build::BuildContext;
 use crate::checks::{Begin, BeginCheck, Purpose};
 use crate::process::Show;
 use crate::workspace::CHECK_DIR;
@@ -26,7 +26,7 @@ pub(crate) async fn run(
 ) -> Result<Done, Trouble> {
     let source = context.interpolate_object(leaf, &plan.source).await?;
     let resource = checked_row(context, plan).await?.map(|row| row.id);
-    let config_hash = config_hash(&plan.image, &source);
+    let config_hash = context.config_hash(&plan.image, &source).await?;
     let store = &context.engine.store;
     let scope = match resource {
         Some(resource) => {

@@ -1,0 +1,19 @@
+//! The binary as its users meet it: over HTTP, with real containers, killed and started again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod api;
+mod execute;
+mod git;
+mod hijack;
+mod recordings;
+mod refusals;
+mod restart;
+mod server;

@@ -1,0 +1,102 @@
+//! What the server does not take, and how it says so.
+
+use reqwest::{Method, StatusCode};
+
+use crate::api::Api;
+use crate::server::{Server, free_port};
+
+/// How a server that gave up explains itself.
+fn complaint(state: &std::path::Path, port: u16, options: &[&str]) -> String {
+    let output = Server::refused(state, port, options);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_named_with_the_way_out() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let state = tempfile::tempdir().unwrap();
+    let said = complaint(state.path(), port, &[]);
+    assert!(said.contains(&format!("127.0.0.1:{port}")), "{said}");
+    assert!(said.contains("--bind-port") && said.contains("in use"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_named() {
+    let state = tempfile::tempdir().unwrap();
+    let database = state.path().join("jetbridge.db");
+    std::fs::write(&database, "this is not a database, but it is long enough to be read\n".repeat(99))
+        .unwrap();
+    let said = complaint(state.path(), free_port(), &[]);
+    assert!(said.contains(database.to_str().unwrap()), "{said}");
+    let kept = std::fs::read_to_string(&database).unwrap();
+    assert!(kept.starts_with("this is not"), "what it was is left as it was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_encryption_key_is_refused_before_anything_is_served() {
+    let right = "0123456789abcdef";
+    let Some(mut server) = Server::with(&["--encryption-key", right]).await else { return };
+    let api = server.login().await;
+    let yaml = "resources: [{name: r, type: mock, source: {token: topsecret}}]\njobs: [{name: j, plan: [{get: r}]}]\n";
+    let set = api.try_set_pipeline("p", yaml).await;
+    assert!(set.status.is_success(), "{}", set.text());
+    server.kill();
+    for options in [&["--encryption-key", "fedcba9876543210"][..], &[]] {
+        let said = complaint(server.state.path(), free_port(), options);
+        assert!(said.contains("key"), "{said}");
+        assert!(!said.contains("topsecret") && !said.contains(right), "{said}");
+    }
+    let mut on_disk = std::fs::read(server.state.path().join("jetbridge.db")).unwrap();
+    on_disk.extend(std::fs::read(server.state.path().join("jetbridge.db-wal")).unwrap_or_default());
+    assert!(!on_disk.windows(9).any(|part| part == b"topsecret"), "it is stored in the clear");
+    server.start_again().await;
+    let config = server.login().await.get("/teams/main/pipelines/p/config").await;
+    assert_eq!(config["config"]["resources"][0]["source"]["token"], "topsecret");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_do_not_share_a_state() {
+    let Some(server) = Server::start().await else { return };
+    let said = complaint(server.state.path(), free_port(), &[]);
+    assert!(said.contains(server.state.path().to_str().unwrap()), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_is_wrong_is_explained() {
+    let Some(server) = Server::start().await else { return };
+    let api = server.login().await;
+    for (yaml, word) in [
+        ("jobs:\n- name: [unclosed\n", "3:1"),
+        ("jobs: {not: a list}\n", "jobs"),
+        ("jobs:\n- name: j\n  plan:\n  - {tsk: x}\n", "step"),
+        ("jobs:\n- name: j\n  pln: []\n", "pln"),
+        ("jobs:\n- name: j\n  plan:\n  - {get: nothing}\n", "nothing"),
+        ("{}", "jobs"),
+        ("", "jobs"),
+    ] {
+        let answer = api.try_set_pipeline("p", yaml).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{yaml}: {}", answer.text());
+        let errors = answer.json()["errors"].to_string();
+        assert!(errors.contains(word), "{yaml}: {errors}");
+    }
+    let missing = api.request(Method::GET, "/teams/main/pipelines/p/config");
+    assert_eq!(Api::send(missing).await.status, StatusCode::NOT_FOUND);
+    let nobody = crate::api::client().get(format!("{}/api/v1/teams/main/pipelines/p/config", server.url));
+    assert_eq!(Api::send(nobody).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[test]
+fn a_flag_that_cannot_be_is_refused_with_its_name() {
+    let state = tempfile::tempdir().unwrap();
+    for (options, word) in [
+        (["--encryption-key", "tooshort"], "16"),
+        (["--auth-duration", "soon"], "--auth-duration"),
+        (["--add-local-user", "nopassword"], "--add-local-user"),
+        (["--config-rbac", "/no/such/file"], "/no/such/file"),
+    ] {
+        let said = complaint(state.path(), free_port(), &options);
+        assert!(said.contains(word), "{options:?}: {said}");
+    }
+}

@@ -1,0 +1,158 @@
+//! A server of its own for a test, with its state in a temporary directory.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::api::Api;
+
+/// The longest wait for anything; only a failing test waits that long.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+pub fn jetbridge() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jetbridge"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Whether containers run on this machine. Where they do not, tests that need one end here.
+pub fn containers_run() -> bool {
+    static USABLE: OnceLock<bool> = OnceLock::new();
+    *USABLE.get_or_init(|| {
+        let state = tempfile::tempdir().unwrap();
+        let output = jetbridge().arg("doctor").arg("--state-dir").arg(state.path()).output();
+        let output = output.unwrap();
+        if !output.status.success() {
+            eprintln!(
+                "SKIPPED: containers cannot run here\n{}",
+                String::from_utf8_lossy(&output.stdout)
+            );
+        }
+        output.status.success()
+    })
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub struct Server {
+    child: Child,
+    port: u16,
+    options: Vec<String>,
+    pub url: String,
+    pub state: tempfile::TempDir,
+}
+
+impl Server {
+    /// None, said loudly, where containers cannot run.
+    pub async fn start() -> Option<Self> {
+        Self::with(&[]).await
+    }
+
+    pub async fn with(options: &[&str]) -> Option<Self> {
+        if !containers_run() {
+            return None;
+        }
+        let state = tempfile::Builder::new().prefix("jetbridge-it-").tempdir().unwrap();
+        let port = free_port();
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let child = command(state.path(), port, &options).spawn().unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        let mut server = Self { child, port, options, url, state };
+        server.ready().await;
+        Some(server)
+    }
+
+    async fn ready(&mut self) {
+        let url = format!("{}/readyz", self.url);
+        let client = crate::api::client();
+        until("the server is ready", async || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server ended with {status}");
+            }
+            let answer = client.get(&url).send().await;
+            answer.is_ok_and(|answer| answer.status().is_success()).then_some(())
+        })
+        .await;
+    }
+
+    pub async fn login(&self) -> Api {
+        Api::login(&self.url, "test", "test").await
+    }
+
+    /// Ends the server without any chance to put things in order.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same state and port.
+    pub async fn start_again(&mut self) {
+        self.child = command(self.state.path(), self.port, &self.options).spawn().unwrap();
+        self.ready().await;
+    }
+
+    /// Runs a server that is expected to give up by itself.
+    pub fn refused(state: &Path, port: u16, options: &[&str]) -> Output {
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let mut child = command(state, port, &options)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while child.try_wait().unwrap().is_none() {
+            if std::time::Instant::now() > deadline {
+                child.kill().unwrap();
+                panic!("the server did not give up");
+            }
+            std::thread::yield_now();
+        }
+        child.wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let state = self.state.path();
+        let cleaned = jetbridge().arg("clean").arg("--state-dir").arg(state).status();
+        assert!(
+            std::thread::panicking() || cleaned.is_ok_and(|status| status.success()),
+            "containers of {} are left behind",
+            state.display()
+        );
+    }
+}
+
+fn command(state: &Path, port: u16, options: &[String]) -> Command {
+    let mut command = jetbridge();
+    command
+        .args(["web", "--bind-ip", "127.0.0.1", "--bind-port", &port.to_string()])
+        .arg("--state-dir")
+        .arg(state)
+        .args(["--add-local-user", "test:test", "--main-team-local-user", "test"])
+        .args(["--log-level", "warn"])
+        .args(options);
+    command
+}
+
+/// Asks again and again, as nothing tells a client of these things, until there is an answer.
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let answered = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let answered = tokio::time::timeout(PATIENCE, answered).await;
+    answered.unwrap_or_else(|_| panic!("{what}: not after {PATIENCE:?}"))
+}

@@ -42,7 +42,7 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
     let runtime = local::runtime(&options.state, &state)?;
     let gateway = runtime.host_gateway().to_string();
-    let settings = engine_settings(&options.builds, external_url.clone())?;
+    let settings = engine_settings(&options.builds, external_url.clone(), lease_owner(&state))?;
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
 
     let port =
@@ -230,9 +230,17 @@ pub(crate) fn duration(flag: &str, text: &str) -> anyhow::Result<Duration> {
     parsed.to_std().with_context(|| format!("{flag} `{text}` is negative"))
 }
 
+/// Who holds the leases on builds: a server and its successors on the same state, of which only one
+/// can run. So what a killed server held is taken up at once by the next.
+fn lease_owner(state: &std::path::Path) -> String {
+    let state = state.canonicalize().unwrap_or_else(|_| state.to_owned());
+    format!("{}:{}", rustix::system::uname().nodename().to_string_lossy(), state.display())
+}
+
 fn engine_settings(
     options: &BuildOptions,
     external_url: String,
+    owner: String,
 ) -> anyhow::Result<jb_engine::Settings> {
     let memory = options.default_task_memory_limit.as_deref();
     let memory_bytes = memory
@@ -245,11 +253,7 @@ fn engine_settings(
     let check_timeout =
         duration("--global-resource-check-timeout", &options.global_resource_check_timeout)?;
     Ok(jb_engine::Settings {
-        owner: format!(
-            "{}-{}",
-            rustix::system::uname().nodename().to_string_lossy(),
-            std::process::id()
-        ),
+        owner,
         external_url,
         default_task_limits: ContainerLimits {
             cpu_shares: options.default_task_cpu_limit,

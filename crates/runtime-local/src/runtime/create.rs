@@ -234,7 +234,8 @@ impl Resources<'_> {
                 let user = text("user").unwrap_or_default().to_owned();
                 // A mirror of a container that ran on the machine's own root.
                 if text("rootfs") == Some("host") {
-                    let resource = text("base_type").map(|name| self.base_type(name)).transpose()?;
+                    let resource =
+                        text("base_type").map(|name| self.base_type(name)).transpose()?;
                     return Ok((host(resource), user));
                 }
                 let root = Root {

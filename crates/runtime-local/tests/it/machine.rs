@@ -57,7 +57,8 @@ impl Machine {
         let dir = tempfile::Builder::new()
             .prefix("jb-local-")
             .tempdir_in(
-                std::env::var_os("JB_TEST_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into()),
+                std::env::var_os("JB_TEST_DIR")
+                    .unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into()),
             )
             .unwrap();
         let mut machine = Self { runtime: None, dir, runner };

@@ -15,6 +15,7 @@ mod layout;
 mod platform;
 mod reference;
 mod registry;
+pub mod resource;
 mod retry;
 mod store;
 mod unpack;

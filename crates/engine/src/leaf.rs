@@ -3,6 +3,7 @@
 mod artifact;
 mod check;
 mod get;
+mod image;
 mod load_var;
 mod put;
 mod script;

@@ -31,5 +31,5 @@ pub use platform::Platform;
 pub use reference::{Reference, ReferenceError};
 pub use registry::{Credentials, Image, OnRetry, Options, RawManifest, Registry};
 pub use retry::RetryPolicy;
-pub use store::{LayerStore, StoreError, StoredImage};
+pub use store::{Keep, LayerStore, StoreError};
 pub use unpack::{Owners, UnpackError, UnpackOptions, Unpacked, Unpacker, Whiteouts};

@@ -2,6 +2,7 @@
 
 mod artifact;
 mod check;
+mod fetch;
 mod get;
 mod image;
 mod load_var;

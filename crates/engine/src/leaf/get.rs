@@ -7,9 +7,9 @@ use jb_runtime::{ContainerKind, Mount, MountSource};
 use serde_json::Value;
 
 use super::script::{self, Script};
-use super::{Done, Leaf, Started, Trouble};
+use super::{Done, Leaf, Started, Trouble, fetch};
 use crate::build::{BuildContext, CachedResource};
-use crate::process::Show;
+use crate::process::{Exit, Show};
 use crate::workspace::GET_DIR;
 
 pub(crate) async fn run(
@@ -38,9 +38,44 @@ pub(crate) async fn run(
         return finish(context, leaf, plan, version, cached, found_in_cache(context, leaf)).await;
     }
     context.record_volume(&volume, "resource", &plan.name, GET_DIR).await?;
-    let mut request = script::request(&source, &params);
-    request.insert("version".to_owned(), script::version_value(&version));
-    let exit = script::run(
+    let asked = (&source, &params, &version);
+    let fetched = fetch::fetch(context, leaf, plan, asked, &volume, started, &selected).await?;
+    match fetched {
+        fetch::Fetched::No => {}
+        fetch::Fetched::Yes(metadata) => {
+            let fetched = CachedResource { volume, metadata };
+            let cached = context.keep_resource(&key, fetched, &version).await?;
+            return finish(context, leaf, plan, version, cached, Vec::new()).await;
+        }
+        fetch::Fetched::Failed => return Ok(failed(context, leaf, 1)),
+        fetch::Fetched::Cancelled => return Ok(Done::new(Outcome::Aborted, Vec::new())),
+    }
+    let exit = run_script(context, leaf, plan, asked, &volume, started, selected).await?;
+    if exit.cancelled {
+        return Ok(Done::new(Outcome::Aborted, Vec::new()));
+    }
+    if exit.status != 0 {
+        return Ok(failed(context, leaf, exit.status));
+    }
+    let result = script::parse_result("/opt/resource/in", &exit.result)?;
+    let fetched = CachedResource { volume, metadata: result.metadata };
+    let cached = context.keep_resource(&key, fetched, &version).await?;
+    finish(context, leaf, plan, version, cached, Vec::new()).await
+}
+
+/// Runs the type's `in`.
+async fn run_script(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &GetPlan,
+    (source, params, version): (&Object, &Object, &Version),
+    volume: &VolumeHandle,
+    started: &Started<'_>,
+    selected: Vec<BuildEvent>,
+) -> Result<Exit, Trouble> {
+    let mut request = script::request(source, params);
+    request.insert("version".to_owned(), script::version_value(version));
+    script::run(
         context,
         leaf,
         Script {
@@ -61,24 +96,18 @@ pub(crate) async fn run(
         started,
         selected,
     )
-    .await?;
-    if exit.cancelled {
-        return Ok(Done::new(Outcome::Aborted, Vec::new()));
-    }
-    if exit.status != 0 {
-        let finished = BuildEvent::FinishGet {
-            origin: origin.clone(),
-            time: context.now(),
-            exit_status: exit.status,
-            version: None,
-            metadata: Vec::new(),
-        };
-        return Ok(Done::new(Outcome::Failed, vec![finished]));
-    }
-    let result = script::parse_result("/opt/resource/in", &exit.result)?;
-    let fetched = CachedResource { volume, metadata: result.metadata };
-    let cached = context.keep_resource(&key, fetched, &version).await?;
-    finish(context, leaf, plan, version, cached, Vec::new()).await
+    .await
+}
+
+fn failed(context: &BuildContext, leaf: &Leaf, exit_status: i32) -> Done {
+    let finished = BuildEvent::FinishGet {
+        origin: leaf.plan.id.clone(),
+        time: context.now(),
+        exit_status,
+        version: None,
+        metadata: Vec::new(),
+    };
+    Done::new(Outcome::Failed, vec![finished])
 }
 
 fn selected(context: &BuildContext, leaf: &Leaf) -> Vec<BuildEvent> {

@@ -5,8 +5,9 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use jb_model::VolumeHandle;
-use jb_runtime::{Error, Image, Network, Runtime};
+use jb_runtime::{Error, Image, ImageFetch, Network, Runtime};
 
+use crate::image::{Contents, Layer, request, shell};
 use crate::machine::{Machine, cache, handle, input, output, root, runner, spec};
 
 /// A user id that nobody has.
@@ -63,9 +64,23 @@ async fn inner() {
     }
     assert_ne!(machine.sh("image", "mount -t tmpfs none /bin").await.0, 0);
     assert_eq!(machine.ok("alone", "ip route").await, "");
+    let base = shell().dir("dir", 0o755).file("dir/old", "x").file("removed", "x").done();
+    let upper =
+        Layer::new().file(".wh.removed", "").file("dir/.wh..wh..opq", "").file("dir/new", "2");
+    let contents = Contents::default();
+    let digest = contents.image(&[&base, &upper.done()]);
+    let server = contents.serve(|_| ());
+    let asked = request(&format!("{}/x", server.host()), &digest, serde_json::json!({}));
+    let (outcome, log) = machine.fetch("fetched", asked).await;
+    assert!(matches!(outcome, ImageFetch::Fetched(_)), "{log}");
+    machine.create(&spec("fetched", Image::Volume(VolumeHandle::new("fetched")))).await;
+    assert_eq!(
+        machine.ok("fetched", "cd /; echo dir/* remove*; cat dir/new").await,
+        "dir/new remove*\n2"
+    );
     machine.restart();
-    assert_eq!(machine.runtime().list().await.unwrap().len(), 3);
-    for name in ["host", "image", "alone"] {
+    assert_eq!(machine.runtime().list().await.unwrap().len(), 4);
+    for name in ["host", "image", "alone", "fetched"] {
         machine.ok(name, "cat /proc/1/status | grep NSpid || busybox true").await;
         machine.runtime().destroy(&handle(name)).await.unwrap();
     }

@@ -2,6 +2,7 @@
 
 mod artifact;
 mod check;
+mod fetch;
 mod get;
 mod image;
 mod load_var;
@@ -211,8 +212,7 @@ async fn pretend_to_run(
         plan.message, plan.kind
     );
     context.say(leaf, &notice).await?;
-    let end =
-        BuildEvent::Finish { origin: origin.clone(), time: context.now(), succeeded: true };
+    let end = BuildEvent::Finish { origin: origin.clone(), time: context.now(), succeeded: true };
     Ok(Done::new(Outcome::Succeeded, vec![end]))
 }
 

@@ -8,6 +8,7 @@ pub mod duration;
 pub mod event;
 pub mod id;
 pub mod plan;
+pub mod script;
 pub mod status;
 pub mod value;
 

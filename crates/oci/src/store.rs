@@ -1,32 +1,35 @@
 //! Layers on disk, each unpacked once, for runtimes that stack them.
 //!
 //! ```text
-//! DIR/layers/sha256-<hex>/         a layer's files, with overlayfs whiteouts; whole if it exists
-//! DIR/blobs/sha256-<hex>           manifests and configurations
-//! DIR/locks/sha256-<hex>.lock      held while a layer is made or removed
+//! DIR/layers/sha256-<hex>/         whole if it exists:
+//!     fs/rootfs/                   the layer's files, with overlayfs whiteouts
+//!     implied                      directories that the layer does not describe, if there are any, each ended by NUL
+//! DIR/locks/sha256-<hex>.lock      held while a layer is made
 //! DIR/partial/                     what is being made
 //! ```
-//! Any number of processes may share a store. A process that is killed leaves only parts in `partial`, which whoever
-//! next takes the same lock removes. After a crash of the machine itself, layers that were made in its last seconds
-//! may be incomplete: remove the store then, it is only a cache.
+//! The directory around the files lets a stack of layers be one with a directory beside `rootfs`, for what is said
+//! about the image. In a stack, a directory that a layer merely implies must not hide how a lower layer wants it. Any number of processes may share a store. A process that is killed leaves only parts in
+//! `partial`, which whoever next takes the same lock removes, or [`LayerStore::clear_leftovers`]. After a crash of the
+//! machine itself, layers that were made in its last seconds may be incomplete: remove the store then, it is only a
+//! cache.
 
+use std::any::Any;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::BufReader;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::image::{Descriptor, ImageConfig, ManifestKind};
-use crate::platform::Platform;
-use crate::registry::{RawManifest, Registry};
+use crate::image::Descriptor;
+use crate::registry::Registry;
 use crate::unpack::{UnpackError, UnpackOptions, Unpacker};
 
-/// Layers of one image fetched at a time.
-const PARALLEL: usize = 3;
+/// The directory of a layer's files within its own.
+const FILES: &str = "fs/rootfs";
+const IMPLIED: &str = "implied";
 
 /// A directory of layers; clones are the same store.
 #[derive(Debug, Clone)]
@@ -35,15 +38,8 @@ pub struct LayerStore {
     options: UnpackOptions,
 }
 
-/// An image whose layers are all in the store.
-#[derive(Debug, Clone)]
-pub struct StoredImage {
-    /// Of the image itself, not of an index it came from.
-    pub digest: Digest,
-    pub config: ImageConfig,
-    /// Directories from the bottom up, as overlayfs wants them reversed.
-    pub layers: Vec<PathBuf>,
-}
+/// Something that must not be let go before a layer is in place or given up.
+pub type Keep = Arc<dyn Any + Send + Sync>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -53,8 +49,6 @@ pub enum StoreError {
     Unpack { digest: Digest, cause: UnpackError },
     #[error(transparent)]
     Registry(#[from] Error),
-    #[error("{digest} in the store is damaged: {reason}")]
-    Damaged { digest: Digest, reason: String },
     #[error("storing a layer was interrupted: {0}")]
     Interrupted(String),
 }
@@ -62,151 +56,103 @@ pub enum StoreError {
 impl LayerStore {
     /// Opens or creates a store; `options` (with overlay whiteouts for stacking) must be the same for all users.
     pub fn open(dir: impl Into<PathBuf>, options: UnpackOptions) -> Result<Self, StoreError> {
-        let dir = dir.into();
-        for part in ["layers", "blobs", "locks", "partial"] {
-            let path = dir.join(part);
+        let store = Self { dir: Arc::new(dir.into()), options };
+        store.make_directories()?;
+        Ok(store)
+    }
+
+    fn make_directories(&self) -> Result<(), StoreError> {
+        for part in ["layers", "locks", "partial"] {
+            let path = self.dir.join(part);
             fs::create_dir_all(&path).map_err(|cause| file_error("create", &path, cause))?;
         }
-        Ok(Self { dir: Arc::new(dir), options })
+        Ok(())
     }
 
-    /// The directory of a layer that is in the store.
+    /// Removes what killed processes left. The caller knows that nobody else uses the store now.
+    pub fn clear_leftovers(&self) -> Result<(), StoreError> {
+        for part in ["locks", "partial"] {
+            remove_tree(&self.dir.join(part))?;
+        }
+        self.make_directories()
+    }
+
+    /// The directory of a layer that is in the store. Its owner may move it away when nothing uses it, and
+    /// when nobody can be pulling it.
     pub fn layer(&self, digest: &Digest) -> Option<PathBuf> {
-        Some(self.path("layers", digest)).filter(|path| path.is_dir())
+        Some(self.layer_dir(&Self::name(digest))).filter(|path| path.is_dir())
     }
 
-    /// The digests of all layers in the store.
-    pub fn layers(&self) -> Result<Vec<Digest>, StoreError> {
+    /// Where the layer of a name (see [`LayerStore::name`]) is or would be.
+    pub fn layer_dir(&self, name: &str) -> PathBuf {
+        self.dir.join("layers").join(name)
+    }
+
+    /// A digest as a file name.
+    pub fn name(digest: &Digest) -> String {
+        format!("{}-{}", digest.algorithm(), digest.hex())
+    }
+
+    /// The names of all layers in the store.
+    pub fn layers(&self) -> Result<Vec<String>, StoreError> {
         let path = self.dir.join("layers");
         let entries = fs::read_dir(&path).map_err(|cause| file_error("list", &path, cause))?;
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        Ok(names.filter_map(|name| Digest::parse(&name.replacen('-', ":", 1)).ok()).collect())
+        Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
     }
 
-    /// Removes a layer. The caller knows that nothing is mounted on it.
-    pub fn remove_layer(&self, digest: &Digest) -> Result<(), StoreError> {
-        let _lock = self.lock(digest)?;
-        let path = self.path("layers", digest);
-        let doomed = self.path("partial", digest).with_extension("removed");
-        match fs::rename(&path, &doomed) {
-            Ok(()) => remove_tree(&doomed),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(cause) => Err(file_error("remove", &path, cause)),
+    /// The directories of a layer that it does not describe, parents first.
+    pub fn implied(&self, name: &str) -> Result<Vec<PathBuf>, StoreError> {
+        let path = self.layer_dir(name).join(IMPLIED);
+        match fs::read(&path) {
+            Ok(names) => {
+                let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+                Ok(names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(cause) => Err(file_error("read", &path, cause)),
         }
     }
 
-    /// An image that was stored before, found without asking a registry: `digest` is its own, not its index's.
-    pub fn image(&self, digest: &Digest) -> Result<Option<StoredImage>, StoreError> {
-        let Some(bytes) = self.read_blob(digest)? else { return Ok(None) };
-        let damaged = |reason: String| StoreError::Damaged { digest: digest.clone(), reason };
-        let ManifestKind::Image(manifest) =
-            ManifestKind::parse(&bytes, None).map_err(|error| damaged(error.to_string()))?
-        else {
-            return Ok(None);
-        };
-        let Some(config) = self.read_blob(&manifest.config.digest)? else { return Ok(None) };
-        let config = serde_json::from_slice(&config).map_err(|error| damaged(error.to_string()))?;
-        let layers = manifest
-            .layers
-            .iter()
-            .map(|layer| self.layer(&layer.digest))
-            .collect::<Option<Vec<_>>>();
-        Ok(layers.map(|layers| StoredImage { digest: digest.clone(), config, layers }))
-    }
-
-    /// Fetches what is missing of an image, several layers at a time.
-    pub async fn pull(
-        &self,
-        registry: &Registry,
-        repository: &str,
-        identifier: &str,
-        platform: &Platform,
-    ) -> Result<StoredImage, StoreError> {
-        if let Ok(digest) = Digest::parse(identifier)
-            && let Some(image) = self.image(&digest)?
-        {
-            return Ok(image);
-        }
-        let image = registry.image(repository, identifier, platform).await?;
-        let permits = Arc::new(Semaphore::new(PARALLEL));
-        let mut tasks = JoinSet::new();
-        for layer in image.manifest.layers.clone() {
-            let (store, registry, permits) = (self.clone(), registry.clone(), permits.clone());
-            let repository = repository.to_owned();
-            tasks.spawn(async move {
-                let _permit = permits.acquire().await;
-                store.pull_layer(&registry, &repository, &layer).await
-            });
-        }
-        while let Some(outcome) = tasks.join_next().await {
-            outcome.map_err(|error| StoreError::Interrupted(error.to_string()))??;
-        }
-        self.write_blob(&image.manifest.config.digest, &image.raw_config)?;
-        // Last: whoever finds the manifest finds everything.
-        self.write_blob(&image.raw.digest, &image.raw.bytes)?;
-        let layers =
-            image.manifest.layers.iter().map(|layer| self.path("layers", &layer.digest)).collect();
-        Ok(StoredImage { digest: image.raw.digest, config: image.config, layers })
-    }
-
-    /// The directory of a layer, which is fetched and unpacked unless it is there. Others who want the same one
-    /// meanwhile, in this or other processes, wait for it.
+    /// Makes sure that a layer is in the store; true if it had to be fetched. Others who want the same one
+    /// meanwhile, in this or other processes, wait for it. What is dropped half-way leaves nothing, except that a
+    /// layer that is being unpacked is finished: `keep` is held for as long.
     pub async fn pull_layer(
         &self,
         registry: &Registry,
         repository: &str,
         layer: &Descriptor,
-    ) -> Result<PathBuf, StoreError> {
-        if let Some(path) = self.layer(&layer.digest) {
-            return Ok(path);
+        keep: Keep,
+    ) -> Result<bool, StoreError> {
+        if self.layer(&layer.digest).is_some() {
+            return Ok(false);
         }
         let (store, digest) = (self.clone(), layer.digest.clone());
         let lock = blocking(move || store.lock(&digest)).await?;
-        if let Some(path) = self.layer(&layer.digest) {
-            return Ok(path);
+        if self.layer(&layer.digest).is_some() {
+            return Ok(false);
         }
-        let blob = self.path("partial", &layer.digest).with_extension("blob");
-        registry.blob_to_file(repository, layer, &blob).await?;
+        let blob = Partial(self.partial(&layer.digest, "blob"));
+        registry.blob_to_file(repository, layer, &blob.0).await?;
         let (store, digest) = (self.clone(), layer.digest.clone());
         blocking(move || {
             // Held until the layer is in place, even if whoever waits for it has given up.
-            let _lock = lock;
-            let outcome = store.unpack(&digest, &blob);
-            let _ = fs::remove_file(&blob);
-            outcome
+            let _held = (lock, keep);
+            store.unpack(&digest, &blob.0)
         })
-        .await
+        .await?;
+        Ok(true)
     }
 
-    /// Unpacks a layer from a file on disk, such as one of an image archive.
-    pub fn add_layer(&self, digest: &Digest, blob: &Path) -> Result<PathBuf, StoreError> {
-        if let Some(path) = self.layer(digest) {
-            return Ok(path);
-        }
-        let _lock = self.lock(digest)?;
-        if let Some(path) = self.layer(digest) {
-            return Ok(path);
-        }
-        self.unpack(digest, blob)
-    }
-
-    /// Keeps a manifest and its configuration, so that [`LayerStore::image`] finds the image.
-    pub fn add_image(
-        &self,
-        raw: &RawManifest,
-        config: &Digest,
-        raw_config: &[u8],
-    ) -> Result<(), StoreError> {
-        self.write_blob(config, raw_config)?;
-        self.write_blob(&raw.digest, &raw.bytes)
-    }
-
-    fn unpack(&self, digest: &Digest, blob: &Path) -> Result<PathBuf, StoreError> {
-        let partial = self.path("partial", digest).with_extension("tree");
-        let target = self.path("layers", digest);
+    /// Unpacks a layer from a file on disk; the caller holds its lock.
+    fn unpack(&self, digest: &Digest, blob: &Path) -> Result<(), StoreError> {
+        let partial = self.partial(digest, "tree");
+        let target = self.layer_dir(&Self::name(digest));
         remove_tree(&partial)?;
-        fs::create_dir(&partial).map_err(|cause| file_error("create", &partial, cause))?;
-        set_mode(&partial, 0o755)?;
+        let files = partial.join(FILES);
+        fs::create_dir_all(&files).map_err(|cause| file_error("create", &files, cause))?;
+        for path in [&partial, &partial.join("fs"), &files] {
+            set_mode(path, 0o755)?;
+        }
         let unpacked = fs::File::open(blob)
             .map_err(|cause| file_error("open", blob, cause))
             .and_then(|file| self.unpack_file(digest, &partial, file));
@@ -214,42 +160,40 @@ impl LayerStore {
             let _ = remove_tree(&partial);
             return Err(error);
         }
-        fs::rename(&partial, &target).map_err(|cause| file_error("rename", &partial, cause))?;
-        Ok(target)
+        fs::rename(&partial, &target).map_err(|cause| file_error("rename", &partial, cause))
     }
 
     fn unpack_file(&self, digest: &Digest, to: &Path, blob: fs::File) -> Result<(), StoreError> {
         let failed = |cause| StoreError::Unpack { digest: digest.clone(), cause };
-        let mut unpacker = Unpacker::new(to, self.options).map_err(failed)?;
+        let mut unpacker = Unpacker::new(&to.join(FILES), self.options).map_err(failed)?;
         unpacker.layer(BufReader::new(blob)).map_err(failed)?;
+        let implied: Vec<u8> =
+            unpacker.implied().flat_map(|name| name.iter().copied().chain([0])).collect();
+        if !implied.is_empty() {
+            let path = to.join(IMPLIED);
+            fs::write(&path, implied).map_err(|cause| file_error("write", &path, cause))?;
+        }
         unpacker.finish().map(|_| ()).map_err(failed)
     }
 
-    fn path(&self, part: &str, digest: &Digest) -> PathBuf {
-        self.dir.join(part).join(format!("{}-{}", digest.algorithm(), digest.hex()))
+    fn partial(&self, digest: &Digest, extension: &str) -> PathBuf {
+        self.dir.join("partial").join(format!("{}.{extension}", Self::name(digest)))
     }
 
     fn lock(&self, digest: &Digest) -> Result<fs::File, StoreError> {
-        let path = self.path("locks", digest).with_extension("lock");
+        let path = self.dir.join("locks").join(format!("{}.lock", Self::name(digest)));
         let file = fs::File::create(&path).map_err(|cause| file_error("create", &path, cause))?;
         file.lock().map_err(|cause| file_error("lock", &path, cause))?;
         Ok(file)
     }
+}
 
-    fn read_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.path("blobs", digest);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(cause) => Err(file_error("read", &path, cause)),
-        }
-    }
+/// A file that nobody needs once this is dropped.
+struct Partial(PathBuf);
 
-    fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
-        let _lock = self.lock(digest)?;
-        let (partial, path) = (self.path("partial", digest), self.path("blobs", digest));
-        fs::write(&partial, bytes).map_err(|cause| file_error("write", &partial, cause))?;
-        fs::rename(&partial, &path).map_err(|cause| file_error("rename", &partial, cause))
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Unpacker {
     tree: Tree,
     options: UnpackOptions,
     directories: BTreeMap<Vec<u8>, Attributes>,
+    /// Directories that were made because something is in them.
+    implied: BTreeSet<Vec<u8>>,
     /// Names the current layer made: its own whiteouts do not remove those.
     made: BTreeSet<Vec<u8>>,
     total: Unpacked,
@@ -100,8 +102,8 @@ impl Unpacker {
     pub fn new(root: &Path, options: UnpackOptions) -> Result<Self, UnpackError> {
         let tree = Tree::open(root)
             .map_err(|cause| UnpackError::Root { root: root.display().to_string(), cause })?;
-        let (directories, made) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Self { tree, options, directories, made, total: Unpacked::default() })
+        let (directories, implied, made) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Ok(Self { tree, options, directories, implied, made, total: Unpacked::default() })
     }
 
     /// Unpacks one layer: a tar stream, plain or compressed with gzip or zstd, whatever its media type says.
@@ -127,6 +129,12 @@ impl Unpacker {
         })
     }
 
+    /// Directories of which the layers say only that something is in them, and not how they shall be; parents come
+    /// before children.
+    pub fn implied(&self) -> impl Iterator<Item = &[u8]> {
+        self.implied.iter().map(Vec::as_slice)
+    }
+
     /// Gives directories their modes, owners and times.
     pub fn finish(mut self) -> Result<Unpacked, UnpackError> {
         // Children before parents: a parent's mode may forbid reaching them.
@@ -149,6 +157,7 @@ impl Unpacker {
             }
             return Ok(());
         }
+        self.imply_parents(&path);
         if let Some(hidden) = name.strip_prefix(b".wh.") {
             return self.whiteout(entry, &path, hidden);
         }
@@ -156,6 +165,7 @@ impl Unpacker {
             EntryKind::Directory => {
                 self.tree.make_directory(&path).map_err(failed)?;
                 self.tree.set_xattrs(&path, &entry.attributes).map_err(failed)?;
+                self.implied.remove(&path);
                 self.directories.insert(path.clone(), entry.attributes.clone());
             }
             EntryKind::File => {
@@ -244,6 +254,16 @@ impl Unpacker {
                 self.tree.remove(&target).map_err(failed)
             }
             Whiteouts::Overlay { .. } => self.tree.mark_removed(&target).map_err(failed),
+        }
+    }
+
+    fn imply_parents(&mut self, path: &[u8]) {
+        let mut rest = path;
+        while let Some(slash) = rest.iter().rposition(|byte| *byte == b'/') {
+            rest = &rest[..slash];
+            if self.directories.contains_key(rest) || !self.implied.insert(rest.to_vec()) {
+                return;
+            }
         }
     }
 

@@ -1,13 +1,9 @@
-//! Lines on stderr for people, in the form Concourse's own resources print: `INFO[0000] message   key=value`.
+//! Lines on stderr for people.
 
 use std::io::Write as _;
 use std::time::Instant;
 
-/// Width to which a message is padded, as in the logs people know.
-const MESSAGE_WIDTH: usize = 44;
-const RED: u8 = 31;
-const YELLOW: u8 = 33;
-const BLUE: u8 = 36;
+use jb_model::script::{Level, Line};
 
 /// The process's log; the number in brackets counts the whole seconds since it was started.
 #[derive(Debug, Clone, Copy)]
@@ -21,20 +17,20 @@ impl Log {
     }
 
     pub(crate) fn info(&self, message: &str) {
-        self.line("INFO", BLUE, message, &[]);
+        self.line(Level::Info, message, &[]);
     }
 
     pub(crate) fn info_with(&self, message: &str, fields: &[(&str, &str)]) {
-        self.line("INFO", BLUE, message, fields);
+        self.line(Level::Info, message, fields);
     }
 
     pub(crate) fn warn(&self, message: &str) {
-        self.line("WARN", YELLOW, message, &[]);
+        self.line(Level::Warn, message, &[]);
     }
 
     /// The one line that says why the script fails.
     pub(crate) fn fatal(&self, message: &str) {
-        self.line("FATA", RED, message, &[]);
+        self.line(Level::Fatal, message, &[]);
     }
 
     /// Says which keys have no meaning, so that a misspelled one is noticed; they do not stop the script.
@@ -44,27 +40,10 @@ impl Log {
         }
     }
 
-    fn line(&self, level: &str, colour: u8, message: &str, fields: &[(&str, &str)]) {
-        let line = formatted(level, colour, self.started.elapsed().as_secs(), message, fields);
+    fn line(&self, level: Level, message: &str, fields: &[(&str, &str)]) {
+        let seconds = self.started.elapsed().as_secs();
+        let line = Line { level, seconds, message, fields }.rendered();
         // A closed stderr must not stop the script.
         let _ = std::io::stderr().lock().write_all(line.as_bytes());
     }
 }
-
-fn formatted(
-    level: &str,
-    colour: u8,
-    seconds: u64,
-    message: &str,
-    fields: &[(&str, &str)],
-) -> String {
-    let mut line = format!("\x1b[{colour}m{level}\x1b[0m[{seconds:04}] {message:<MESSAGE_WIDTH$} ");
-    for (key, value) in fields {
-        line.push_str(&format!(" \x1b[{colour}m{key}\x1b[0m={value}"));
-    }
-    line.push('\n');
-    line
-}
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,6 @@
 //! `jb-resources TYPE check|in DIR|out DIR`, or installed as `/opt/resource/{check,in,out}` with the type's name in
 //! `/opt/resource/type`. JSON on stdin, JSON on stdout, a log for people on stderr, exit status 1 when it fails.
 
-mod fields;
 mod git;
 mod invocation;
 mod log;

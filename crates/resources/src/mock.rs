@@ -5,9 +5,9 @@ mod mirror;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use jb_model::script::Fields;
 use serde_json::{Map, Value, json};
 
-use crate::fields::Fields;
 use crate::invocation::Action;
 use crate::log::Log;
 use crate::payload::Payload;

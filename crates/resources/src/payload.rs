@@ -3,9 +3,8 @@
 use std::io::Read;
 
 use anyhow::{Context as _, bail};
+use jb_model::script::Fields;
 use serde_json::Value;
-
-use crate::fields::Fields;
 
 /// No real request comes near this; more is refused instead of filling memory.
 const MAX_BYTES: u64 = 64 << 20;
@@ -38,15 +37,15 @@ impl Payload {
     }
 
     pub(crate) fn source(&self) -> anyhow::Result<Fields<'_>> {
-        Fields::of("source", self.root.get("source"))
+        Ok(Fields::of("source", self.root.get("source"))?)
     }
 
     pub(crate) fn params(&self) -> anyhow::Result<Fields<'_>> {
-        Fields::of("params", self.root.get("params"))
+        Ok(Fields::of("params", self.root.get("params"))?)
     }
 
     /// Empty when there is no version yet, as on a resource's first check.
     pub(crate) fn version(&self) -> anyhow::Result<Fields<'_>> {
-        Fields::of("version", self.root.get("version"))
+        Ok(Fields::of("version", self.root.get("version"))?)
     }
 }

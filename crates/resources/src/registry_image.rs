@@ -3,11 +3,10 @@
 mod check;
 mod fetch;
 mod push;
-mod session;
-mod source;
-mod tag_choice;
-mod version;
 
+use std::sync::Arc;
+
+use jb_oci::resource::{SOURCE_KEYS, Source};
 use serde_json::Value;
 
 use crate::invocation::Action;
@@ -16,8 +15,8 @@ use crate::payload::Payload;
 
 pub(crate) fn run(action: &Action, payload: &Payload, log: &Log) -> anyhow::Result<Value> {
     let fields = payload.source()?;
-    log.ignored_keys(&fields.unknown(source::KEYS));
-    let source = source::Source::parse(&fields)?;
+    log.ignored_keys(&fields.unknown(SOURCE_KEYS));
+    let source = Source::parse(&fields)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
@@ -27,4 +26,10 @@ pub(crate) fn run(action: &Action, payload: &Payload, log: &Log) -> anyhow::Resu
             Action::Out(dir) => push::run(&source, payload, dir, log).await,
         }
     })
+}
+
+/// Tells of retries.
+fn on_retry(log: &Log) -> jb_oci::OnRetry {
+    let log = *log;
+    Arc::new(move |text: &str| log.warn(text))
 }

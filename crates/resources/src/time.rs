@@ -6,11 +6,11 @@ mod schedule;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use jb_model::script::Fields;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
 use serde_json::{Value, json};
 
-use crate::fields::Fields;
 use crate::invocation::Action;
 use crate::log::Log;
 use crate::payload::Payload;

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use jb_model::{ContainerHandle, VolumeHandle};
 use jb_runtime::{
-    BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, Result, RunnerStream, Runtime,
+    BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, ImageFetch, ImageRequest, Result,
+    RunnerStream, Runtime,
 };
 
 use crate::cgroup::Cgroups;
@@ -24,6 +25,7 @@ use crate::store::{Pin, Store, VolumeRecord};
 use crate::volume::merged::MergedDir;
 
 mod create;
+mod image;
 
 /// Containers on this machine. Cheap to clone; all clones are one runtime.
 #[derive(Clone)]
@@ -350,6 +352,15 @@ impl Runtime for LocalRuntime {
                 })
         })
         .await
+    }
+
+    async fn fetch_image(
+        &self,
+        volume: &VolumeHandle,
+        request: ImageRequest,
+        log: tokio::sync::mpsc::Sender<String>,
+    ) -> Result<ImageFetch> {
+        image::fetch(self, volume, request, log).await
     }
 
     async fn list_volumes(&self) -> Result<Vec<VolumeHandle>> {

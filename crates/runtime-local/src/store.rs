@@ -6,12 +6,13 @@
 //! containers/<name>/        spec.json, init.json, sock, journal/, runner.log, upper/ …
 //! volumes/<name>.json       which directory of data/ a volume is, and those below it
 //! data/<id>/fs              content
+//! images/                   layers of images (see `jb_oci::LayerStore`), each unpacked once
 //! trash/                    being removed
 //! hidden                    what names that a container may not see are links to
 //! ```
-//! A volume is a name for a stack of directories in `data/`. Directories go when neither a volume
-//! nor a container nor a running transfer needs them, so a volume can be destroyed, and a name
-//! used again, while a container still has the old content mounted.
+//! A volume is a name for a stack of directories in `data/` and of layers of an image. Directories
+//! and layers go when neither a volume nor a container nor a running transfer needs them, so a volume
+//! can be destroyed, and a name used again, while a container still has the old content mounted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jb_oci::{LayerStore, UnpackOptions, Whiteouts};
 use serde::{Deserialize, Serialize};
 
 use crate::janitor::{Janitor, Remover};
@@ -69,6 +71,7 @@ impl Index {
 
 pub(crate) struct Store {
     root: PathBuf,
+    layers: LayerStore,
     index: Mutex<Index>,
     next: AtomicU64,
     janitor: Janitor,
@@ -135,8 +138,9 @@ impl Store {
             ));
         }
         let (index, next) = (Mutex::default(), AtomicU64::new(1));
+        let layers = open_layers(&root).map_err(io::Error::other)?;
         let janitor = Janitor::start(remover)?;
-        let store = Self { root, index, next, janitor, _lock: lock };
+        let store = Self { root, layers, index, next, janitor, _lock: lock };
         store.load()?;
         Ok(store)
     }
@@ -145,6 +149,14 @@ impl Store {
         let mut index = self.index();
         for path in entries(&self.root.join("volumes"))? {
             match read_json::<VolumeRecord>(&path) {
+                // Layers are a cache, which people may remove.
+                Ok(volume) if !volume.layers().all(|id| self.content(id).is_dir()) => {
+                    tracing::warn!(
+                        volume = volume.handle,
+                        "removing a volume that has lost its data"
+                    );
+                    fs::remove_file(&path)?;
+                }
                 Ok(volume) => {
                     index.volumes.insert(volume.handle.clone(), volume);
                 }
@@ -186,9 +198,18 @@ impl Store {
         self.root.join("hidden")
     }
 
-    /// The content directory of a data id.
+    pub(crate) fn layers(&self) -> &LayerStore {
+        &self.layers
+    }
+
+    /// Everything that goes together with an id.
+    fn directory(&self, id: &str) -> PathBuf {
+        if is_layer(id) { self.layers.layer_dir(id) } else { self.root.join("data").join(id) }
+    }
+
+    /// The content directory of an id. That of a layer has the image's files in `rootfs`.
     pub(crate) fn content(&self, id: &str) -> PathBuf {
-        self.root.join("data").join(id).join("fs")
+        self.directory(id).join("fs")
     }
 
     /// Directories of containers on disk, known or not.
@@ -335,11 +356,10 @@ impl Store {
 
     /// Removes those of `ids` that nothing needs any more.
     fn sweep(&self, ids: &[String]) {
+        // Held until all is moved away: whoever pins a layer afterwards must not find it any more.
         let index = self.index();
-        let unused: Vec<&String> = ids.iter().filter(|id| !index.is_used(id)).collect();
-        drop(index);
-        for id in unused {
-            let directory = self.root.join("data").join(id);
+        for id in ids.iter().filter(|id| !index.is_used(id)) {
+            let directory = self.directory(id);
             if let Err(error) = self.discard(&directory) {
                 tracing::warn!(path = %directory.display(), %error, "cannot remove unused data");
             }
@@ -349,10 +369,11 @@ impl Store {
     /// Removes what a crash left behind: trash, and data that nothing refers to. For the start,
     /// before new data is made.
     pub(crate) fn sweep_leftovers(&self) -> io::Result<()> {
-        let ids: Vec<String> = entries(&self.root.join("data"))?
+        let mut ids: Vec<String> = entries(&self.root.join("data"))?
             .iter()
             .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
             .collect();
+        ids.extend(self.layers.layers().map_err(io::Error::other)?);
         self.sweep(&ids);
         for path in entries(&self.root.join("trash"))? {
             self.janitor.remove_tree(path);
@@ -373,6 +394,21 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Layers have digests as ids, directories in `data/` numbers.
+fn is_layer(id: &str) -> bool {
+    id.contains('-')
+}
+
+/// The layers of images, ready to be stacked by overlays.
+fn open_layers(root: &Path) -> Result<LayerStore, jb_oci::StoreError> {
+    let user = !crate::privilege::is_root();
+    let whiteouts = Whiteouts::Overlay { user };
+    let options = UnpackOptions { whiteouts, ..UnpackOptions::default() };
+    let layers = LayerStore::open(root.join("images"), options)?;
+    layers.clear_leftovers()?;
+    Ok(layers)
 }
 
 /// Locks a file. A server that is just ending, or a process it was just starting, may hold the

@@ -21,8 +21,8 @@ use jb_model::{ContainerHandle, VolumeHandle};
 use tokio::sync::watch;
 
 use crate::{
-    BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, Image, MountSource, Result,
-    RunnerStream, Runtime,
+    BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, Image, ImageFetch, ImageRequest,
+    MountSource, Result, RunnerStream, Runtime,
 };
 use files::Tree;
 use process::Process;
@@ -52,6 +52,9 @@ pub enum Fate {
 /// Decides on every call; for tests of what happens when things go wrong.
 pub type Hook = Arc<dyn Fn(&Call) -> Fate + Send + Sync>;
 
+/// How fetching an image goes: lines for the log, and the end.
+pub type Images = Arc<dyn Fn(&ImageRequest) -> (Vec<String>, ImageFetch) + Send + Sync>;
+
 /// A runtime in memory. Clones are the same runtime.
 #[derive(Clone)]
 pub struct FakeRuntime {
@@ -66,6 +69,7 @@ pub(crate) struct Inner {
     /// Counts changes of the state; whoever waits for one looks again.
     changed: watch::Sender<u64>,
     hook: Mutex<Option<Hook>>,
+    images: Mutex<Option<Images>>,
 }
 
 #[derive(Default)]
@@ -116,7 +120,8 @@ impl FakeRuntime {
         let types = types.into_iter().map(|kind| (kind.base.name.clone(), kind)).collect();
         let (changed, _) = watch::channel(0);
         let state = Mutex::default();
-        let inner = Inner { types, timed, state, changed, hook: Mutex::default() };
+        let (hook, images) = (Mutex::default(), Mutex::default());
+        let inner = Inner { types, timed, state, changed, hook, images };
         Self { inner: Arc::new(inner) }
     }
 
@@ -128,6 +133,11 @@ impl FakeRuntime {
     /// Asks `hook` about every call from now on.
     pub fn set_hook(&self, hook: Option<Hook>) {
         *self.inner.hook.lock().unwrap_or_else(PoisonError::into_inner) = hook;
+    }
+
+    /// Fetches images itself from now on; those that are fetched have a root with nothing in it.
+    pub fn set_images(&self, images: Images) {
+        *self.inner.images.lock().unwrap_or_else(PoisonError::into_inner) = Some(images);
     }
 
     /// A container vanishes with its processes, as when its machine is lost.
@@ -384,6 +394,29 @@ impl Runtime for FakeRuntime {
             Ok(file.map(<[u8]>::to_vec))
         };
         self.inner.call("read_file", volume.as_str(), act).await
+    }
+
+    async fn fetch_image(
+        &self,
+        volume: &VolumeHandle,
+        request: ImageRequest,
+        log: tokio::sync::mpsc::Sender<String>,
+    ) -> Result<ImageFetch> {
+        let images = self.inner.images.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(images) = images else { return Ok(ImageFetch::NotOffered) };
+        let (lines, outcome) = images(&request);
+        for line in lines {
+            // Nobody listens any more.
+            log.send(line).await.ok();
+        }
+        let fetch = |state: &mut State| {
+            if matches!(outcome, ImageFetch::Fetched(_)) {
+                let tree = state.volumes.entry(volume.clone()).or_default();
+                tree.make_dir("rootfs");
+            }
+            Ok(outcome)
+        };
+        self.inner.call("fetch_image", volume.as_str(), fetch).await
     }
 
     async fn list_volumes(&self) -> Result<Vec<VolumeHandle>> {

@@ -18,8 +18,9 @@ pub mod fake;
 pub mod spec;
 
 use async_trait::async_trait;
-use jb_model::{ContainerHandle, VolumeHandle};
+use jb_model::{ContainerHandle, Metadata, Object, Version, VolumeHandle};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 
 pub use spec::{ContainerKind, ContainerSpec, Image, Mount, MountSource, Network, User};
 
@@ -106,9 +107,39 @@ pub trait Runtime: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Option<Vec<u8>>>;
 
+    /// Does the work of the `registry-image` resource's `in` without a container: afterwards the volume
+    /// is what the script would have made, whatever it was before. The lines that the script would
+    /// have written are sent to `log` as they come about. Dropping the future gives it up.
+    async fn fetch_image(
+        &self,
+        volume: &VolumeHandle,
+        request: ImageRequest,
+        log: mpsc::Sender<String>,
+    ) -> Result<ImageFetch> {
+        let _ = (volume, request, log);
+        Ok(ImageFetch::NotOffered)
+    }
+
     async fn list_volumes(&self) -> Result<Vec<VolumeHandle>>;
 
     async fn destroy_volume(&self, volume: &VolumeHandle) -> Result<()>;
+}
+
+/// What the script of a `registry-image` would be given. May hold secrets, so it has no debug output.
+pub struct ImageRequest {
+    pub source: Object,
+    pub params: Object,
+    pub version: Version,
+}
+
+/// How fetching an image ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageFetch {
+    /// This runtime leaves it, or this image, to the script.
+    NotOffered,
+    Fetched(Vec<Metadata>),
+    /// As when the script exits with status 1. The log says why.
+    Failed,
 }
 
 /// A resource type that comes with the runtime.

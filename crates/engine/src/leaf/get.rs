@@ -7,9 +7,9 @@ use jb_runtime::{ContainerKind, Mount, MountSource};
 use serde_json::Value;
 
 use super::script::{self, Script};
-use super::{Done, Leaf, Started, Trouble};
+use super::{Done, Leaf, Started, Trouble, fetch};
 use crate::build::{BuildContext, CachedResource};
-use crate::process::Show;
+use crate::process::{Exit, Show};
 use crate::workspace::GET_DIR;
 
 pub(crate) async fn run(
@@ -23,15 +23,7 @@ pub(crate) async fn run(
     let params = context.interpolate_object(leaf, &plan.params).await?;
     let version = resolve_version(context, &plan.version).await?;
     let key = context.resource_cache_key(leaf, plan, &source, &params, &version).await?;
-    let begin = context.now();
-    let selected = vec![
-        BuildEvent::StartGet { origin: origin.clone(), time: begin },
-        BuildEvent::SelectedWorker {
-            origin: origin.clone(),
-            time: begin,
-            worker: context.engine.runtime.worker_name().to_owned(),
-        },
-    ];
+    let selected = selected(context, leaf);
     // Two builds that want the same version fetch it once.
     let _turn = context.engine.turns.take(&key.key, &leaf.cancel).await;
     let handle = script::container_handle(context, &leaf.plan, ContainerKind::Get);
@@ -43,20 +35,47 @@ pub(crate) async fn run(
         }
         context.once(origin, "start", selected).await?;
         started.tell().await;
-        let line = |payload: &str| BuildEvent::Log {
-            origin: origin.clone(),
-            source: LogSource::Stderr,
-            time: context.now(),
-            payload: payload.to_owned(),
-        };
-        let found =
-            vec![line("\u{1b}[1;36mINFO: found existing resource cache\u{1b}[0m\n"), line("\n")];
-        return finish(context, leaf, plan, version, cached, found).await;
+        return finish(context, leaf, plan, version, cached, found_in_cache(context, leaf)).await;
     }
     context.record_volume(&volume, "resource", &plan.name, GET_DIR).await?;
-    let mut request = script::request(&source, &params);
-    request.insert("version".to_owned(), script::version_value(&version));
-    let exit = script::run(
+    let asked = (&source, &params, &version);
+    let fetched = fetch::fetch(context, leaf, plan, asked, &volume, started, &selected).await?;
+    match fetched {
+        fetch::Fetched::No => {}
+        fetch::Fetched::Yes(metadata) => {
+            let fetched = CachedResource { volume, metadata };
+            let cached = context.keep_resource(&key, fetched, &version).await?;
+            return finish(context, leaf, plan, version, cached, Vec::new()).await;
+        }
+        fetch::Fetched::Failed => return Ok(failed(context, leaf, 1)),
+        fetch::Fetched::Cancelled => return Ok(Done::new(Outcome::Aborted, Vec::new())),
+    }
+    let exit = run_script(context, leaf, plan, asked, &volume, started, selected).await?;
+    if exit.cancelled {
+        return Ok(Done::new(Outcome::Aborted, Vec::new()));
+    }
+    if exit.status != 0 {
+        return Ok(failed(context, leaf, exit.status));
+    }
+    let result = script::parse_result("/opt/resource/in", &exit.result)?;
+    let fetched = CachedResource { volume, metadata: result.metadata };
+    let cached = context.keep_resource(&key, fetched, &version).await?;
+    finish(context, leaf, plan, version, cached, Vec::new()).await
+}
+
+/// Runs the type's `in`.
+async fn run_script(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &GetPlan,
+    (source, params, version): (&Object, &Object, &Version),
+    volume: &VolumeHandle,
+    started: &Started<'_>,
+    selected: Vec<BuildEvent>,
+) -> Result<Exit, Trouble> {
+    let mut request = script::request(source, params);
+    request.insert("version".to_owned(), script::version_value(version));
+    script::run(
         context,
         leaf,
         Script {
@@ -77,24 +96,37 @@ pub(crate) async fn run(
         started,
         selected,
     )
-    .await?;
-    if exit.cancelled {
-        return Ok(Done::new(Outcome::Aborted, Vec::new()));
-    }
-    if exit.status != 0 {
-        let finished = BuildEvent::FinishGet {
-            origin: origin.clone(),
-            time: context.now(),
-            exit_status: exit.status,
-            version: None,
-            metadata: Vec::new(),
-        };
-        return Ok(Done::new(Outcome::Failed, vec![finished]));
-    }
-    let result = script::parse_result("/opt/resource/in", &exit.result)?;
-    let fetched = CachedResource { volume, metadata: result.metadata };
-    let cached = context.keep_resource(&key, fetched, &version).await?;
-    finish(context, leaf, plan, version, cached, Vec::new()).await
+    .await
+}
+
+fn failed(context: &BuildContext, leaf: &Leaf, exit_status: i32) -> Done {
+    let finished = BuildEvent::FinishGet {
+        origin: leaf.plan.id.clone(),
+        time: context.now(),
+        exit_status,
+        version: None,
+        metadata: Vec::new(),
+    };
+    Done::new(Outcome::Failed, vec![finished])
+}
+
+fn selected(context: &BuildContext, leaf: &Leaf) -> Vec<BuildEvent> {
+    let (origin, time) = (leaf.plan.id.clone(), context.now());
+    let worker = context.engine.runtime.worker_name().to_owned();
+    vec![
+        BuildEvent::StartGet { origin: origin.clone(), time },
+        BuildEvent::SelectedWorker { origin, time, worker },
+    ]
+}
+
+fn found_in_cache(context: &BuildContext, leaf: &Leaf) -> Vec<BuildEvent> {
+    let line = |payload: &str| BuildEvent::Log {
+        origin: leaf.plan.id.clone(),
+        source: LogSource::Stderr,
+        time: context.now(),
+        payload: payload.to_owned(),
+    };
+    vec![line("\u{1b}[1;36mINFO: found existing resource cache\u{1b}[0m\n"), line("\n")]
 }
 
 async fn finish(

@@ -4,6 +4,7 @@
 
 mod crash;
 mod flow;
+mod images;
 mod pipelines;
 mod recordings;
 mod resources;

@@ -1,9 +1,9 @@
 //! The `source` of a git resource, checked.
 
 use anyhow::{Context as _, bail};
+use jb_model::script::Fields;
 use regex::Regex;
 
-use crate::fields::Fields;
 use crate::git::refname;
 
 pub(super) const KEYS: &[&str] = &[

@@ -2,14 +2,13 @@
 
 use anyhow::Context as _;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jb_oci::resource::{Candidate, Follow, Found, SemverRule, Source, places};
 use jb_oci::{Digest, Registry};
 use serde_json::{Value, json};
 
 use crate::log::Log;
 use crate::payload::Payload;
-use crate::registry_image::session::places;
-use crate::registry_image::source::{Follow, SemverRule, Source};
-use crate::registry_image::tag_choice::{Candidate, Found};
+use crate::registry_image::on_retry;
 
 /// Tags looked up at a time.
 const PARALLEL: usize = 8;
@@ -23,7 +22,7 @@ pub(super) async fn run(source: &Source, payload: &Payload, log: &Log) -> anyhow
     let mut found = Vec::new();
     for place in places(source) {
         let outcome = async {
-            let registry = place.connect(source, log).await?;
+            let registry = place.connect(source, on_retry(log)).await?;
             versions(&registry, &place.repository, source, from.as_ref()).await
         };
         match outcome.await {

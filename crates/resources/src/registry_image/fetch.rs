@@ -6,40 +6,26 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jb_oci::resource::{Format, GetRequest, Place, Source, labels_json, metadata_json, places};
 use jb_oci::{
-    Descriptor, Digest, Image, Index, Layout, ManifestKind, Platform, RawManifest, Registry,
-    UnpackOptions, Unpacker, media_type, write_archive,
+    Descriptor, Image, Index, Layout, ManifestKind, RawManifest, Registry, UnpackOptions, Unpacker,
+    media_type, write_archive,
 };
-use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::fields::Fields;
 use crate::log::Log;
 use crate::payload::Payload;
-use crate::registry_image::session::{Place, places};
-use crate::registry_image::source::{self, Source};
+use crate::registry_image::on_retry;
 
 /// Layers fetched at a time.
 const PARALLEL: usize = 3;
-const KEYS: &[&str] = &["format", "platform", "skip_download"];
 /// Names the one image of a layout that is not an index itself.
 pub(super) const SINGLE_IMAGE_FILE: &str = "single-image-digest";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Rootfs,
-    Oci,
-    OciLayout,
-}
-
 struct Fetch<'a> {
     source: &'a Source,
+    request: &'a GetRequest,
     dest: &'a Path,
-    tag: &'a str,
-    digest: &'a Digest,
-    format: Format,
-    platform: Platform,
-    skip_download: bool,
     log: &'a Log,
 }
 
@@ -50,27 +36,15 @@ pub(super) async fn run(
     log: &Log,
 ) -> anyhow::Result<Value> {
     let params = payload.params()?;
-    log.ignored_keys(&params.unknown(KEYS));
-    let version = payload.version()?;
-    let digest = version.string("digest")?.context("version.digest: missing")?;
-    let digest = Digest::parse(&digest).context("version.digest")?;
-    let tag = version.text("tag")?.unwrap_or_default();
-    let fetch = Fetch {
-        source,
-        dest,
-        tag: &tag,
-        digest: &digest,
-        format: format(&params)?,
-        platform: source.platform(source::platform(&params.map("platform")?)?),
-        skip_download: params.flag("skip_download", false)?,
-        log,
-    };
+    log.ignored_keys(&GetRequest::unknown_params(&params));
+    let request = GetRequest::parse(source, &params, &payload.version()?)?;
+    let fetch = Fetch { source, request: &request, dest, log };
     fs::create_dir_all(dest).with_context(|| format!("failed to create {}", dest.display()))?;
-    let mut metadata = None;
+    let mut image = None;
     for place in places(source) {
         match fetch.from(&place).await {
             Ok(fetched) => {
-                metadata = Some(fetched);
+                image = fetched;
                 break;
             }
             Err(error) if place.is_mirror => {
@@ -80,56 +54,42 @@ pub(super) async fn run(
             Err(error) => return Err(error).context("download failed"),
         }
     }
-    write(&dest.join("tag"), &tag)?;
-    write(&dest.join("digest"), digest.as_str())?;
-    write(&dest.join("repository"), &source.repository)?;
-    let tag_or_default = if tag.is_empty() { "latest" } else { &tag };
-    let mut fields = vec![
-        json!({"name": "repository", "value": source.repository}),
-        json!({"name": "tag", "value": tag_or_default}),
-    ];
-    fields.extend(metadata.unwrap_or_default());
-    let mut returned = json!({"digest": digest.as_str()});
-    returned["tag"] = json!(tag);
-    Ok(json!({"version": returned, "metadata": fields}))
-}
-
-fn format(params: &Fields<'_>) -> anyhow::Result<Format> {
-    Ok(match params.string("format")?.as_deref() {
-        None | Some("" | "rootfs") => Format::Rootfs,
-        Some("oci") => Format::Oci,
-        Some("oci-layout") => Format::OciLayout,
-        Some(other) => bail!("params.format: {other:?} is none of rootfs, oci and oci-layout"),
-    })
+    for (name, content) in request.files(source) {
+        write(&dest.join(name), &content)?;
+    }
+    let metadata = request.metadata(source, image.as_ref()).into_iter();
+    let metadata: Value =
+        metadata.map(|(name, value)| json!({"name": name, "value": value})).collect();
+    let version = json!({"digest": request.digest.as_str(), "tag": request.tag});
+    Ok(json!({"version": version, "metadata": metadata}))
 }
 
 impl Fetch<'_> {
-    /// Fetches from one place; returns the metadata that comes from the image.
-    async fn from(&self, place: &Place) -> anyhow::Result<Vec<Value>> {
-        self.log.info(&format!("fetching {}@{}", self.source.repository, self.digest));
-        let registry = place.connect(self.source, self.log).await?;
+    /// Fetches from one place; returns the image if it had to be looked at.
+    async fn from(&self, place: &Place) -> anyhow::Result<Option<Image>> {
+        self.log.info(&format!("fetching {}@{}", self.source.repository, self.request.digest));
+        let registry = place.connect(self.source, on_retry(self.log)).await?;
         let repository = place.repository.as_str();
         let wants_image =
             self.source.label_regex.is_some() || self.source.annotation_regex.is_some();
-        if self.skip_download {
+        if self.request.skip_download {
             if !wants_image {
-                registry.manifest(repository, self.digest.as_str()).await?;
-                return Ok(Vec::new());
+                registry.manifest(repository, self.request.digest.as_str()).await?;
+                return Ok(None);
             }
-        } else if self.format == Format::OciLayout {
+        } else if self.request.format == Format::OciLayout {
             self.layout(&registry, repository).await?;
             if !wants_image {
-                return Ok(Vec::new());
+                return Ok(None);
             }
         }
-        let image = registry.image(repository, self.digest.as_str(), &self.platform).await?;
-        if !self.skip_download && self.format != Format::OciLayout {
+        let image = registry
+            .image(repository, self.request.digest.as_str(), &self.request.platform)
+            .await?;
+        if !self.request.skip_download && self.request.format != Format::OciLayout {
             self.image(&registry, repository, &image).await?;
         }
-        let labels = chosen(self.source.label_regex.as_ref(), &image.config.config.labels);
-        let annotations =
-            chosen(self.source.annotation_regex.as_ref(), &image.manifest.annotations);
-        Ok(labels.chain(annotations).collect())
+        Ok(Some(image))
     }
 
     async fn image(
@@ -141,20 +101,19 @@ impl Fetch<'_> {
         let blobs = tempfile::Builder::new().prefix(".blobs-").tempdir_in(self.dest);
         let blobs = blobs
             .with_context(|| format!("failed to create a directory in {}", self.dest.display()))?;
-        match self.format {
+        match self.request.format {
             Format::Rootfs => self.rootfs(registry, repository, image, blobs.path()).await?,
             _ => {
                 let files = self.fetch_layers(registry, repository, image, blobs.path()).await?;
                 let name = format!(
                     "{}/{repository}:{}",
                     registry.name(),
-                    if self.tag.is_empty() { "latest" } else { self.tag }
+                    if self.request.tag.is_empty() { "latest" } else { &self.request.tag }
                 );
                 write_archive(&self.dest.join("image.tar"), &name, &image.raw_config, &files)?;
             }
         }
-        let labels = serde_json::to_string(&image.config.config.labels)?;
-        write(&self.dest.join("labels.json"), &format!("{labels}\n"))
+        write(&self.dest.join("labels.json"), &labels_json(&image.config))
     }
 
     /// Fetches layers ahead while unpacking them in order.
@@ -188,15 +147,7 @@ impl Fetch<'_> {
         if let Some(unpacker) = unpacker {
             unpacker.finish()?;
         }
-        let config = &image.config.config;
-        let metadata = json!({
-            "cmd": config.cmd,
-            "entrypoint": config.entrypoint,
-            "env": config.env,
-            "user": config.user,
-            "working_dir": config.working_dir,
-        });
-        write(&self.dest.join("metadata.json"), &format!("{metadata}\n"))
+        write(&self.dest.join("metadata.json"), &metadata_json(&image.config))
     }
 
     async fn fetch_layers(
@@ -232,7 +183,7 @@ impl Fetch<'_> {
     async fn layout(&self, registry: &Registry, repository: &str) -> anyhow::Result<()> {
         let dir = self.dest.join("oci");
         let layout = Layout::create(&dir)?;
-        let raw = registry.manifest(repository, self.digest.as_str()).await?;
+        let raw = registry.manifest(repository, self.request.digest.as_str()).await?;
         match &raw.kind {
             ManifestKind::Index(index) => {
                 // The index as it was, so that pushing the layout gives the same digest.
@@ -295,15 +246,6 @@ impl Fetch<'_> {
         }
         Ok(())
     }
-}
-
-/// Metadata fields of the entries whose key matches.
-fn chosen(regex: Option<&Regex>, values: &BTreeMap<String, String>) -> impl Iterator<Item = Value> {
-    let matching = move |key: &str| regex.is_some_and(|regex| regex.is_match(key));
-    values
-        .iter()
-        .filter(move |(key, _)| matching(key))
-        .map(|(key, value)| json!({"name": key, "value": value}))
 }
 
 /// Removes what a failed attempt left.

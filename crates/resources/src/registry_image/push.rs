@@ -7,19 +7,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jb_model::script::Fields;
+use jb_oci::resource::{Source, TagVersion, aliases, origin};
 use jb_oci::{
     Descriptor, Digest, Error, Layout, ManifestKind, RawManifest, Reference, Registry, open_archive,
 };
 use serde_json::{Value, json};
 
-use crate::fields::Fields;
 use crate::log::Log;
 use crate::payload::Payload;
 use crate::registry_image::fetch::SINGLE_IMAGE_FILE;
-use crate::registry_image::session::origin;
-use crate::registry_image::source::Source;
-use crate::registry_image::tag_choice::aliases;
-use crate::registry_image::version::TagVersion;
+use crate::registry_image::on_retry;
 
 /// Blobs uploaded at a time.
 const PARALLEL: usize = 3;
@@ -55,7 +53,7 @@ pub(super) async fn run(
         .with_context(|| format!("params.image: could not load an image from {image}"))?;
 
     let place = origin(source);
-    let registry = place.connect(source, log).await?;
+    let registry = place.connect(source, on_retry(log)).await?;
     if let Some(version) = version.filter(|version| bumps && version.version.pre.is_empty()) {
         let existing = match registry.tags(&place.repository).await {
             Err(Error::NotFound { .. }) => Vec::new(),

@@ -4,8 +4,14 @@
 
 mod basics;
 mod conformance;
+mod docker_registry;
+mod image;
+mod images;
 mod isolation;
 mod lifetime;
 mod machine;
 mod rootless;
+#[allow(dead_code, reason = "shared with the tests of the registry's client")]
+#[path = "../../../oci/tests/it/server.rs"]
+mod server;
 mod speed;

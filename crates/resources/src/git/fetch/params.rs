@@ -1,9 +1,9 @@
 //! The `params` of a get step, checked.
 
 use anyhow::bail;
+use jb_model::script::Fields;
 use serde_json::Value;
 
-use crate::fields::Fields;
 use crate::git::refname;
 
 pub(super) const KEYS: &[&str] = &[

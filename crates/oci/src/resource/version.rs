@@ -3,25 +3,32 @@
 //! Tags are looser than semantic versions: `1`, `1.2` and `v1.2.3` count too. Constraints are written as
 //! `>= 1.2 < 3.0.0 || ~4.1`: alternatives separated by `||`, each a list of conditions that must all hold.
 
-use anyhow::bail;
 use semver::{BuildMetadata, Prerelease, Version};
+
+/// Text that is no version constraint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a version constraint: {reason}")]
+pub struct NotAConstraint {
+    text: String,
+    reason: String,
+}
 
 /// A version with the text it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TagVersion {
-    pub(super) text: String,
-    pub(super) version: Version,
+pub struct TagVersion {
+    pub text: String,
+    pub version: Version,
 }
 
 impl TagVersion {
     /// Reads `[v]1[.2[.3]][-pre][+build]`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (version, _) = parse_loose(text)?;
         Some(Self { text: text.to_owned(), version })
     }
 
     /// How many of its numbers are written out: `1.2` is less specific than `1.2.0`.
-    pub(super) fn dots(&self) -> usize {
+    pub fn dots(&self) -> usize {
         self.text.matches('.').count()
     }
 }
@@ -57,7 +64,7 @@ fn parse_loose(text: &str) -> Option<(Version, usize)> {
 
 /// Alternatives of conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Constraint {
+pub struct Constraint {
     alternatives: Vec<Vec<Condition>>,
 }
 
@@ -84,20 +91,24 @@ enum Operator {
 }
 
 impl Constraint {
-    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+    pub fn parse(text: &str) -> Result<Self, NotAConstraint> {
         let alternatives = text.split("||").map(|part| conditions(part.trim(), text));
-        Ok(Self { alternatives: alternatives.collect::<anyhow::Result<_>>()? })
+        Ok(Self { alternatives: alternatives.collect::<Result<_, _>>()? })
     }
 
     /// A pre-release matches only alternatives that name one themselves.
-    pub(super) fn allows(&self, version: &Version) -> bool {
+    pub fn allows(&self, version: &Version) -> bool {
         self.alternatives
             .iter()
             .any(|conditions| conditions.iter().all(|condition| condition.holds(version)))
     }
 }
 
-fn conditions(text: &str, whole: &str) -> anyhow::Result<Vec<Condition>> {
+fn wrong(whole: &str, reason: String) -> NotAConstraint {
+    NotAConstraint { text: whole.to_owned(), reason }
+}
+
+fn conditions(text: &str, whole: &str) -> Result<Vec<Condition>, NotAConstraint> {
     // 1.2 - 1.4 is a range with both ends.
     if let Some((from, to)) = text.split_once(" - ") {
         let from = condition(Operator::GreaterOrEqual, from.trim(), whole)?;
@@ -123,18 +134,18 @@ fn conditions(text: &str, whole: &str) -> anyhow::Result<Vec<Condition>> {
             "<=" | "=<" => Operator::LessOrEqual,
             "~" | "~>" => Operator::Tilde,
             "^" => Operator::Caret,
-            _ => bail!("{whole:?} is not a version constraint: {sign:?} has no meaning"),
+            _ => return Err(wrong(whole, format!("{sign:?} has no meaning"))),
         };
         found.push(condition(operator, version, whole)?);
         rest = after.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
     }
     if found.is_empty() {
-        bail!("{whole:?} is not a version constraint: a part of it is empty");
+        return Err(wrong(whole, "a part of it is empty".to_owned()));
     }
     Ok(found)
 }
 
-fn condition(operator: Operator, text: &str, whole: &str) -> anyhow::Result<Condition> {
+fn condition(operator: Operator, text: &str, whole: &str) -> Result<Condition, NotAConstraint> {
     let wild = |part: &str| matches!(part, "x" | "X" | "*");
     let bare = text.strip_prefix('v').unwrap_or(text);
     if wild(bare) {
@@ -147,7 +158,7 @@ fn condition(operator: Operator, text: &str, whole: &str) -> anyhow::Result<Cond
     let joined = known_text.join(".");
     let parsed = parse_loose(if is_wild { &joined } else { bare });
     let Some((version, given)) = parsed else {
-        bail!("{whole:?} is not a version constraint: {text:?} is not a version");
+        return Err(wrong(whole, format!("{text:?} is not a version")));
     };
     Ok(Condition { operator, version, given })
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-fn message<T: std::fmt::Debug>(result: anyhow::Result<T>) -> String {
+fn message<T: std::fmt::Debug>(result: Result<T, FieldError>) -> String {
     result.unwrap_err().to_string()
 }
 

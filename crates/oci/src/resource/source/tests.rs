@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn parsed(source: Value) -> anyhow::Result<Source> {
+fn parsed(source: Value) -> Result<Source, Invalid> {
     Source::parse(&Fields::of("source", Some(&source)).unwrap())
 }
 
@@ -34,7 +34,7 @@ fn platforms_are_completed_by_the_machines() {
 
 #[test]
 fn what_is_wrong_or_unsupported_is_named() {
-    let message = |source: Value| format!("{:#}", parsed(source).unwrap_err());
+    let message = |source: Value| parsed(source).unwrap_err().to_string();
     assert_eq!(message(json!({})), "source.repository is required");
     assert!(
         message(json!({"repository": "A"}))

@@ -1,12 +1,17 @@
 //! The `source` of a registry image, checked.
 
-use anyhow::{Context as _, bail};
-use jb_oci::{Credentials, Platform, Reference};
+use std::fmt::Display;
+
+use jb_model::script::{FieldError, Fields};
 use regex::Regex;
 
-use crate::fields::Fields;
+use super::version::Constraint;
+use crate::platform::Platform;
+use crate::reference::Reference;
+use crate::registry::Credentials;
 
-pub(super) const KEYS: &[&str] = &[
+/// Every key a source may have.
+pub const SOURCE_KEYS: &[&str] = &[
     "repository",
     "insecure",
     "tag",
@@ -26,35 +31,52 @@ pub(super) const KEYS: &[&str] = &[
     "debug",
 ];
 
+/// A source, params or version that cannot be used; the text names the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(String);
+
+impl Invalid {
+    pub(super) fn at(path: &str, reason: impl Display) -> Self {
+        Self(format!("{path}: {reason}"))
+    }
+}
+
+impl From<FieldError> for Invalid {
+    fn from(error: FieldError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// What is followed and how it is reached.
 #[derive(Debug)]
-pub(super) struct Source {
+pub struct Source {
     /// As written, for files and metadata.
-    pub(super) repository: String,
-    pub(super) reference: Reference,
-    pub(super) insecure: bool,
-    pub(super) follow: Follow,
-    pub(super) created_at_sort: bool,
-    pub(super) tag: Option<String>,
-    pub(super) variant: Option<String>,
-    pub(super) login: Option<Credentials>,
+    pub repository: String,
+    pub reference: Reference,
+    pub insecure: bool,
+    pub follow: Follow,
+    pub created_at_sort: bool,
+    pub tag: Option<String>,
+    pub variant: Option<String>,
+    pub login: Option<Credentials>,
     /// Asked before Docker Hub.
-    pub(super) mirror: Option<Mirror>,
-    pub(super) ca_certs: Vec<String>,
-    pub(super) platform: Option<Platform>,
-    pub(super) label_regex: Option<Regex>,
-    pub(super) annotation_regex: Option<Regex>,
+    pub mirror: Option<Mirror>,
+    pub ca_certs: Vec<String>,
+    pub platform: Option<Platform>,
+    pub label_regex: Option<Regex>,
+    pub annotation_regex: Option<Regex>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Mirror {
-    pub(super) host: String,
-    pub(super) login: Option<Credentials>,
+pub struct Mirror {
+    pub host: String,
+    pub login: Option<Credentials>,
 }
 
 /// What makes a version.
 #[derive(Debug)]
-pub(super) enum Follow {
+pub enum Follow {
     /// The digests one tag stands for.
     Tag(String),
     /// All tags that match.
@@ -65,37 +87,38 @@ pub(super) enum Follow {
 
 /// Which semantic versions count.
 #[derive(Debug, Default)]
-pub(super) struct SemverRule {
-    pub(super) variant: Option<String>,
-    pub(super) constraint: Option<crate::registry_image::version::Constraint>,
-    pub(super) pre_releases: bool,
-    pub(super) pre_release_prefixes: Vec<String>,
+pub struct SemverRule {
+    pub variant: Option<String>,
+    pub constraint: Option<Constraint>,
+    pub pre_releases: bool,
+    pub pre_release_prefixes: Vec<String>,
 }
 
 impl Source {
-    pub(super) fn parse(fields: &Fields<'_>) -> anyhow::Result<Self> {
+    pub fn parse(fields: &Fields<'_>) -> Result<Self, Invalid> {
         for key in fields.keys() {
             if (key == "content_trust" || key.starts_with("aws_") || key.starts_with("azure_"))
                 && fields.value(key).is_some_and(|value| *value != serde_json::Value::Bool(false))
             {
-                bail!("{}: unsupported by this registry-image resource", fields.path_of(key));
+                let reason = "unsupported by this registry-image resource";
+                return Err(Invalid::at(&fields.path_of(key), reason));
             }
         }
         let repository = fields.string("repository")?.filter(|name| !name.is_empty());
-        let repository =
-            repository.with_context(|| format!("{} is required", fields.path_of("repository")))?;
-        let reference =
-            Reference::parse(&repository).with_context(|| fields.path_of("repository"))?;
+        let path = fields.path_of("repository");
+        let repository = repository.ok_or_else(|| Invalid(format!("{path} is required")))?;
+        let reference = Reference::parse(&repository).map_err(|error| Invalid::at(&path, error))?;
         if reference.tag.is_some() || reference.digest.is_some() {
-            bail!("{}: give the tag in source.tag, not in the name", fields.path_of("repository"));
+            return Err(Invalid::at(&path, "give the tag in source.tag, not in the name"));
         }
-        let regex = |key: &str| -> anyhow::Result<Option<Regex>> {
+        let regex = |key: &str| -> Result<Option<Regex>, Invalid> {
             let Some(text) = fields.string(key)?.filter(|text| !text.is_empty()) else {
                 return Ok(None);
             };
-            Regex::new(&text)
-                .map(Some)
-                .with_context(|| format!("{}: invalid regular expression", fields.path_of(key)))
+            Regex::new(&text).map(Some).map_err(|error| {
+                let reason = format!("invalid regular expression: {error}");
+                Invalid::at(&fields.path_of(key), reason)
+            })
         };
         let variant = fields.string("variant")?.filter(|variant| !variant.is_empty());
         let tag = fields.filled("tag")?;
@@ -122,25 +145,25 @@ impl Source {
     }
 
     /// The platform of a step, else of the source, else of this machine.
-    pub(super) fn platform(&self, step: Option<Platform>) -> Platform {
+    pub fn platform(&self, step: Option<Platform>) -> Platform {
         step.or_else(|| self.platform.clone()).unwrap_or_else(Platform::host)
     }
 }
 
-fn semver_rule(fields: &Fields<'_>, variant: Option<String>) -> anyhow::Result<SemverRule> {
+fn semver_rule(fields: &Fields<'_>, variant: Option<String>) -> Result<SemverRule, Invalid> {
     let constraint = fields.string("semver_constraint")?.filter(|text| !text.is_empty());
-    let constraint =
-        constraint.map(|text| crate::registry_image::version::Constraint::parse(&text)).transpose();
+    let constraint = constraint.map(|text| Constraint::parse(&text)).transpose();
     Ok(SemverRule {
         variant,
-        constraint: constraint.with_context(|| fields.path_of("semver_constraint"))?,
+        constraint: constraint
+            .map_err(|error| Invalid::at(&fields.path_of("semver_constraint"), error))?,
         pre_releases: fields.flag("pre_releases", false)?,
         pre_release_prefixes: fields.texts("pre_release_prefixes")?,
     })
 }
 
 /// The platform a map names; what it leaves out is this machine's. None when it is empty.
-pub(super) fn platform(fields: &Fields<'_>) -> anyhow::Result<Option<Platform>> {
+pub(super) fn platform(fields: &Fields<'_>) -> Result<Option<Platform>, Invalid> {
     let (os, architecture) = (fields.filled("os")?, fields.filled("architecture")?);
     if os.is_none() && architecture.is_none() {
         return Ok(None);
@@ -150,18 +173,19 @@ pub(super) fn platform(fields: &Fields<'_>) -> anyhow::Result<Option<Platform>> 
     Ok(Some(Platform::new(&os, &architecture)))
 }
 
-fn mirror(fields: &Fields<'_>) -> anyhow::Result<Option<Mirror>> {
+fn mirror(fields: &Fields<'_>) -> Result<Option<Mirror>, Invalid> {
     let Some(host) = fields.filled("host")? else { return Ok(None) };
     Reference::parse(&format!("{host}/x"))
         .ok()
         .filter(|parsed| parsed.registry == host)
-        .with_context(|| {
-            format!("{}: {host:?} is not a registry's host name", fields.path_of("host"))
+        .ok_or_else(|| {
+            let reason = format!("{host:?} is not a registry's host name");
+            Invalid::at(&fields.path_of("host"), reason)
         })?;
     Ok(Some(Mirror { host, login: login(fields)? }))
 }
 
-fn login(fields: &Fields<'_>) -> anyhow::Result<Option<Credentials>> {
+fn login(fields: &Fields<'_>) -> Result<Option<Credentials>, Invalid> {
     let both = fields.filled("username")?.zip(fields.filled("password")?);
     Ok(both.map(|(username, password)| Credentials { username, password }))
 }

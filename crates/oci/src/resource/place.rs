@@ -1,38 +1,30 @@
 //! Connections to the registry of a source, and to its mirror.
 
-use std::sync::Arc;
-
-use jb_oci::{Credentials, Options, Registry};
-
-use crate::log::Log;
-use crate::registry_image::source::Source;
+use super::source::Source;
+use crate::error::Error;
+use crate::registry::{Credentials, OnRetry, Options, Registry};
 
 /// Where a repository is asked for.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct Place {
     host: String,
-    pub(super) repository: String,
+    pub repository: String,
     login: Option<Credentials>,
-    pub(super) is_mirror: bool,
+    pub is_mirror: bool,
 }
 
 impl Place {
     /// For messages.
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         format!("{}/{}", self.host, self.repository)
     }
 
-    pub(super) async fn connect(
-        &self,
-        source: &Source,
-        log: &Log,
-    ) -> Result<Registry, jb_oci::Error> {
-        let log = *log;
+    pub async fn connect(&self, source: &Source, on_retry: OnRetry) -> Result<Registry, Error> {
         let options = Options {
             credentials: self.login.clone(),
             insecure: source.insecure,
             ca_certs: source.ca_certs.clone(),
-            on_retry: Some(Arc::new(move |text: &str| log.warn(text))),
+            on_retry: Some(on_retry),
             ..Options::default()
         };
         Registry::connect(&self.host, options).await
@@ -40,7 +32,7 @@ impl Place {
 }
 
 /// The registry itself.
-pub(super) fn origin(source: &Source) -> Place {
+pub fn origin(source: &Source) -> Place {
     Place {
         host: source.reference.registry.clone(),
         repository: source.reference.repository.clone(),
@@ -50,7 +42,7 @@ pub(super) fn origin(source: &Source) -> Place {
 }
 
 /// Where to read from, in this order: a mirror stands in only for the default registry.
-pub(super) fn places(source: &Source) -> Vec<Place> {
+pub fn places(source: &Source) -> Vec<Place> {
     let mirror = source.mirror.as_ref().filter(|_| source.reference.is_docker_hub());
     let mirror = mirror.map(|mirror| Place {
         host: mirror.host.clone(),

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use super::*;
-use crate::registry_image::version::Constraint;
+use crate::resource::version::Constraint;
 
 /// `tag=digest` pairs in, the same out.
 fn versions(rule: &SemverRule, tags: &[&str]) -> Vec<String> {

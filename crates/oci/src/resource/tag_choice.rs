@@ -2,27 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use crate::registry_image::source::SemverRule;
-use crate::registry_image::version::TagVersion;
+use super::source::SemverRule;
+use super::version::TagVersion;
 
 /// A tag with what is known of it before its digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Candidate {
-    pub(super) tag: String,
+pub struct Candidate {
+    pub tag: String,
     /// None for the tag without a version: `latest`, or the variant's own name.
-    pub(super) version: Option<TagVersion>,
+    pub version: Option<TagVersion>,
 }
 
 /// A tag and the digest it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) tag: String,
-    pub(super) digest: String,
+pub struct Found {
+    pub tag: String,
+    pub digest: String,
 }
 
 impl SemverRule {
     /// What is known of a tag under this rule; None when it does not count.
-    pub(super) fn candidate(&self, tag: &str) -> Option<Candidate> {
+    pub fn candidate(&self, tag: &str) -> Option<Candidate> {
         if tag == self.variant.as_deref().unwrap_or("latest") {
             return Some(Candidate { tag: tag.to_owned(), version: None });
         }
@@ -49,7 +49,7 @@ impl SemverRule {
 
     /// Each image once, under its most specific version, in order of versions; then the tag without a version if
     /// it stands for an image of its own.
-    pub(super) fn versions(&self, found: &[(Candidate, String)]) -> Vec<Found> {
+    pub fn versions(&self, found: &[(Candidate, String)]) -> Vec<Found> {
         let mut by_digest: BTreeMap<&str, (&TagVersion, &str)> = BTreeMap::new();
         for (candidate, digest) in found {
             let Some(version) = &candidate.version else { continue };
@@ -91,11 +91,7 @@ fn is_better(new: &TagVersion, held: &TagVersion) -> bool {
 
 /// The alias tags that pushing `version` moves, given the tags there are: `latest`, `1` and `1.2` (or those of the
 /// variant), each unless a higher version holds it.
-pub(super) fn aliases(
-    version: &TagVersion,
-    variant: Option<&str>,
-    existing: &[String],
-) -> Vec<String> {
+pub fn aliases(version: &TagVersion, variant: Option<&str>, existing: &[String]) -> Vec<String> {
     let pushed = &version.version;
     let (mut latest, mut major, mut minor) = (true, true, true);
     for tag in existing {

@@ -63,7 +63,7 @@ impl BuildContext {
         let mut redactor = Redactor::default();
         for var in engine.store.build_vars(build).await.map_err(store_error)? {
             if var.redact {
-                values::texts(&var.value, &mut |text| redactor.add(text));
+                values::private_texts(&var.value, &mut |text| redactor.add(text));
             }
         }
         Ok(Some(Self {
@@ -84,6 +84,12 @@ impl BuildContext {
 
     pub(crate) fn mask(&self, text: String) -> String {
         self.redactor.lock().unwrap_or_else(PoisonError::into_inner).mask(text)
+    }
+
+    /// Masks a local var from now on.
+    pub(crate) fn add_private(&self, value: &Value) {
+        let mut redactor = self.redactor.lock().unwrap_or_else(PoisonError::into_inner);
+        values::private_texts(value, &mut |text| redactor.add(text));
     }
 
     pub(crate) fn add_secret(&self, value: &Value) {

@@ -368,8 +368,7 @@ impl Checks {
         };
         self.store.finish_check(scope, found.is_some(), spacing, now).await?;
         let users = self.store.resources_of_scope(scope).await?;
-        let ids: BTreeSet<ResourceId> =
-            users.iter().map(|user| user.id).chain(resource).collect();
+        let ids: BTreeSet<ResourceId> = users.iter().map(|user| user.id).chain(resource).collect();
         self.wake(ids, now).await
     }
 

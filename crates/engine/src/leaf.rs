@@ -3,6 +3,7 @@
 mod artifact;
 mod check;
 mod get;
+mod image;
 mod load_var;
 mod put;
 mod script;
@@ -10,7 +11,7 @@ mod set_pipeline;
 mod task;
 
 use jb_build::{Event, ImageNeed, LeafResult, Phase};
-use jb_model::plan::PlanStep;
+use jb_model::plan::{PlanStep, RunPlan};
 use jb_model::{BuildEvent, BuildStatus, Outcome, Plan, PlanId, Timestamp, Value};
 
 use crate::build::BuildContext;
@@ -178,7 +179,7 @@ async fn execute(
             artifact::input(context, leaf, *artifact, name).await
         }
         PlanStep::ArtifactOutput { name } => artifact::output(context, leaf, name).await,
-        PlanStep::Run(_) => stub_run(context, leaf).await,
+        PlanStep::Run(step) => pretend_to_run(context, leaf, step).await,
         PlanStep::Do(_)
         | PlanStep::Retry(_)
         | PlanStep::InParallel { .. }
@@ -196,10 +197,22 @@ async fn execute(
     }
 }
 
-/// Prototypes run nothing yet in the language itself: upstream prints this and succeeds, and so do we.
-async fn stub_run(context: &BuildContext, leaf: &Leaf) -> Result<Done, Trouble> {
-    context.say(leaf, "not yet implemented\n").await?;
-    Ok(Done::new(Outcome::Succeeded, Vec::new()))
+/// The language has no way yet to run a prototype: Concourse says so and succeeds, and so do we.
+async fn pretend_to_run(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &RunPlan,
+) -> Result<Done, Trouble> {
+    let origin = &leaf.plan.id;
+    context.once(origin, "start", generic_start(origin, context.now())).await?;
+    let notice = format!(
+        "\u{1b}[1;33mthe run step is not yet implemented\u{1b}[0m\n\n\
+         \u{1b}[1;34mpretending to run {} on prototype {}...\u{1b}[0m\n",
+        plan.message, plan.kind
+    );
+    context.say(leaf, &notice).await?;
+    let end = BuildEvent::Finish { origin: origin.clone(), time: context.now(), succeeded: true };
+    Ok(Done::new(Outcome::Succeeded, vec![end]))
 }
 
 /// The pair of events around a step that has none of its own kind.

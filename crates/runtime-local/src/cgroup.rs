@@ -102,7 +102,7 @@ pub(crate) fn weight(shares: u64) -> u64 {
 }
 
 impl Cgroups {
-    /// Finds out what can be used, making our parent group where needed.
+    /// Finds out what can be used. On version 2 this makes our parent group.
     pub(crate) fn detect(name: &str) -> Self {
         let root = crate::privilege::is_root();
         let mounts = match crate::mountinfo::read() {
@@ -111,8 +111,9 @@ impl Cgroups {
         };
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let (unified, split) = hierarchies(&mounts, &own, name, root);
+        // The groups themselves are made with the first container that needs them.
         let usable: Vec<Hierarchy> =
-            split.into_iter().filter(|h| fs::create_dir_all(&h.parent).is_ok()).collect();
+            split.into_iter().filter(|h| h.parent.parent().is_some_and(is_writable)).collect();
         if usable.iter().any(|h| h.has("memory") || h.has("cpu")) {
             return Self::Split(usable);
         }
@@ -196,6 +197,11 @@ impl Cgroups {
     }
 }
 
+fn is_writable(directory: &Path) -> bool {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    accessat(CWD, directory, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+}
+
 /// Makes the parent group and passes memory, cpu and pids on to its children.
 fn prepare_unified(hierarchy: &Hierarchy) -> io::Result<Vec<String>> {
     let parent = &hierarchy.parent;
@@ -266,12 +272,7 @@ pub(crate) fn enter(plan: &CgroupPlan, pid: i32) -> io::Result<()> {
         io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
     };
     for group in &plan.groups {
-        match fs::create_dir(&group.path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(explain(&group.path, error));
-            }
-            _ => {}
-        }
+        fs::create_dir_all(&group.path).map_err(|error| explain(&group.path, error))?;
         for (file, value, required) in settings(group, plan.limits) {
             let path = group.path.join(file);
             match fs::write(&path, value) {

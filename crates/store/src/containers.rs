@@ -249,12 +249,6 @@ impl Store {
     /// Forgets a container, and what its process was started with.
     pub async fn delete_container(&self, handle: &ContainerHandle) -> Result<bool> {
         transact!(self, async |tx| {
-            tx.execute(
-                "DELETE FROM build_vars WHERE scope = 'process of ' || $1
-                 AND build_id = (SELECT build_id FROM containers WHERE handle = $1)",
-                args![handle.as_str()],
-            )
-            .await?;
             let sql = "DELETE FROM containers WHERE handle = $1";
             Ok(tx.execute(sql, args![handle.as_str()]).await? > 0)
         })

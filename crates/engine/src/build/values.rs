@@ -175,7 +175,7 @@ impl BuildContext {
         redact: bool,
     ) -> Result<(), Trouble> {
         if redact {
-            self.add_secret(&value);
+            self.add_private(&value);
         }
         let scope = scope_name(leaf);
         self.engine.store.set_build_var(self.build.id, &scope, name, &value, redact).await?;
@@ -225,6 +225,16 @@ pub(crate) fn texts(value: &Value, take: &mut impl FnMut(&str)) {
         Value::Array(items) => items.iter().for_each(|item| texts(item, take)),
         Value::Object(fields) => fields.values().for_each(|field| texts(field, take)),
         Value::Null | Value::Bool(_) => {}
+    }
+}
+
+/// The texts of a local var that stay out of logs. Items of lists are no secrets, as in Concourse:
+/// `across` runs over them in public.
+pub(crate) fn private_texts(value: &Value, take: &mut impl FnMut(&str)) {
+    match value {
+        Value::String(text) => take(text),
+        Value::Object(fields) => fields.values().for_each(|field| private_texts(field, take)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {}
     }
 }
 

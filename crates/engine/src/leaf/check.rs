@@ -29,9 +29,7 @@ pub(crate) async fn run(
     let config_hash = config_hash(&plan.image, &source);
     let store = &context.engine.store;
     let scope = match resource {
-        Some(resource) => {
-            store.set_scope(resource, &config_hash, false, context.now()).await?.0
-        }
+        Some(resource) => store.set_scope(resource, &config_hash, false, context.now()).await?.0,
         // The image of a task is nobody's resource: whoever asks for the same one shares its history.
         None => store.shared_scope(&config_hash, context.now()).await?,
     };

@@ -23,15 +23,7 @@ pub(crate) async fn run(
     let params = context.interpolate_object(leaf, &plan.params).await?;
     let version = resolve_version(context, &plan.version).await?;
     let key = context.resource_cache_key(leaf, plan, &source, &params, &version).await?;
-    let begin = context.now();
-    let selected = vec![
-        BuildEvent::StartGet { origin: origin.clone(), time: begin },
-        BuildEvent::SelectedWorker {
-            origin: origin.clone(),
-            time: begin,
-            worker: context.engine.runtime.worker_name().to_owned(),
-        },
-    ];
+    let selected = selected(context, leaf);
     // Two builds that want the same version fetch it once.
     let _turn = context.engine.turns.take(&key.key, &leaf.cancel).await;
     let handle = script::container_handle(context, &leaf.plan, ContainerKind::Get);
@@ -43,15 +35,7 @@ pub(crate) async fn run(
         }
         context.once(origin, "start", selected).await?;
         started.tell().await;
-        let line = |payload: &str| BuildEvent::Log {
-            origin: origin.clone(),
-            source: LogSource::Stderr,
-            time: context.now(),
-            payload: payload.to_owned(),
-        };
-        let found =
-            vec![line("\u{1b}[1;36mINFO: found existing resource cache\u{1b}[0m\n"), line("\n")];
-        return finish(context, leaf, plan, version, cached, found).await;
+        return finish(context, leaf, plan, version, cached, found_in_cache(context, leaf)).await;
     }
     context.record_volume(&volume, "resource", &plan.name, GET_DIR).await?;
     let mut request = script::request(&source, &params);
@@ -95,6 +79,25 @@ pub(crate) async fn run(
     let fetched = CachedResource { volume, metadata: result.metadata };
     let cached = context.keep_resource(&key, fetched, &version).await?;
     finish(context, leaf, plan, version, cached, Vec::new()).await
+}
+
+fn selected(context: &BuildContext, leaf: &Leaf) -> Vec<BuildEvent> {
+    let (origin, time) = (leaf.plan.id.clone(), context.now());
+    let worker = context.engine.runtime.worker_name().to_owned();
+    vec![
+        BuildEvent::StartGet { origin: origin.clone(), time },
+        BuildEvent::SelectedWorker { origin, time, worker },
+    ]
+}
+
+fn found_in_cache(context: &BuildContext, leaf: &Leaf) -> Vec<BuildEvent> {
+    let line = |payload: &str| BuildEvent::Log {
+        origin: leaf.plan.id.clone(),
+        source: LogSource::Stderr,
+        time: context.now(),
+        payload: payload.to_owned(),
+    };
+    vec![line("\u{1b}[1;36mINFO: found existing resource cache\u{1b}[0m\n"), line("\n")]
 }
 
 async fn finish(

@@ -6,6 +6,7 @@ use jb_runtime::client::{ProcessSpec, Stdin};
 use jb_runtime::{ContainerKind, ContainerSpec, Image, Mount, Network, User};
 use serde_json::json;
 
+use super::image::image_config;
 use super::{Leaf, Started, Trouble};
 use crate::build::BuildContext;
 use crate::process::{Exit, Process, Show};
@@ -67,6 +68,12 @@ pub(crate) async fn run(
     on_start: Vec<jb_model::BuildEvent>,
 ) -> Result<Exit, Trouble> {
     let image = type_image(context, leaf, script.type_name, script.image).await?;
+    // The image of a custom type sets the environment of its scripts.
+    let mut env = match &image {
+        Image::Volume(volume) => image_config(context, volume).await?.env,
+        _ => Vec::new(),
+    };
+    env.extend(context.resource_env(leaf, script.kind).await?);
     let handle = container_handle(context, &leaf.plan, script.kind);
     let spec = ContainerSpec {
         handle: handle.clone(),
@@ -86,7 +93,7 @@ pub(crate) async fn run(
     let process = ProcessSpec {
         path: script.path.to_owned(),
         args: script.args,
-        env: context.resource_env(leaf, script.kind).await?,
+        env,
         dir: script.working_dir.to_owned(),
         create_dir: true,
         stdin: Stdin::Data(script.stdin.to_string().into_bytes()),

@@ -72,7 +72,7 @@ async fn target(
         let other = store.team_by_name(&team_name).await?;
         other.ok_or_else(|| Trouble::new(format!("team {team_name} not found")))?
     } else {
-        return Err(Trouble::new("only the main team can set pipelines of other teams".to_owned()));
+        return Err(Trouble::new("only main team can set another team's pipeline".to_owned()));
     };
     if step.name == SELF {
         let pipeline = context.build.pipeline.as_ref();

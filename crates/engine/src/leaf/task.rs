@@ -4,22 +4,18 @@ use jb_build::ImageNeed;
 use jb_model::config::{ContainerLimits, TaskConfig};
 use jb_model::event::TaskSummary;
 use jb_model::plan::TaskPlan;
-use jb_model::{BuildEvent, Outcome, VolumeHandle};
+use jb_model::{BuildEvent, Outcome};
 use jb_runtime::client::{ProcessSpec, Stdin, WindowSize};
 use jb_runtime::{ContainerKind, ContainerSpec, Image, MountSource, Network, User};
-use serde_json::Value;
 
+use super::image::{ImageConfig, image_config};
 use super::{Done, Leaf, Started, Trouble, script};
 use crate::build::BuildContext;
-use crate::process::{Error, Exit, Process, Show};
+use crate::process::{Exit, Process, Show};
 use crate::workspace::{TaskMounts, VolumeNames, task_dir, task_mounts};
 
 /// Concourse gives every task this terminal; programs wrap their lines by it.
 const TERMINAL: WindowSize = WindowSize { cols: 500, rows: 500 };
-/// An image's `metadata.json` may not be larger than this.
-const METADATA_BYTES_MAX: usize = 1024 * 1024;
-/// Exit status for a program that the image does not have, as shells use it.
-const NOT_FOUND: i32 = 127;
 
 /// Reads the task's file, so that its image can be fetched.
 pub(crate) async fn prepare(
@@ -109,14 +105,7 @@ pub(crate) async fn run(
     for (name, volume) in &layout.outputs {
         context.register_artifact(leaf, name, volume).await?;
     }
-    let exit = match exit {
-        Err(Error::NotFound { path }) => {
-            context.say(leaf, &format!("{path}: executable file not found in $PATH\n")).await?;
-            Exit { status: NOT_FOUND, oom: false, result: Vec::new(), cancelled: false }
-        }
-        other => other?,
-    };
-    finish(context, leaf, &config, exit).await
+    finish(context, leaf, &config, exit?).await
 }
 
 async fn finish(
@@ -142,15 +131,6 @@ async fn finish(
     };
     let outcome = if exit.status == 0 { Outcome::Succeeded } else { Outcome::Failed };
     Ok(Done::new(outcome, vec![finished]))
-}
-
-/// What an image says about how to run it.
-#[derive(Debug, Default)]
-struct ImageConfig {
-    env: Vec<(String, String)>,
-    user: Option<String>,
-    entrypoint: Vec<String>,
-    cmd: Vec<String>,
 }
 
 async fn image(
@@ -191,32 +171,6 @@ async fn image(
             config.rootfs_uri
         ))),
     }
-}
-
-async fn image_config(
-    context: &BuildContext,
-    volume: &VolumeHandle,
-) -> Result<ImageConfig, Trouble> {
-    let runtime = &context.engine.runtime;
-    let bytes = runtime.read_file(volume, "metadata.json", METADATA_BYTES_MAX).await?;
-    let Some(bytes) = bytes else { return Ok(ImageConfig::default()) };
-    let metadata: Value = serde_json::from_slice(&bytes).map_err(|error| {
-        Trouble::new(format!("the image's metadata.json is no valid JSON: {error}"))
-    })?;
-    let texts = |key: &str| -> Vec<String> {
-        let items = metadata.get(key).and_then(Value::as_array);
-        items.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
-    let user = metadata.get("user").and_then(Value::as_str).filter(|user| !user.is_empty());
-    Ok(ImageConfig {
-        env: texts("env")
-            .into_iter()
-            .filter_map(|pair| pair.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())))
-            .collect(),
-        user: user.map(str::to_owned),
-        entrypoint: texts("entrypoint"),
-        cmd: texts("cmd"),
-    })
 }
 
 fn container_spec(

@@ -139,9 +139,8 @@ impl Pass<'_> {
             self.store.finish_build(build.id, BuildStatus::Aborted, None, self.now).await?;
             return Ok(Attempt::Settled);
         }
-        if !self.store.may_start(build.id, self.facts.job.max_in_flight).await? {
-            return Ok(Attempt::Waits);
-        }
+        // Checks come before the limits: a job whose inputs are not determined has no turn in its serial
+        // groups, and a resource that nobody checks by the clock would never determine them.
         let origin = origin(build);
         let awaited = awaited_checks(origin, build.created_at, &self.facts.checked_inputs());
         if !awaited.is_empty() {
@@ -151,6 +150,9 @@ impl Pass<'_> {
                     .check_for_build(resource, origin == Origin::Manual, self.now)
                     .await?;
             }
+            return Ok(Attempt::Waits);
+        }
+        if !self.store.may_start(build.id, self.facts.job.max_in_flight).await? {
             return Ok(Attempt::Waits);
         }
         let adopted = match &build.rerun_of {

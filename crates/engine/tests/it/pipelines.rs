@@ -101,7 +101,7 @@ async fn teams_other_than_main_set_only_their_own() {
     server.pipeline = server.set_pipeline("p", &mine).await;
     let (build, status) = server.run("other-team").await;
     assert_eq!(status, BuildStatus::Errored);
-    let expected = ["only the main team can set pipelines of other teams"];
+    let expected = ["only main team can set another team's pipeline"];
     assert_eq!(server.errors(build).await, expected);
 }
 

@@ -24,7 +24,7 @@ jobs:
 - name: uncheckable
   plan: [{get: broken}, {get: unknown}]
 - name: custom
-  plan: [{get: typed}]
+  plan: [{get: typed}, {put: typed, params: {version: t2, print_env: true}, no_get: true}]
 - name: first
   plan:
   - {get: listed, trigger: true}
@@ -66,7 +66,9 @@ async fn a_custom_type_is_checked_and_fetched_first() {
     let server = Server::new(PIPELINE).await;
     let (build, status) = server.run("custom").await;
     assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.errors(build).await);
-    assert!(server.log(build).await.ends_with("fetching version: t1\n"));
+    let log = server.log(build).await;
+    assert!(log.contains("fetching version: t1\n"), "{log}");
+    assert!(log.contains("env: IMAGE=mirrored\n"), "the type's image sets the environment: {log}");
     let container = server.fake.started().into_iter().find(|(container, _)| {
         container.as_str().starts_with(&format!("b{build}-get-"))
             && !container.as_str().contains("image")

@@ -196,8 +196,7 @@ jobs: [{name: j, plan: [{task: t, config: {platform: linux, params: {S: ((vs:s))
     let container = server.container(build, "t").await;
     let way = server.engine().hijack(&container).await.unwrap();
     assert!(way.env.contains(&("S".to_owned(), "sesame".to_owned())), "{:?}", way.env);
-    let scopes = server.store.build_vars(build).await.unwrap();
-    assert_eq!(scopes.len(), 1, "nothing else of the build's vars is kept");
-    server.store.delete_container(&container).await.unwrap();
     assert!(server.store.build_vars(build).await.unwrap().is_empty());
+    server.store.delete_container(&container).await.unwrap();
+    assert_eq!(server.store.container_process(&container).await.unwrap(), None);
 }

@@ -70,6 +70,7 @@ async fn inner() {
         machine.runtime().destroy(&handle(name)).await.unwrap();
     }
     assert_eq!(machine.files(&made).await, [("f".to_owned(), "made\n".to_owned())]);
+    with_subordinate_ids(&machine, &image, &source).await;
     let mut wanted = spec("limited", Image::Host);
     wanted.limits.memory_bytes = Some(64 << 20);
     let refused = machine.runtime().create(&wanted).await;
@@ -81,4 +82,26 @@ async fn inner() {
     let state = machine.state();
     machine.runtime().release().unwrap();
     assert_eq!(std::fs::read_dir(state.join("trash")).unwrap().count(), 0);
+}
+
+/// Where the machine gives this user more ids, containers have users, and what those own can be
+/// removed.
+async fn with_subordinate_ids(machine: &Machine, image: &VolumeHandle, source: &VolumeHandle) {
+    let text = std::fs::read_to_string("/etc/subuid").unwrap_or_default();
+    let names = std::fs::read_to_string("/etc/passwd").unwrap();
+    let name = names.lines().find(|line| line.split(':').nth(2) == Some(&USER.to_string()));
+    let name = name.and_then(|line| line.split(':').next()).unwrap_or("-");
+    let given = text.lines().any(|line| line.split(':').next() == Some(name));
+    if !given || !std::path::Path::new("/usr/bin/newuidmap").exists() {
+        eprintln!("SKIPPED: user {USER} has no subordinate ids");
+        return;
+    }
+    let mut wanted = spec("users", Image::Volume(image.clone()));
+    wanted.user = jb_runtime::User::Named("bob".into());
+    wanted.mounts = vec![input("in", source)];
+    machine.create(&wanted).await;
+    let script = "cd /tmp/build/1; stat -c '%u %g' in/a .; mkdir -m 700 in/d; echo x > in/d/f; \
+        busybox chown -R 7:7 in/d";
+    assert_eq!(machine.ok("users", script).await, "1234 1235\n1234 1235");
+    machine.runtime().destroy(&handle("users")).await.unwrap();
 }

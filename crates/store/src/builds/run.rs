@@ -155,10 +155,7 @@ impl Store {
             if ended == 0 {
                 return Ok(false);
             }
-            // What a container's process was started with stays as long as the container.
-            let sql =
-                "DELETE FROM build_vars WHERE build_id = $1 AND scope NOT LIKE 'process of %'";
-            tx.execute(sql, args![build]).await?;
+            tx.execute("DELETE FROM build_vars WHERE build_id = $1", args![build]).await?;
             if let Some(job) = job {
                 update_next_build(tx, job).await?;
                 update_latest_build(tx, job, build).await?;

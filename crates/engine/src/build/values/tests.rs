@@ -39,3 +39,15 @@ fn what_cannot_be_resolved_is_named() {
     assert!(lookup(&secrets, "v:x").unwrap_err().contains("vault"));
     assert!(lookup(&secrets, "nope:x").unwrap_err().contains("missing source 'nope'"));
 }
+
+#[test]
+fn lists_and_numbers_that_a_step_loaded_are_public() {
+    let loaded = json!({"token": "abc", "deep": {"key": "def"}, "over": ["one", "two"], "n": 42});
+    let mut private = Vec::new();
+    private_texts(&loaded, &mut |text| private.push(text.to_owned()));
+    private.sort();
+    assert_eq!(private, ["abc", "def"]);
+    let mut secret = Vec::new();
+    texts(&loaded, &mut |text| secret.push(text.to_owned()));
+    assert_eq!(secret.len(), 5, "what a secret store gave is all masked: {secret:?}");
+}

@@ -32,6 +32,24 @@ jobs:
 }
 
 #[tokio::test]
+async fn a_serial_job_asks_for_checks_that_no_clock_makes() {
+    let yaml = "
+resources: [{name: x, type: mock, check_every: never, source: {}}]
+jobs:
+- name: a
+  serial: true
+  plan: [{get: x}]
+";
+    let mut server = Server::new(yaml).await;
+    server.trigger("a").await;
+    server.settle().await;
+    assert_eq!(server.running_checks("x").await.len(), 1);
+    server.checked("x", &["1"]).await;
+    server.settle().await;
+    assert_eq!(server.builds("a").await, ["1 started x=1"]);
+}
+
+#[tokio::test]
 async fn max_in_flight_counts_running_builds() {
     let yaml = "
 jobs:

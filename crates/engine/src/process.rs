@@ -23,6 +23,9 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 const ACKNOWLEDGE_AFTER: u64 = 1024;
 /// At most this much output is turned into one log event.
 const EVENT_BYTES_MAX: usize = 128 * 1024;
+/// The least time between two log events of a process that are smaller. Each is a transaction, and
+/// wakes everyone who watches.
+const EVENT_SPACING: Duration = Duration::from_millis(10);
 
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
@@ -99,6 +102,7 @@ impl Process<'_> {
             result: Vec::new(),
             // A script's result is collected anew from the journal; a task's log continues.
             next: if self.show == Show::Everything { stored.record } else { 0 },
+            stored_at: None,
             acknowledged: stored.record,
             attempts,
         };
@@ -160,6 +164,8 @@ struct Follower<'a, 'b> {
     result: Vec<u8>,
     /// The journal record to ask for after a broken stream.
     next: u64,
+    /// When output was stored last.
+    stored_at: Option<Instant>,
     /// All records before this one may be gone from the runner.
     acknowledged: u64,
     /// How often the stream broke.
@@ -223,7 +229,7 @@ impl Follower<'_, '_> {
         }
     }
 
-    /// Takes one output and whatever else waits already, so that a busy process is stored in batches.
+    /// Takes one output and what else waits already or soon, so that a busy process is stored in batches.
     async fn take(
         &mut self,
         first: Output,
@@ -256,7 +262,15 @@ impl Follower<'_, '_> {
             if taken >= EVENT_BYTES_MAX {
                 break;
             }
-            next = attached.try_next();
+            next = match (attached.try_next(), self.stored_at) {
+                (None, Some(stored)) => {
+                    // Waits for nothing when the last event was long ago. A broken stream is seen by
+                    // whoever asks it next.
+                    let more = tokio::time::timeout_at(stored + EVENT_SPACING, attached.next());
+                    more.await.ok().flatten()
+                }
+                (waiting, _) => waiting,
+            };
         }
         self.store_lines().await?;
         Ok(None)
@@ -284,7 +298,7 @@ impl Follower<'_, '_> {
         }
     }
 
-    async fn store(&self, chunk: crate::log::Chunk) -> Result<(), Error> {
+    async fn store(&mut self, chunk: crate::log::Chunk) -> Result<(), Error> {
         let context = self.process.context;
         let event = BuildEvent::Log {
             origin: self.process.origin.clone(),
@@ -296,6 +310,7 @@ impl Follower<'_, '_> {
             payload: context.mask(chunk.text),
         };
         context.append_log(event, &self.key, chunk.upto.pack()).await?;
+        self.stored_at = Some(Instant::now());
         Ok(())
     }
 

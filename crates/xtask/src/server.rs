@@ -52,6 +52,8 @@ impl Server {
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(state).with_context(|| format!("create {}", state.display()))?;
         let log = state.join("server.log");
+        // Another server there would answer in this one's place.
+        drop(std::net::TcpListener::bind(address).with_context(|| format!("listen on {address}"))?);
         let output = std::fs::File::create(&log)?;
         let client = reqwest::Client::new();
         let begin = Instant::now();

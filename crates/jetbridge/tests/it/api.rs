@@ -35,7 +35,8 @@ impl Answer {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 }
 
@@ -47,9 +48,7 @@ impl Api {
             .post(format!("{url}/sky/issuer/token"))
             .header("authorization", format!("Basic {}", STANDARD.encode("fly:Zmx5")))
             .header("content-type", "application/x-www-form-urlencoded")
-            .body(format!(
-                "grant_type=password&password={password}&scope={scope}&username={user}"
-            ))
+            .body(format!("grant_type=password&password={password}&scope={scope}&username={user}"))
             .send()
             .await
             .unwrap();
@@ -237,7 +236,7 @@ pub fn log_of(events: &[Value]) -> String {
         .filter(|event| event["event"] == "log" || event["event"] == "error")
         .map(|event| {
             let data = &event["data"];
-            data["payload"].as_str().or(data["message"].as_str()).unwrap_or_default()
+            data["payload"].as_str().or_else(|| data["message"].as_str()).unwrap_or_default()
         })
         .collect()
 }

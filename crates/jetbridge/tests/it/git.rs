@@ -60,8 +60,7 @@ async fn a_push_is_built_tagged_and_passed_on() {
     let bare = dir.path().join("served/demo.git");
     std::fs::create_dir_all(bare.parent().unwrap()).unwrap();
     create_repository(&bare, "main").await.unwrap();
-    let git =
-        GitServer::start(bare.parent().unwrap(), SocketAddr::new(host, 0)).await.unwrap();
+    let git = GitServer::start(bare.parent().unwrap(), SocketAddr::new(host, 0)).await.unwrap();
     let url = git.url("demo.git");
     let clone = Clone::of(&url, &dir.path().join("clone")).await.unwrap();
     clone.commit("greeting.txt", "hello\n", "Say hello").await.unwrap();

@@ -77,7 +77,7 @@ impl Session {
                 said.stderr += &bytes("stderr");
                 said.error += message["error"].as_str().unwrap_or_default();
                 said.not_found |= message["executable_not_found"] == true;
-                said.exit_status = said.exit_status.or(message["exit_status"].as_i64());
+                said.exit_status = said.exit_status.or_else(|| message["exit_status"].as_i64());
             }
         };
         assert!(tokio::time::timeout(PATIENCE, read).await.is_ok(), "only: {}", said.stdout);

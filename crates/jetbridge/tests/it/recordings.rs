@@ -122,8 +122,7 @@ async fn compare(api: &Api, recording: &str, build: i64) {
 async fn compare_plan(api: &Api, recorded: u32, build: i64) {
     let text = recording(&format!("plan-build-{recorded}.jsonl"));
     let exchange: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    let plan: Value =
-        serde_json::from_str(exchange["response"]["body"].as_str().unwrap()).unwrap();
+    let plan: Value = serde_json::from_str(exchange["response"]["body"].as_str().unwrap()).unwrap();
     let got = api.get(&format!("/builds/{build}/plan")).await;
     let neutral = |plan: &Value| Ids::default().neutral(plan);
     assert_eq!(neutral(&got), neutral(&plan), "plan {recorded}");

@@ -26,8 +26,11 @@ async fn a_port_in_use_is_named_with_the_way_out() {
 fn a_file_that_is_no_database_is_named() {
     let state = tempfile::tempdir().unwrap();
     let database = state.path().join("jetbridge.db");
-    std::fs::write(&database, "this is not a database, but it is long enough to be read\n".repeat(99))
-        .unwrap();
+    std::fs::write(
+        &database,
+        "this is not a database, but it is long enough to be read\n".repeat(99),
+    )
+    .unwrap();
     let said = complaint(state.path(), free_port(), &[]);
     assert!(said.contains(database.to_str().unwrap()), "{said}");
     let kept = std::fs::read_to_string(&database).unwrap();
@@ -83,7 +86,8 @@ async fn a_pipeline_that_is_wrong_is_explained() {
     }
     let missing = api.request(Method::GET, "/teams/main/pipelines/p/config");
     assert_eq!(Api::send(missing).await.status, StatusCode::NOT_FOUND);
-    let nobody = crate::api::client().get(format!("{}/api/v1/teams/main/pipelines/p/config", server.url));
+    let nobody =
+        crate::api::client().get(format!("{}/api/v1/teams/main/pipelines/p/config", server.url));
     assert_eq!(Api::send(nobody).await.status, StatusCode::UNAUTHORIZED);
 }
 

@@ -34,8 +34,8 @@ fn whole_log() -> String {
 
 /// The number of the last event of a stream, or of a part of it.
 fn last_id(stream: &str) -> u64 {
-    let ids = stream.lines().filter_map(|line| line.strip_prefix("id: "));
-    ids.last().unwrap().parse().unwrap()
+    let mut ids = stream.lines().filter_map(|line| line.strip_prefix("id: "));
+    ids.next_back().unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

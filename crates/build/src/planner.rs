@@ -316,6 +316,7 @@ impl<'a> Planner<'a> {
             timeout: modifiers.timeout.clone().unwrap_or_default(),
             resource_types: self.types.configs().to_vec(),
             check_skip_interval: self.options.manual,
+            agent: task.agent.clone(),
         })))
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Durations stay as written: they may hold `((vars))` until a build resolves them.
 
+use crate::agent::AgentConfig;
 use crate::value::{Object, Value, Version};
 
 /// A whole pipeline.
@@ -235,6 +236,8 @@ pub struct TaskStep {
     pub output_mapping: std::collections::BTreeMap<String, String>,
     /// Name of the artifact to use as the image.
     pub image: String,
+    /// Makes it an agent step: the container runs an agent instead of the configuration's `run`.
+    pub agent: Option<Box<AgentConfig>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,5 +1,6 @@
 //! A build's plan: the tree that the build machine walks. Its JSON, private and public, is in `jb-wire`.
 
+use crate::agent::AgentConfig;
 use crate::config::{
     AcrossVar, ContainerLimits, LoadVarStep, PutInputs, ResourceTypeConfig, SetPipelineStep,
     TaskConfig,
@@ -152,6 +153,8 @@ pub struct TaskPlan {
     /// The pipeline's types, for planning the image once the task file is read.
     pub resource_types: Vec<ResourceTypeConfig>,
     pub check_skip_interval: bool,
+    /// Set for agent steps, whose container runs an agent.
+    pub agent: Option<Box<AgentConfig>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

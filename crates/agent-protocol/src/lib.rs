@@ -1,0 +1,217 @@
+//! What the server, an agent's harness and its gateway say to each other, as plain data.
+//!
+//! The harness runs in the step's container and the gateway in one of its own. Each is told what to do by one JSON
+//! document on its stdin, and says what happens in lines of JSON on its stdout, of which the runner keeps a journal.
+//! The server turns those lines into the step's transcript ([`transcript`]) and into readable log text ([`log_text`]).
+
+mod log_text;
+pub mod recording;
+pub mod transcript;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use log_text::log_text;
+pub use transcript::{Entry, Line, Source};
+
+/// Where `jb-agent` lies in containers of agents and gateways.
+pub const PROGRAM: &str = "/opt/jetbridge/jb-agent";
+/// The directory that an agent's container and its gateway's share, and nobody else.
+pub const SOCKET_DIR: &str = "/run/jetbridge";
+/// Where in it the gateway listens.
+pub const SOCKET: &str = "/run/jetbridge/gateway.sock";
+/// Where the gateway keeps its recording, in its own container.
+pub const RECORDING_DIR: &str = "/var/lib/jetbridge";
+/// The recording's name in that directory.
+pub const RECORDING_FILE: &str = "recording.jsonl";
+/// What the agent has in place of a key.
+pub const PLACEHOLDER_KEY: &str = "held-by-the-gateway";
+/// The name of the tool by which an agent hands its result in.
+pub const RESULT_TOOL: &str = "submit_result";
+/// The largest result, as JSON text.
+pub const RESULT_BYTES_MAX: usize = 256 << 10;
+/// The longest line a harness or gateway writes.
+pub const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// What the built-in loop is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LoopSpec {
+    /// The step's name.
+    pub name: String,
+    /// As the provider calls it.
+    pub model: String,
+    pub prompt: String,
+    /// The gateway's socket.
+    pub socket: String,
+    /// Where relative paths begin and programs are started.
+    pub working_dir: String,
+    /// The directories that file tools work in.
+    pub roots: Vec<Root>,
+    pub tools: Vec<ToolGrant>,
+    /// The JSON Schema of the result, when there is to be one.
+    pub result_schema: Option<Value>,
+    /// Addresses that must not answer before anything begins. `host:port`.
+    pub forbidden: Vec<String>,
+    /// Milliseconds before a request is made again the first time; each further time twice as long.
+    pub retry_pause_ms: u64,
+}
+
+/// A directory that file tools work in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// Absolute.
+    pub path: String,
+    pub writable: bool,
+}
+
+/// One granted tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolGrant {
+    Read,
+    Edit,
+    Write,
+    Search,
+    /// The patterns as written.
+    Shell(Vec<String>),
+}
+
+/// What a gateway is told. Holds the key, so it has no debug output.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct GatewaySpec {
+    /// The socket to listen at.
+    pub socket: String,
+    pub upstream: Upstream,
+    /// What each model costs, by the provider's name of it. Others are refused.
+    pub models: BTreeMap<String, Prices>,
+    pub budget: GatewayBudget,
+    /// Where to write the recording; none is made without it.
+    pub recording: Option<String>,
+    /// Texts that are masked in the recording.
+    pub redact: Vec<String>,
+    /// Milliseconds after which a model service that says nothing is given up.
+    pub idle_timeout_ms: u64,
+}
+
+/// Where answers come from.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Upstream {
+    /// A service with Anthropic's Messages API.
+    Anthropic { url: String, key: String },
+    /// A recording.
+    Replay { path: String },
+}
+
+/// Millionths of a US dollar for a million tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Prices {
+    pub input: u64,
+    pub output: u64,
+    pub cache_read: u64,
+    pub cache_write: u64,
+}
+
+/// Tokens of one or more answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cache_read_tokens: u64,
+    pub cache_write_tokens: u64,
+}
+
+impl Usage {
+    pub fn total(&self) -> u64 {
+        [self.input_tokens, self.output_tokens, self.cache_read_tokens, self.cache_write_tokens]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+
+    pub fn add(&mut self, other: Self) {
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cache_read_tokens = self.cache_read_tokens.saturating_add(other.cache_read_tokens);
+        self.cache_write_tokens = self.cache_write_tokens.saturating_add(other.cache_write_tokens);
+    }
+
+    /// Millionths of a US dollar, rounded up.
+    pub fn cost_micros(&self, prices: &Prices) -> u64 {
+        let parts = [
+            (self.input_tokens, prices.input),
+            (self.output_tokens, prices.output),
+            (self.cache_read_tokens, prices.cache_read),
+            (self.cache_write_tokens, prices.cache_write),
+        ];
+        let sum: u128 = parts.iter().map(|(n, price)| u128::from(*n) * u128::from(*price)).sum();
+        u64::try_from(sum.div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a gateway lets through; none is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GatewayBudget {
+    /// Answered requests to the model.
+    pub turns: Option<u32>,
+    pub tokens: Option<u64>,
+    pub cost_micros: Option<u64>,
+}
+
+impl GatewayBudget {
+    /// The limit that is used up, if any.
+    pub fn exceeded(&self, turns: u32, used: Usage, cost_micros: u64) -> Option<Limit> {
+        let limits = [
+            (LimitKind::Turns, u64::from(turns), self.turns.map(u64::from)),
+            (LimitKind::Tokens, used.total(), self.tokens),
+            (LimitKind::Cost, cost_micros, self.cost_micros),
+        ];
+        limits.into_iter().find_map(|(kind, used, limit)| {
+            let limit = limit.filter(|limit| used >= *limit)?;
+            Some(Limit { kind, used, limit })
+        })
+    }
+}
+
+/// A limit that is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    #[serde(rename = "limit_of")]
+    pub kind: LimitKind,
+    pub used: u64,
+    pub limit: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitKind {
+    Turns,
+    Tokens,
+    Cost,
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.kind {
+            LimitKind::Turns => write!(f, "{} of {} turns", self.used, self.limit),
+            LimitKind::Tokens => write!(f, "{} of {} tokens", self.used, self.limit),
+            LimitKind::Cost => write!(f, "{} of {}", Dollars(self.used), Dollars(self.limit)),
+        }
+    }
+}
+
+/// Millionths of a US dollar, shown as dollars.
+pub struct Dollars(pub u64);
+
+impl std::fmt::Display for Dollars {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "${}.{:04}", self.0 / 1_000_000, self.0 % 1_000_000 / 100)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! What happens in an agent step, entry by entry.
+//!
+//! An entry that is written stays readable: fields are added, never renamed, and readers ignore what they do not know.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Limit, Usage};
+
+/// Who says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    Harness,
+    Gateway,
+}
+
+/// One line of a harness's or gateway's stdout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// Microseconds since the Unix epoch.
+    pub time_us: i64,
+    #[serde(flatten)]
+    pub entry: Entry,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Entry {
+    /// The harness begins.
+    Start { harness: String, version: String, model: String, tools: Vec<String> },
+    /// What the agent is asked.
+    Prompt { text: String },
+    /// What the model says.
+    Text { text: String },
+    /// The model wants a tool.
+    ToolCall { id: String, name: String, input: Value },
+    /// What became of a tool call. `bytes` is the length of what the tool answered; `text` may be shorter.
+    ToolResult { id: String, name: String, outcome: ToolOutcome, text: String, bytes: u64 },
+    /// A request to the model that went through the gateway.
+    ModelCall {
+        number: u32,
+        model: String,
+        /// HTTP's; 0 when there was no answer.
+        status: u16,
+        #[serde(flatten)]
+        usage: Usage,
+        cost_micros: u64,
+        /// Milliseconds until the first byte of the answer.
+        first_byte_ms: u64,
+        /// Milliseconds until its end.
+        total_ms: u64,
+        /// Why there is no whole answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// A request to the model is made again.
+    Retry { reason: String, after_ms: u64 },
+    /// The gateway lets nothing through any more.
+    BudgetSpent {
+        #[serde(flatten)]
+        limit: Limit,
+    },
+    /// What the step used in all. The gateway's last line.
+    Spent {
+        turns: u32,
+        #[serde(flatten)]
+        usage: Usage,
+        cost_micros: u64,
+    },
+    /// A request that the recording does not have.
+    ReplayMismatch { number: u32, difference: String },
+    /// A result that does not keep to its schema, and was handed back.
+    ResultRefused { errors: Vec<String>, attempt: u32 },
+    /// The harness ends. Its last line.
+    End {
+        ending: Ending,
+        /// Why, in one line; empty when all is well.
+        message: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Value>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolOutcome {
+    Ok,
+    /// The tool failed, or a program ended with another status than 0.
+    Failed,
+    /// Not granted.
+    Denied,
+}
+
+/// How a harness ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The agent is done.
+    Completed,
+    /// It is done, without the result it was asked for.
+    NoResult,
+    /// A limit stopped it.
+    BudgetSpent,
+    /// The model refused, or what it said could not be used.
+    Refused,
+    /// The model could not be reached.
+    ModelFailed,
+    /// Something that must not answer did.
+    EgressNotEnforced,
+    /// The harness itself failed.
+    Failed,
+}

@@ -1,0 +1,112 @@
+//! What an answer of the model cost, read from its stream as it passes.
+
+use jb_agent_protocol::Usage;
+use serde_json::Value;
+
+use crate::sse::Reader;
+
+/// Bytes of text that are about one token, where nobody counted.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// Reads along with an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    streamed: bool,
+    reader: Reader,
+    body: Vec<u8>,
+    usage: Usage,
+    /// Whether the service said how many tokens it made.
+    counted: bool,
+    text_bytes: u64,
+    /// The message of an error inside the answer.
+    error: Option<String>,
+    ended: bool,
+}
+
+/// A whole answer that is not streamed is kept only up to this size.
+const BODY_BYTES_MAX: usize = 16 << 20;
+
+impl Meter {
+    pub(crate) fn new(content_type: &str) -> Self {
+        Self { streamed: content_type.starts_with("text/event-stream"), ..Self::default() }
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        if !self.streamed {
+            let room = BODY_BYTES_MAX.saturating_sub(self.body.len());
+            self.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            return;
+        }
+        match self.reader.push(bytes) {
+            Ok(events) => {
+                for event in events {
+                    match serde_json::from_str(&event) {
+                        Ok(event) => self.event(&event),
+                        Err(_) => self.error = Some("an event of the stream is no JSON".to_owned()),
+                    }
+                }
+            }
+            Err(error) => self.error = Some(error),
+        }
+    }
+
+    fn event(&mut self, event: &Value) {
+        match event.get("type").and_then(Value::as_str) {
+            Some("message_start") => self.take_usage(&event["message"]["usage"]),
+            Some("content_block_delta") => {
+                let delta = &event["delta"];
+                let text = ["text", "partial_json", "thinking"]
+                    .into_iter()
+                    .find_map(|key| delta.get(key).and_then(Value::as_str));
+                self.text_bytes += text.map_or(0, |text| text.len() as u64);
+            }
+            Some("message_delta") => {
+                self.take_usage(&event["usage"]);
+                self.counted = true;
+            }
+            Some("message_stop") => self.ended = true,
+            Some("error") => self.error = Some(error_of(event)),
+            _ => {}
+        }
+    }
+
+    /// Counts are of the whole answer so far, not of what is new.
+    fn take_usage(&mut self, usage: &Value) {
+        let take = |key: &str, into: &mut u64| {
+            if let Some(count) = usage.get(key).and_then(Value::as_u64) {
+                *into = count;
+            }
+        };
+        take("input_tokens", &mut self.usage.input_tokens);
+        take("output_tokens", &mut self.usage.output_tokens);
+        take("cache_read_input_tokens", &mut self.usage.cache_read_tokens);
+        take("cache_creation_input_tokens", &mut self.usage.cache_write_tokens);
+    }
+
+    /// What the answer used. Of one that was cut off, what was made of it is estimated.
+    pub(crate) fn finish(mut self, status: u16) -> (Usage, Option<String>) {
+        if !self.streamed {
+            let body: Value = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
+            self.take_usage(&body["usage"]);
+            let failed = !(200..300).contains(&status);
+            return (self.usage, failed.then(|| format!("HTTP {status}: {}", error_of(&body))));
+        }
+        if !self.counted {
+            let estimate = self.text_bytes.div_ceil(BYTES_PER_TOKEN);
+            self.usage.output_tokens = self.usage.output_tokens.max(estimate);
+        }
+        let cut = || (!self.ended).then(|| "the answer was cut off".to_owned());
+        let error = self.error.take().or_else(cut);
+        (self.usage, error)
+    }
+}
+
+/// The words of an error as the service sends it.
+pub(crate) fn error_of(body: &Value) -> String {
+    let error = &body["error"];
+    let kind = error.get("type").and_then(Value::as_str).unwrap_or("error");
+    match error.get("message").and_then(Value::as_str) {
+        Some(message) => format!("{kind}: {}", crate::output::cut(message, 500)),
+        None => kind.to_owned(),
+    }
+}

@@ -1,0 +1,288 @@
+//! The gateway: the agent's only way to a model.
+//!
+//! It listens at a socket that one step's container and its own share. It holds the key, lets only known requests
+//! through, counts what they cost, stops at the budget, and records every exchange or answers from a recording. Nothing
+//! of the agent's but the body of a request, the version and the beta features it names leaves the machine.
+
+mod forward;
+mod record;
+mod replay;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{Method, Request, Response, StatusCode, header};
+use jb_agent_protocol::{Entry, GatewayBudget, GatewaySpec, Limit, Prices, Upstream, Usage};
+use serde_json::{Value, json};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::exchange::Meter;
+use crate::output::{Output, cut};
+
+pub(crate) use record::{Exchange, Recorder};
+
+/// The largest request.
+const REQUEST_BYTES_MAX: usize = 32 << 20;
+/// What the service's API is asked for.
+const PATH: &str = "/v1/messages";
+
+struct Gateway {
+    answers: Answers,
+    models: BTreeMap<String, Prices>,
+    budget: GatewayBudget,
+    idle: Duration,
+    recorder: Option<Recorder>,
+    redact: Vec<String>,
+    output: Output,
+    used: Mutex<Used>,
+}
+
+enum Answers {
+    Service(forward::Service),
+    Recording(Mutex<replay::Recording>),
+}
+
+#[derive(Default)]
+struct Used {
+    requests: u32,
+    turns: u32,
+    tokens: Usage,
+    cost_micros: u64,
+    /// Whether it was said that the budget is spent.
+    told: bool,
+}
+
+/// Serves until SIGTERM.
+///
+/// # Errors
+/// When it cannot listen, record or read its recording; the text says which.
+pub async fn run(spec: GatewaySpec, output: Output) -> Result<(), String> {
+    let listener = listen(&spec.socket)?;
+    let gateway = Arc::new(Gateway::new(spec, output)?);
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let router = Router::new().fallback(handle).with_state(Arc::clone(&gateway));
+    tokio::select! {
+        served = std::future::IntoFuture::into_future(axum::serve(listener, router)) => {
+            served.map_err(|error| format!("serve: {error}"))?;
+        }
+        _ = terminate.recv() => {}
+    }
+    let used = gateway.used();
+    let (turns, usage, cost_micros) = (used.turns, used.tokens, used.cost_micros);
+    gateway.output.say(Entry::Spent { turns, usage, cost_micros });
+    Ok(())
+}
+
+/// Listens where an earlier gateway may have. Only the two containers that share the directory can connect, whoever
+/// their processes run as.
+fn listen(socket: &str) -> Result<UnixListener, String> {
+    let failed = |error: std::io::Error| format!("listen at {socket}: {error}");
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    // By a name that the agent does not know until the mode is right.
+    let fresh = format!("{socket}.new");
+    let _ = std::fs::remove_file(&fresh);
+    let listener = UnixListener::bind(&fresh).map_err(failed)?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;
+    std::fs::rename(&fresh, socket).map_err(failed)?;
+    Ok(listener)
+}
+
+impl Gateway {
+    fn new(spec: GatewaySpec, output: Output) -> Result<Self, String> {
+        let mut redact = spec.redact;
+        let idle = Duration::from_millis(spec.idle_timeout_ms);
+        let answers = match spec.upstream {
+            Upstream::Anthropic { url, key } => {
+                redact.push(key.clone());
+                Answers::Service(forward::Service::new(&url, key, idle)?)
+            }
+            Upstream::Replay { path } => {
+                Answers::Recording(Mutex::new(replay::Recording::open(&path)?))
+            }
+        };
+        redact.retain(|text| text.len() > 1);
+        redact.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        let recorder = spec.recording.as_deref().map(Recorder::create).transpose()?;
+        let (models, budget) = (spec.models, spec.budget);
+        let used = Mutex::default();
+        Ok(Self { answers, models, budget, idle, recorder, redact, output, used })
+    }
+
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Masks what no recording may hold.
+    fn mask(&self, text: String) -> String {
+        self.redact.iter().fold(text, |text, secret| {
+            if text.contains(secret) { text.replace(secret, "((redacted))") } else { text }
+        })
+    }
+
+    fn mask_value(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.mask(text.clone())),
+            Value::Array(items) => items.iter().map(|item| self.mask_value(item)).collect(),
+            Value::Object(fields) => {
+                let fields = fields.iter();
+                fields.map(|(key, item)| (self.mask(key.clone()), self.mask_value(item))).collect()
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Whether a request may still be made; how many tokens the answer may have if so.
+    fn admit(&self, prices: &Prices) -> Result<(u32, Option<u64>), Limit> {
+        let mut used = self.used();
+        if let Some(limit) = self.budget.exceeded(used.turns, used.tokens, used.cost_micros) {
+            if !std::mem::replace(&mut used.told, true) {
+                self.output.say(Entry::BudgetSpent { limit });
+            }
+            return Err(limit);
+        }
+        used.requests += 1;
+        let by_tokens = self.budget.tokens.map(|tokens| tokens - used.tokens.total());
+        let by_cost = self.budget.cost_micros.filter(|_| prices.output > 0).map(|cost| {
+            let left = u128::from(cost - used.cost_micros) * 1_000_000;
+            u64::try_from(left / u128::from(prices.output)).unwrap_or(u64::MAX).max(1)
+        });
+        let room = [by_tokens, by_cost].into_iter().flatten().min();
+        Ok((used.requests, room))
+    }
+}
+
+/// What is known of a request while its answer passes.
+pub(crate) struct Call {
+    gateway: Arc<Gateway>,
+    number: u32,
+    model: String,
+    prices: Prices,
+    status: u16,
+    meter: Meter,
+    exchange: Option<Exchange>,
+    began: Instant,
+    first_byte: Option<Duration>,
+}
+
+impl Call {
+    /// Takes a piece of the answer on its way to the agent.
+    fn piece(&mut self, piece: &Bytes) {
+        self.first_byte.get_or_insert_with(|| self.began.elapsed());
+        self.meter.push(piece);
+        if let Some(exchange) = &mut self.exchange {
+            exchange.piece(piece);
+        }
+    }
+
+    /// Counts and records the answer, which ended, or ended early for the reason given.
+    fn end(self, broken: Option<String>) {
+        let (usage, error) = self.meter.finish(self.status);
+        let cost_micros = usage.cost_micros(&self.prices);
+        let gateway = &self.gateway;
+        {
+            let mut used = gateway.used();
+            if (200..300).contains(&self.status) {
+                used.turns += 1;
+            }
+            used.tokens.add(usage);
+            used.cost_micros = used.cost_micros.saturating_add(cost_micros);
+        }
+        let mut error = broken.or(error);
+        if let (Some(recorder), Some(exchange)) = (&gateway.recorder, self.exchange)
+            && let Err(problem) = recorder.write(exchange, |text| gateway.mask(text))
+        {
+            error.get_or_insert(problem);
+        }
+        let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        gateway.output.say(Entry::ModelCall {
+            number: self.number,
+            model: self.model,
+            status: self.status,
+            usage,
+            cost_micros,
+            first_byte_ms: self.first_byte.map_or(0, milliseconds),
+            total_ms: milliseconds(self.began.elapsed()),
+            error: error.map(|error| cut(&gateway.mask(error), 1000)),
+        });
+    }
+}
+
+async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> Response<Body> {
+    if request.method() != Method::POST || request.uri().path() != PATH {
+        let what = format!("{} {} is not let through", request.method(), request.uri().path());
+        return problem(StatusCode::NOT_FOUND, "not_found_error", &what);
+    }
+    let (head, body) = request.into_parts();
+    let body = match axum::body::to_bytes(body, REQUEST_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(_) => {
+            let what = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
+            return problem(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", &what);
+        }
+    };
+    let Ok(Value::Object(mut body)) = serde_json::from_slice(&body) else {
+        return problem(StatusCode::BAD_REQUEST, "invalid_request_error", "the body is no JSON object");
+    };
+    let model = body.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let Some(prices) = gateway.models.get(&model).copied() else {
+        let what = format!("the model `{model}` is not granted to this step");
+        return problem(StatusCode::FORBIDDEN, "permission_error", &what);
+    };
+    let (number, room) = match gateway.admit(&prices) {
+        Ok(admitted) => admitted,
+        Err(limit) => {
+            let what = format!("the step's budget is spent: {limit}");
+            return problem(StatusCode::FORBIDDEN, "budget_spent", &what);
+        }
+    };
+    let asked = gateway.mask_value(&Value::Object(body.clone()));
+    if let (Some(room), Some(most)) = (room, body.get("max_tokens").and_then(Value::as_u64)) {
+        body.insert("max_tokens".to_owned(), Value::from(most.min(room)));
+    }
+    let call = |status: u16, content_type: &str, retry_after: Option<String>| Call {
+        gateway: Arc::clone(&gateway),
+        number,
+        model: model.clone(),
+        prices,
+        status,
+        meter: Meter::new(content_type),
+        exchange: gateway.recorder.is_some().then(|| {
+            Exchange::new(PATH, asked.clone(), status, content_type, retry_after)
+        }),
+        began: Instant::now(),
+        first_byte: None,
+    };
+    match &gateway.answers {
+        Answers::Service(service) => service.answer(&head, &body.into(), gateway.idle, call).await,
+        Answers::Recording(recording) => {
+            let found = recording.lock().unwrap_or_else(PoisonError::into_inner).find(PATH, &asked);
+            match found {
+                Ok(exchange) => replay::answer(exchange, call),
+                Err(difference) => {
+                    let what = format!("request {number} is not the recorded one: {difference}");
+                    gateway.output.say(Entry::ReplayMismatch { number, difference });
+                    problem(StatusCode::CONFLICT, "replay_mismatch", &what)
+                }
+            }
+        }
+    }
+}
+
+/// An error in the words of the service's API.
+fn problem(status: StatusCode, kind: &str, message: &str) -> Response<Body> {
+    let body = json!({"type": "error", "error": {"type": kind, "message": message}}).to_string();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let json = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}

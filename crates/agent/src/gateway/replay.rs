@@ -1,0 +1,64 @@
+//! Answers from a recording.
+
+use axum::body::{Body, Bytes};
+use axum::http::Response;
+use jb_agent_protocol::recording::{self, Exchange};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::{Call, forward};
+
+pub(super) struct Recording {
+    exchanges: Vec<Exchange>,
+    used: Vec<bool>,
+}
+
+impl Recording {
+    pub(super) fn open(path: &str) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("read the recording {path}: {error}"))?;
+        let exchanges = recording::read(&text).map_err(|error| format!("{path}: {error}"))?;
+        let used = vec![false; exchanges.len()];
+        Ok(Self { exchanges, used })
+    }
+
+    /// The first exchange with this request that was not taken yet. Requests made side by side may come in another order
+    /// than they were recorded in.
+    ///
+    /// # Errors
+    /// When there is none: how the request differs from the next recorded one.
+    pub(super) fn find(&mut self, path: &str, request: &Value) -> Result<Exchange, String> {
+        let mut left = self.exchanges.iter().zip(&mut self.used).filter(|(_, used)| !**used);
+        let mut next = None;
+        let found = left.find(|(exchange, _)| {
+            next.get_or_insert(*exchange);
+            exchange.path == path && exchange.request == *request
+        });
+        if let Some((exchange, used)) = found {
+            *used = true;
+            return Ok(exchange.clone());
+        }
+        Err(match next {
+            None => format!("the recording has only {} requests", self.exchanges.len()),
+            Some(next) => recording::difference(&next.request, request)
+                .unwrap_or_else(|| format!("{path} was asked, recorded was {}", next.path)),
+        })
+    }
+}
+
+pub(super) fn answer(
+    exchange: Exchange,
+    call: impl Fn(u16, &str, Option<String>) -> Call,
+) -> Response<Body> {
+    let Exchange { status, content_type, retry_after, pieces, .. } = exchange;
+    let mut call = call(status, &content_type, retry_after.clone());
+    let (sender, receiver) = mpsc::channel(pieces.len().max(1));
+    for piece in pieces {
+        let piece = Bytes::from(piece);
+        call.piece(&piece);
+        // The channel has room for all of them.
+        let _ = sender.try_send(Ok(piece));
+    }
+    call.end(None);
+    forward::respond(status, &content_type, retry_after.as_deref(), receiver)
+}

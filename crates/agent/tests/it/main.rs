@@ -1,0 +1,9 @@
+//! The built-in loop and its gateway, against a scripted model.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, unreachable_pub, reason = "tests")]
+
+mod budget;
+mod loops;
+mod recording;
+mod step;
+mod trouble;

@@ -1,0 +1,147 @@
+//! Scripts.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What is answered to which request.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    #[serde(default)]
+    pub when: When,
+    /// How often it answers; without end unless given.
+    #[serde(default)]
+    pub times: Option<u32>,
+    pub reply: Reply,
+}
+
+/// Which requests a rule wants: those that match everything that is given.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct When {
+    pub model: Option<String>,
+    /// Stands in the last message.
+    pub last: Option<String>,
+    /// Stands anywhere in the request.
+    pub anywhere: Option<String>,
+    /// How many messages the conversation has.
+    pub messages: Option<usize>,
+    /// The request's number, from 1.
+    pub number: Option<usize>,
+}
+
+impl When {
+    pub(crate) fn matches(&self, request: &Value, number: usize) -> bool {
+        let is = |wanted: &Option<String>, found: &dyn Fn() -> String| {
+            wanted.as_ref().is_none_or(|wanted| found().contains(wanted.as_str()))
+        };
+        let count = request["messages"].as_array().map_or(0, Vec::len);
+        self.model.as_ref().is_none_or(|model| request["model"] == **model)
+            && self.number.is_none_or(|wanted| wanted == number)
+            && self.messages.is_none_or(|wanted| wanted == count)
+            && is(&self.last, &|| last(request))
+            && is(&self.anywhere, &|| texts(request))
+    }
+}
+
+/// Every text of the last message.
+pub(crate) fn last(request: &Value) -> String {
+    request["messages"].as_array().and_then(|messages| messages.last()).map_or_else(String::new, texts)
+}
+
+fn texts(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{text}\n"),
+        Value::Array(items) => items.iter().map(texts).collect(),
+        Value::Object(fields) => fields.values().map(texts).collect(),
+        _ => String::new(),
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Say(Said),
+    Error {
+        status: u16,
+        kind: String,
+        message: String,
+        #[serde(default)]
+        retry_after: Option<u64>,
+    },
+    /// Something that is no answer.
+    Garbage(String),
+    /// Not even the head of an answer.
+    Silence,
+    /// The head, and then nothing.
+    Hang,
+    /// An answer that ends in its middle.
+    CutOff(Said),
+    /// An answer that says this again and again.
+    Endless(String),
+}
+
+/// An answer.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Said {
+    pub text: String,
+    pub tools: Vec<ToolUse>,
+    pub usage: Usage,
+    /// `tool_use` or `end_turn`, unless given.
+    pub stop_reason: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolUse {
+    pub name: String,
+    pub input: Value,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Usage {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cache_read_input_tokens: u64,
+    pub cache_creation_input_tokens: u64,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self {
+            input_tokens: 100,
+            output_tokens: 10,
+            cache_read_input_tokens: 0,
+            cache_creation_input_tokens: 0,
+        }
+    }
+}
+
+impl Reply {
+    /// Says a text and nothing more.
+    pub fn text(text: &str) -> Self {
+        Self::Say(Said { text: text.to_owned(), ..Said::default() })
+    }
+
+    /// Calls one tool.
+    pub fn tool(name: &str, input: Value) -> Self {
+        let tools = vec![ToolUse { name: name.to_owned(), input }];
+        Self::Say(Said { tools, ..Said::default() })
+    }
+}
+
+impl Script {
+    /// Answers in this order, whatever is asked.
+    pub fn of(replies: impl IntoIterator<Item = Reply>) -> Self {
+        let rule = |reply| Rule { when: When::default(), times: Some(1), reply };
+        Self { rules: replies.into_iter().map(rule).collect() }
+    }
+}

@@ -4,6 +4,7 @@
 //! when the step runs. A text that is nothing but one reference takes the value as it is; inside a longer text only
 //! strings and numbers can stand. Where the plan wants text, a value of another kind is an error.
 
+use jb_model::agent::ResultSchema;
 use jb_model::config::{ImageResource, PutInputs, ResourceTypeConfig, TaskConfig};
 use jb_model::plan::{GetPlan, TypeImage, VersionSource};
 use jb_model::{Object, Plan, PlanStep, Value};
@@ -61,6 +62,13 @@ impl<'a> Substitution<'a> {
                 self.texts(&mut task.tags)?;
                 if let Some(config) = &mut task.config {
                     self.task_config(config)?;
+                }
+                if let Some(agent) = &mut task.agent {
+                    self.texts([&mut agent.model, &mut agent.prompt, &mut agent.prompt_file])?;
+                    self.texts([&mut agent.budget.time])?;
+                    if let Some(ResultSchema::File(file)) = &mut agent.result {
+                        self.text(file)?;
+                    }
                 }
                 for resource_type in &mut task.resource_types {
                     self.resource_type(resource_type)?;

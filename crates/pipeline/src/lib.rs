@@ -11,6 +11,7 @@ pub mod instance_vars;
 pub mod json;
 pub mod load_var;
 pub mod parse;
+pub mod result_schema;
 pub mod task_file;
 pub mod validate;
 pub mod vars;

@@ -4,6 +4,7 @@
 //! place. Beside the configuration stands its normalised JSON: what `GET …/config` answers, so that `fly` sees no change
 //! when the same file is set again.
 
+mod agent;
 mod decoder;
 mod job;
 mod sections;

@@ -3,6 +3,7 @@
 //! The private form ([`private`]) is whole: what `fly execute` posts and what is stored. The public form ([`public`])
 //! is what the API shows: names and shapes, no sources, params or secrets.
 
+mod agent;
 pub mod config;
 pub mod private;
 pub mod public;

@@ -16,6 +16,8 @@ pub(crate) struct Decoder {
     path: Vec<PathStep>,
     /// Concourse's notation for the place of a step, e.g. `jobs.x`, `.plan`, `.do`, `[0]`.
     context: Vec<String>,
+    /// Names of the prototypes that are built in.
+    pub(crate) builtin: BTreeSet<String>,
 }
 
 /// The fields of one map, and the normalised object growing from them.
@@ -69,6 +71,12 @@ impl<'n> Fields<'n> {
 }
 
 impl Decoder {
+    /// Whether a `run` step is of the built-in prototype of this name.
+    pub(crate) fn is_builtin(&self, fields: &Fields<'_>, name: &str) -> bool {
+        let kind = fields.find("type").and_then(Node::as_str);
+        kind == Some(name) && self.builtin.contains(name)
+    }
+
     /// Runs `read` with the path one step longer.
     pub(crate) fn within<T>(
         &mut self,

@@ -22,6 +22,8 @@ pub(super) fn pipeline(d: &mut Decoder, node: &Node) -> (PipelineConfig, Value) 
     config.resources = section(d, &mut fields, "resources", Some("name"), resource);
     config.resource_types = section(d, &mut fields, "resource_types", Some("name"), resource_type);
     config.prototypes = section(d, &mut fields, "prototypes", Some("name"), resource_type);
+    let builtin = config.prototypes.iter().filter(|ty| ty.kind == super::agent::BUILTIN);
+    d.builtin = builtin.map(|ty| ty.name.clone()).collect();
     config.jobs = section(d, &mut fields, "jobs", None, job);
     if let Some(node) = fields.take("display")
         && let Some((display, value)) = d.within("display", |d| display(d, node))

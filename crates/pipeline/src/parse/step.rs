@@ -1,7 +1,7 @@
 //! Steps and their modifiers.
 //!
 //! A step's keys are tried in one fixed order. Modifiers (`ensure`, …, `attempts`) wrap what follows; the first key that names
-//! a step proper ends the walk, and keys that nobody claimed are unknown. `timeout` comes after `run`, `task`, `put` and
+//! a step proper ends the walk, and keys that nobody claimed are unknown. `timeout` comes after `run`, `agent`, `task`, `put` and
 //! `get`: for those it is a field of their own, for the others one more wrapper.
 
 use jb_model::config::{
@@ -94,7 +94,7 @@ fn step(d: &mut Decoder, node: &Node) -> Option<(Step, Object)> {
     Some((Step { kind, modifiers }, f.out))
 }
 
-fn unknown_fields(d: &mut Decoder, f: &Fields<'_>) {
+pub(super) fn unknown_fields(d: &mut Decoder, f: &Fields<'_>) {
     let unknown = f.unknown();
     if let Some(first) = unknown.first() {
         let names: Vec<String> = unknown.iter().map(|entry| quote_ascii(&entry.key)).collect();
@@ -120,7 +120,13 @@ impl From<Option<StepKind>> for Core {
 
 fn core(d: &mut Decoder, f: &mut Fields<'_>, modifiers: &mut Modifiers) -> Core {
     let with_fields = if f.has_unclaimed("run") {
-        Some(StepKind::Run(run(d, f)))
+        if d.is_builtin(f, super::agent::PROTOTYPE) {
+            Some(StepKind::Task(Box::new(super::agent::prototype(d, f))))
+        } else {
+            Some(StepKind::Run(run(d, f)))
+        }
+    } else if f.has_unclaimed("agent") {
+        Some(StepKind::Task(Box::new(super::agent::agent(d, f))))
     } else if f.has_unclaimed("task") {
         Some(StepKind::Task(Box::new(task(d, f))))
     } else if f.has_unclaimed("put") {
@@ -263,10 +269,11 @@ fn task(d: &mut Decoder, f: &mut Fields<'_>) -> TaskStep {
         input_mapping: d.text_map(f, "input_mapping").unwrap_or_default(),
         output_mapping: d.text_map(f, "output_mapping").unwrap_or_default(),
         image: d.text(f, "image", Empty::Omit),
+        agent: None,
     })
 }
 
-fn embedded_config(d: &mut Decoder, f: &mut Fields<'_>) -> Option<jb_model::TaskConfig> {
+pub(super) fn embedded_config(d: &mut Decoder, f: &mut Fields<'_>) -> Option<jb_model::TaskConfig> {
     let node = f.take("config")?;
     let read = d.within("config", |d| {
         d.in_context(&[".config".to_owned()], |d| {

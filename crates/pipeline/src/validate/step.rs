@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jb_model::PipelineConfig;
+use jb_model::agent::AgentConfig;
 use jb_model::config::{
     Across, GetStep, JobConfig, LoadVarStep, MaxInFlight, RunStep, SetPipelineStep, Step, StepKind,
     TaskStep,
@@ -142,7 +143,8 @@ impl<'a> StepValidator<'a> {
     fn core(&mut self, step: &'a Step) {
         match &step.kind {
             StepKind::Task(task) => {
-                self.at(format!(".task({})", task.name), &[], |v| v.task(task));
+                let kind = if task.agent.is_some() { "agent" } else { "task" };
+                self.at(format!(".{kind}({})", task.name), &[], |v| v.task(task));
             }
             StepKind::Get(get) => self.at(format!(".get({})", get.name), &[], |v| v.get(get)),
             StepKind::Put(put) => self.at(format!(".put({})", put.name), &[], |v| {
@@ -202,7 +204,9 @@ impl<'a> StepValidator<'a> {
                 "specifies image: on the step but also specifies an image under config: - the image: on the step takes precedence",
             );
         }
-        if task.hermetic {
+        if let Some(agent) = &task.agent {
+            self.agent(task, agent);
+        } else if task.hermetic {
             self.warning(
                 Code::Pipeline,
                 "specifies `hermetic:` only works against worker containerd runtime",
@@ -214,6 +218,42 @@ impl<'a> StepValidator<'a> {
                     v.error(Code::TaskConfig, &message);
                 }
             });
+        }
+    }
+
+    fn agent(&mut self, task: &'a TaskStep, agent: &AgentConfig) {
+        match (agent.prompt.trim().is_empty(), agent.prompt_file.is_empty()) {
+            (true, true) => {
+                self.error(Code::TaskSource, "must specify either `prompt:` or `prompt_file:`");
+            }
+            (false, false) => {
+                let message = "must specify one of `prompt:` or `prompt_file:`, not both";
+                self.error(Code::TaskSource, message);
+            }
+            _ => {}
+        }
+        let model = agent.model.split_once('/');
+        let named = model.is_some_and(|(provider, model)| !provider.is_empty() && !model.is_empty());
+        if !agent.model.is_empty() && !agent.model.contains("((") && !named {
+            let message = format!("the model '{}' is not named as 'provider/model'", agent.model);
+            self.error(Code::InvalidValue, &message);
+        }
+        let Some(config) = &task.config else { return };
+        if !config.run.path.is_empty() || !config.run.args.is_empty() {
+            self.error(Code::TaskConfig, "an agent has no `run:`: the harness is what runs");
+        }
+        let gives_result = agent.result.is_some() || agent.verdict.is_some();
+        let mapped = |name: &String| task.output_mapping.get(name).unwrap_or(name) == &task.name;
+        if gives_result && config.outputs.iter().any(|output| mapped(&output.name)) {
+            let message = format!(
+                "the output '{}' has the name of the artifact that the agent's result becomes",
+                task.name
+            );
+            self.error(Code::RepeatedName, &message);
+        }
+        // Its result is a local var of this name.
+        if gives_result {
+            self.declare(&task.name);
         }
     }
 

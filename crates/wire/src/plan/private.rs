@@ -9,6 +9,7 @@ use jb_model::plan::{
 use jb_model::{ArtifactId, Object, Plan, PlanId, PlanStep, Version};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::agent::AgentJson;
 use super::config::{AcrossVarJson, LimitsJson, PutInputsJson, ResourceTypeJson, TaskConfigJson};
 use super::{PlanJsonError, is_default, nullable};
 
@@ -212,6 +213,8 @@ struct Task {
     resource_types: Vec<ResourceTypeJson>,
     #[serde(skip_serializing_if = "is_default", deserialize_with = "nullable")]
     check_skip_interval: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<Box<AgentJson>>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -405,7 +408,9 @@ impl Node {
         if let Some(check) = self.check {
             steps.push(PlanStep::Check(Box::new(check.into_plan(depth)?)));
         }
-        steps.extend(self.task.map(|task| PlanStep::Task(Box::new((*task).into_plan()))));
+        if let Some(task) = self.task {
+            steps.push(PlanStep::Task(Box::new((*task).into_plan()?)));
+        }
         steps.extend(self.run.map(|run| PlanStep::Run(Box::new(run.into_plan()))));
         steps.extend(self.set_pipeline.map(|set| PlanStep::SetPipeline(Box::new(set.into_step()))));
         steps.extend(self.load_var.map(|load| PlanStep::LoadVar(Box::new(load.into_step()))));
@@ -614,11 +619,12 @@ impl Task {
                 .map(ResourceTypeJson::from)
                 .collect(),
             check_skip_interval: task.check_skip_interval,
+            agent: task.agent.as_deref().map(AgentJson::of).map(Box::new),
         }
     }
 
-    fn into_plan(self) -> TaskPlan {
-        TaskPlan {
+    fn into_plan(self) -> Result<TaskPlan, PlanJsonError> {
+        Ok(TaskPlan {
             name: self.name,
             privileged: self.privileged,
             hermetic: self.hermetic,
@@ -634,7 +640,8 @@ impl Task {
             timeout: self.timeout,
             resource_types: self.resource_types.into_iter().map(Into::into).collect(),
             check_skip_interval: self.check_skip_interval,
-        }
+            agent: self.agent.map(|agent| agent.into_agent()).transpose()?.map(Box::new),
+        })
     }
 }
 

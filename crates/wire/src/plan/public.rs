@@ -481,6 +481,7 @@ impl Task {
             timeout: String::new(),
             resource_types: Vec::new(),
             check_skip_interval: false,
+            agent: None,
         }
     }
 }

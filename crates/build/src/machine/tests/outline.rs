@@ -202,6 +202,7 @@ fn leaf(kind: &str, id: &str, option: &dyn Fn(&str) -> Option<String>) -> PlanSt
             timeout,
             resource_types: Vec::new(),
             check_skip_interval: false,
+            agent: None,
         })),
         other => panic!("no leaf is called {other}"),
     }

@@ -1,0 +1,134 @@
+//! What plans carry of agent steps.
+
+use jb_model::Value;
+use jb_model::agent::{AgentConfig, Budget, Harness, ResultSchema, ShellGrant, Tool, Verdict};
+use serde::{Deserialize, Serialize};
+
+use super::PlanJsonError;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct AgentJson {
+    harness: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    model: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    prompt: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    prompt_file: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<ToolJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<ResultJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<VerdictJson>,
+    budget: BudgetJson,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ToolJson {
+    Read,
+    Edit,
+    Write,
+    Search,
+    Shell(Vec<String>),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ResultJson {
+    Schema(Value),
+    SchemaFile(String),
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct VerdictJson {
+    from: String,
+    pass: Vec<String>,
+    fail: Vec<String>,
+    inconclusive_passes: bool,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct BudgetJson {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turns: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_micros: Option<u64>,
+}
+
+impl AgentJson {
+    pub(super) fn of(agent: &AgentConfig) -> Self {
+        let tool = |tool: &Tool| match tool {
+            Tool::Read => ToolJson::Read,
+            Tool::Edit => ToolJson::Edit,
+            Tool::Write => ToolJson::Write,
+            Tool::Search => ToolJson::Search,
+            Tool::Shell(grants) => {
+                ToolJson::Shell(grants.iter().map(|grant| grant.as_str().to_owned()).collect())
+            }
+        };
+        let Budget { time, turns, tokens, cost_micros } = agent.budget.clone();
+        Self {
+            harness: agent.harness.as_str().to_owned(),
+            model: agent.model.clone(),
+            prompt: agent.prompt.clone(),
+            prompt_file: agent.prompt_file.clone(),
+            tools: agent.tools.iter().map(tool).collect(),
+            result: agent.result.clone().map(|result| match result {
+                ResultSchema::Inline(schema) => ResultJson::Schema(schema),
+                ResultSchema::File(file) => ResultJson::SchemaFile(file),
+            }),
+            verdict: agent.verdict.clone().map(|verdict| {
+                let Verdict { from, pass, fail, inconclusive_passes } = verdict;
+                VerdictJson { from, pass, fail, inconclusive_passes }
+            }),
+            budget: BudgetJson { time, turns, tokens, cost_micros },
+        }
+    }
+
+    /// Plans are posted by clients, too: what they grant is read as strictly as in a pipeline.
+    pub(super) fn into_agent(self) -> Result<AgentConfig, PlanJsonError> {
+        let wrong = |what: String| {
+            PlanJsonError::Json(<serde_json::Error as serde::de::Error>::custom(what))
+        };
+        let harness = Harness::named(&self.harness)
+            .ok_or_else(|| wrong(format!("unknown harness `{}`", self.harness)))?;
+        let tools = self.tools.into_iter().map(|tool| {
+            Ok(match tool {
+                ToolJson::Read => Tool::Read,
+                ToolJson::Edit => Tool::Edit,
+                ToolJson::Write => Tool::Write,
+                ToolJson::Search => Tool::Search,
+                ToolJson::Shell(grants) => {
+                    let grants = grants.iter().map(|grant| ShellGrant::parse(grant));
+                    Tool::Shell(grants.collect::<Result<_, _>>().map_err(|e| wrong(e.to_string()))?)
+                }
+            })
+        });
+        let BudgetJson { time, turns, tokens, cost_micros } = self.budget;
+        Ok(AgentConfig {
+            harness,
+            model: self.model,
+            prompt: self.prompt,
+            prompt_file: self.prompt_file,
+            tools: tools.collect::<Result<_, PlanJsonError>>()?,
+            result: self.result.map(|result| match result {
+                ResultJson::Schema(schema) => ResultSchema::Inline(schema),
+                ResultJson::SchemaFile(file) => ResultSchema::File(file),
+            }),
+            verdict: self.verdict.map(|verdict| {
+                let VerdictJson { from, pass, fail, inconclusive_passes } = verdict;
+                Verdict { from, pass, fail, inconclusive_passes }
+            }),
+            budget: Budget { time, turns, tokens, cost_micros },
+        })
+    }
+}

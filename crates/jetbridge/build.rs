@@ -1,4 +1,4 @@
-//! Builds the two programs that run inside containers, statically, and puts them into this binary.
+//! Builds the programs that run inside containers, statically, and puts them into this binary.
 //!
 //! They are built by a cargo of their own with a target directory of their own, so that they never
 //! wait for the build they are part of.
@@ -8,9 +8,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PROGRAMS: [&str; 2] = ["jb-runner", "jb-resources"];
+const PROGRAMS: [&str; 3] = ["jb-runner", "jb-resources", "jb-agent"];
 /// What a change of must lead to a new build of the programs.
-const WATCHED: [&str; 5] = ["runner", "runner-protocol", "resources", "oci", "model"];
+const WATCHED: [&str; 7] =
+    ["runner", "runner-protocol", "resources", "oci", "model", "agent", "agent-protocol"];
 
 fn main() {
     let out = PathBuf::from(variable("OUT_DIR"));

@@ -16,8 +16,6 @@ use serde_json::Value;
 pub use log_text::log_text;
 pub use transcript::{Entry, Line, Source};
 
-/// Where `jb-agent` lies in containers of agents and gateways.
-pub const PROGRAM: &str = "/opt/jetbridge/jb-agent";
 /// The directory that an agent's container and its gateway's share, and nobody else.
 pub const SOCKET_DIR: &str = "/run/jetbridge";
 /// Where in it the gateway listens.

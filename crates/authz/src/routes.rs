@@ -101,7 +101,7 @@ macro_rules! routes {
         }
 
         /// All routes, in the order of [`Action`].
-        pub static ROUTES: [Route; 108] = [
+        pub static ROUTES: [Route; 109] = [
             $(Route {
                 action: Action::$action,
                 method: Method::$method,
@@ -122,6 +122,7 @@ routes! {
     GetBuild                       Get    api      "/builds/{build_id}"                               BuildRead          Viewer;
     GetBuildPlan                   Get    api      "/builds/{build_id}/plan"                          BuildReadPublicJob Viewer;
     BuildEvents                    Get    api      "/builds/{build_id}/events"                        BuildReadPublicJob Viewer;
+    BuildTranscript                Get    api      "/builds/{build_id}/transcript"                    BuildReadPublicJob Viewer;
     BuildResources                 Get    api      "/builds/{build_id}/resources"                     BuildRead          Viewer;
     AbortBuild                     Put    api      "/builds/{build_id}/abort"                         BuildWrite         Operator;
     GetBuildPreparation            Get    api      "/builds/{build_id}/preparation"                   BuildReadPublicJob Viewer;

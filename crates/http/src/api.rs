@@ -90,8 +90,9 @@ async fn route(state: AppState, request: Request, credentials: Option<String>) -
     response.headers_mut().insert(X_CONCOURSE_VERSION, HeaderValue::from_static(VERSION));
     if action != Action::DownloadCLI && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         compress::vary(response.headers_mut());
-        // The event stream compresses itself, piece by piece.
-        if gzip && action != Action::BuildEvents {
+        // The event streams compress themselves, piece by piece.
+        let streams = matches!(action, Action::BuildEvents | Action::BuildTranscript);
+        if gzip && !streams {
             response = compress::whole(response).await;
         }
     }
@@ -207,7 +208,8 @@ async fn dispatch(call: Call) -> Result<Response> {
         Action::ListBuilds => builds::list_all(call).await,
         Action::GetBuild => builds::get(call),
         Action::GetBuildPlan => builds::plan(call).await,
-        Action::BuildEvents => events::stream(call),
+        Action::BuildEvents => events::stream(call, events::Log::Build),
+        Action::BuildTranscript => events::stream(call, events::Log::Transcript),
         Action::BuildResources => builds::resources(call).await,
         Action::AbortBuild => builds::abort(call).await,
         Action::GetBuildPreparation => builds::preparation(call).await,

@@ -12,6 +12,7 @@ use crate::reply::respond;
 use crate::settings::VERSION;
 
 mod schemas;
+mod transcript;
 #[cfg(test)]
 mod tests;
 

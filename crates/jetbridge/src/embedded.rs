@@ -8,11 +8,13 @@ use anyhow::Context as _;
 
 const RUNNER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/jb-runner"));
 const RESOURCES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/jb-resources"));
+const AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/jb-agent"));
 
 /// Where the programs lie once unpacked.
 pub(crate) struct Programs {
     pub runner: PathBuf,
     pub resources: PathBuf,
+    pub agent: PathBuf,
 }
 
 /// Unpacks the programs into a directory, unless they are there already, byte for byte.
@@ -21,6 +23,7 @@ pub(crate) fn unpack(dir: &Path) -> anyhow::Result<Programs> {
     Ok(Programs {
         runner: program(dir, "jb-runner", RUNNER)?,
         resources: program(dir, "jb-resources", RESOURCES)?,
+        agent: program(dir, "jb-agent", AGENT)?,
     })
 }
 

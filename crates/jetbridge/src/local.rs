@@ -49,6 +49,7 @@ pub(crate) fn runtime(
         programs.runner,
         programs.resources,
     );
+    settings.agent = Some(programs.agent);
     settings.worker_name = worker_name;
     settings.network_pool = network_pool;
     let runtime = LocalRuntime::new(settings)

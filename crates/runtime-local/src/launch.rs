@@ -27,6 +27,9 @@ pub(crate) struct Launch {
     /// `None` when the server is root and containers share its user namespace.
     pub(crate) ids: Option<IdMaps>,
     pub(crate) runner: PathBuf,
+    /// Bound read-only where agents and gateways look for it.
+    #[serde(default)]
+    pub(crate) agent: Option<PathBuf>,
     /// Directories of `data/` this container uses.
     pub(crate) data: Vec<String>,
 }

@@ -21,6 +21,8 @@ pub struct Settings {
     /// The static `jb-resources` binary, which is bound at `/opt/resource/jb-resources` with
     /// `check`, `in` and `out` as links to it and the type's name in `/opt/resource/type`.
     pub resource_types: PathBuf,
+    /// The static `jb-agent` binary; without it there are no containers for agents.
+    pub agent: Option<PathBuf>,
     /// Addresses for containers, of which a part is taken.
     pub network_pool: Subnet,
     /// Resolvers for containers; the host's own when empty.
@@ -45,6 +47,7 @@ impl Settings {
             shim,
             runner: runner.into(),
             resource_types: resource_types.into(),
+            agent: None,
             network_pool: Subnet { address: std::net::Ipv4Addr::new(10, 80, 0, 0), prefix: 16 },
             dns_servers: Vec::new(),
             pids_limit: None,

@@ -11,7 +11,14 @@ pub enum ContainerKind {
     Put,
     Task,
     Run,
+    /// A step's agent. Finds its program at [`AGENT_PROGRAM`].
+    Agent,
+    /// An agent's way to its model, which holds the key: nobody enters it. Finds its program at [`AGENT_PROGRAM`].
+    Gateway,
 }
+
+/// Where containers of agents and gateways find the program `jb-agent`, which anybody in them may execute.
+pub const AGENT_PROGRAM: &str = "/opt/jetbridge/jb-agent";
 
 impl ContainerKind {
     pub const fn as_str(self) -> &'static str {
@@ -21,6 +28,8 @@ impl ContainerKind {
             Self::Put => "put",
             Self::Task => "task",
             Self::Run => "run",
+            Self::Agent => "agent",
+            Self::Gateway => "gateway",
         }
     }
 }

@@ -161,7 +161,7 @@ const BODIES: &str = "SELECT first_seq, n_bytes, codec, body FROM event_segments
         WHERE s.build_id = $1 AND s.first_seq <= $2)
     AND first_seq + n_events > $2 AND first_seq <= $3 ORDER BY first_seq";
 
-fn unpack_row(row: &Row) -> Result<Vec<String>> {
+pub(crate) fn unpack_row(row: &Row) -> Result<Vec<String>> {
     unpack(row.req_int("codec")?, row.req_int("n_bytes")?, row.req_blob("body")?)
 }
 
@@ -295,7 +295,7 @@ pub(crate) async fn insert_segment(
     Ok(())
 }
 
-fn lost_or_missing(build: BuildId, fence: Option<Fence>) -> Error {
+pub(crate) fn lost_or_missing(build: BuildId, fence: Option<Fence>) -> Error {
     match fence {
         Some(_) => Error::FenceLost { build: build.0 },
         None => Error::not_found("build", build),

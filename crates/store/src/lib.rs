@@ -34,6 +34,7 @@ mod sql;
 pub mod store;
 pub mod teams;
 pub mod tokens;
+mod transcripts;
 pub mod vars;
 pub mod versions;
 pub mod view;

@@ -12,7 +12,7 @@ use crate::reply::{Failure, NOT_FOUND, Result, ok};
 
 /// The most containers or volumes that one answer lists.
 const LIMIT: u32 = 10_000;
-const KINDS: [&str; 5] = ["check", "get", "put", "task", "run"];
+const KINDS: [&str; 7] = ["check", "get", "put", "task", "run", "agent", "gateway"];
 
 pub(super) async fn list(call: Call) -> Result<Response> {
     let team = call.team().await?;

@@ -1,4 +1,4 @@
-//! A build's events as a stream that follows the build.
+//! A build's events, and the transcripts of its agents, as streams that follow the build.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -26,7 +26,16 @@ const MAX_BYTES: usize = 256 << 10;
 /// Nudges can be lost with the server that would have sent them: look again after this time.
 const BACKSTOP: Duration = Duration::from_secs(15);
 
-pub(super) fn stream(call: Call) -> Result<Response> {
+/// What is streamed.
+#[derive(Clone, Copy)]
+pub(super) enum Log {
+    /// The build's events, as every client knows them.
+    Build,
+    /// What its agents said and did.
+    Transcript,
+}
+
+pub(super) fn stream(call: Call, log: Log) -> Result<Response> {
     let build = call.build()?.id;
     let next = match call.parts.headers.get(LAST_EVENT_ID) {
         None => 0,
@@ -41,7 +50,7 @@ pub(super) fn stream(call: Call) -> Result<Response> {
     let store = call.store().clone();
     // Subscribed before the first read, so that nothing falls between.
     let changes = store.subscribe();
-    let follower = Follower { store, build, next, changes, gzip, ended: false };
+    let follower = Follower { store, build, log, next, changes, gzip, ended: false };
     let pieces = stream::unfold(follower, |mut follower| async move {
         let piece = follower.piece().await;
         piece.transpose().map(|piece| (piece, follower))
@@ -62,6 +71,7 @@ pub(super) fn stream(call: Call) -> Result<Response> {
 struct Follower {
     store: Store,
     build: BuildId,
+    log: Log,
     /// The number of the next event to send.
     next: u64,
     changes: Receiver<Change>,
@@ -80,11 +90,17 @@ impl Follower {
             // Asked for before the events: what is written last is then seen before the end.
             let build = self.store.build(self.build).await.map_err(std::io::Error::other)?;
             let Some(build) = build else { return Ok(None) };
-            let events = self.store.events(self.build, self.next, MAX_BYTES).await;
+            let events = match self.log {
+                Log::Build => self.store.events(self.build, self.next, MAX_BYTES).await,
+                Log::Transcript => self.store.transcript(self.build, self.next, MAX_BYTES).await,
+            };
             let events = events.map_err(std::io::Error::other)?;
             let text = if let Some(last) = events.last() {
                 self.next = last.seq + 1;
-                render(&events)
+                match self.log {
+                    Log::Build => render(&events),
+                    Log::Transcript => render_transcript(&events),
+                }
             } else if build.status.is_final() {
                 self.ended = true;
                 format!("id: {}\nevent: end\ndata\n\n", self.next)
@@ -126,6 +142,16 @@ fn render(events: &[StoredEvent]) -> String {
         let open = json.trim_end().strip_suffix('}').unwrap_or(json);
         // Writing to a string does not fail.
         let _ = write!(text, "id: {seq}\nevent: event\ndata: {open},\"event_id\":\"{seq}\"}}\n\n");
+    }
+    text
+}
+
+/// The entries as they are stored; their number is the event's id.
+fn render_transcript(entries: &[StoredEvent]) -> String {
+    let mut text = String::new();
+    for StoredEvent { seq, json } in entries {
+        // Writing to a string does not fail.
+        let _ = write!(text, "id: {seq}\nevent: transcript\ndata: {json}\n\n");
     }
     text
 }

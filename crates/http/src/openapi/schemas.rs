@@ -70,6 +70,10 @@ pub(crate) fn shape(action: Action) -> Shape {
             response: Some(("text/event-stream", "EventStream")),
             ..act("A build's events as they happen")
         },
+        Action::BuildTranscript => Shape {
+            response: Some(("text/event-stream", "TranscriptStream")),
+            ..act("What a build's agents say and do, as it happens")
+        },
         Action::BuildResources => get("The versions a build used and made", "BuildResources"),
         Action::AbortBuild => act("Stop a build").query(&["force"]).says(&[204]),
         Action::GetBuildPreparation => get("What a build waits for", "BuildPreparation"),
@@ -412,6 +416,17 @@ fn others() -> Vec<(&'static str, Value)> {
         ("LogLevel", json!({"type": "string", "enum": ["debug", "info", "error", "fatal"]})),
         ("Text", json!({"type": "string"})),
         ("EventStream", json!({"type": "string", "description": "Server-sent events."})),
+        (
+            "TranscriptStream",
+            json!({
+                "type": "string",
+                "description": "Server-sent events of the type `transcript`, each with a TranscriptEntry; \
+                    the last is of the type `end`. `Last-Event-ID` resumes after an entry.",
+                "contentMediaType": "text/event-stream",
+                "contentSchema": reference("TranscriptEntry"),
+            }),
+        ),
+        ("TranscriptEntry", crate::openapi::transcript::entry()),
         ("Binary", json!({"type": "string", "contentEncoding": "binary"})),
     ]
 }

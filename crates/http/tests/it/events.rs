@@ -176,3 +176,36 @@ async fn long_logs_come_in_bounded_pieces() {
     assert_eq!(events, 20_000);
     assert!(longest < 1 << 20, "{longest}");
 }
+
+#[tokio::test]
+async fn transcripts_follow_their_build_on_a_stream_of_their_own() {
+    let server = Server::new().await;
+    let build = started_build(&server).await;
+    let append = async |entries: &[&str], from, upto| {
+        let entries: Vec<String> = entries.iter().map(|&entry| entry.to_owned()).collect();
+        let position = jb_store::Position { key: "agent", from, upto };
+        server.store.append_transcript(build, &entries, &[], None, position).await.unwrap();
+    };
+    append(&[r#"{"type":"prompt"}"#, r#"{"type":"text"}"#], 0, 2).await;
+    let token = server.login("test").await;
+    let open = async |last: Option<&str>| {
+        let path = format!("/api/v1/builds/{build}/transcript");
+        let mut call = server.get(&path).token(&token);
+        if let Some(last) = last {
+            call = call.header("Last-Event-ID", last);
+        }
+        call.open().await.into_body().into_data_stream()
+    };
+    let mut all = open(None).await;
+    let first = "id: 0\nevent: transcript\ndata: {\"type\":\"prompt\"}\n\n";
+    let second = "id: 1\nevent: transcript\ndata: {\"type\":\"text\"}\n\n";
+    assert_eq!(read_to(&mut all, second).await, format!("{first}{second}"));
+    let mut resumed = open(Some("0")).await;
+    assert_eq!(read_to(&mut resumed, second).await, second);
+    append(&[r#"{"type":"end"}"#], 2, 3).await;
+    let third = "id: 2\nevent: transcript\ndata: {\"type\":\"end\"}\n\n";
+    assert_eq!(read_to(&mut resumed, third).await, third);
+    finish(&server, build).await;
+    let end = "id: 3\nevent: end\ndata\n\n";
+    assert_eq!(read_to(&mut resumed, end).await, end);
+}

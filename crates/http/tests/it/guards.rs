@@ -96,6 +96,7 @@ fn destroys(route: &Route) -> bool {
         "RenameTeam",
         "SetTeam",
         "BuildEvents",
+        "BuildTranscript",
     ];
     names.contains(&route.action.name())
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jb_model::VolumeHandle;
-use jb_runtime::{ContainerSpec, Error, Image, MountSource, Network, Result, User};
+use jb_runtime::{ContainerKind, ContainerSpec, Error, Image, MountSource, Network, Result, User};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FlockOperation;
 
@@ -113,9 +113,20 @@ impl Inner {
             cgroup,
             ids: self.ids.clone(),
             runner: self.settings.runner.clone(),
+            agent: self.agent_program(spec.kind)?,
             data,
         };
         Ok((launch, pins))
+    }
+
+    /// The program of agents, for the containers that are theirs.
+    fn agent_program(&self, kind: ContainerKind) -> Result<Option<PathBuf>> {
+        if !matches!(kind, ContainerKind::Agent | ContainerKind::Gateway) {
+            return Ok(None);
+        }
+        let program = self.settings.agent.clone();
+        let none = || Error::Unsupported("this worker has no program for agents".into());
+        program.map(Some).ok_or_else(none)
     }
 
     /// Makes the container's directory.

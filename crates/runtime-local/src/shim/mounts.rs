@@ -113,11 +113,12 @@ pub(super) fn attach_volumes(
     Ok(())
 }
 
-/// The runner, its journal, and a built-in resource type.
+/// The runner, its journal, a built-in resource type, and the program of agents.
 pub(super) struct Extra {
     runner: OwnedFd,
     journal: OwnedFd,
     resource: Option<OwnedFd>,
+    agent: Option<OwnedFd>,
 }
 
 pub(super) fn open_extra(launch: &Launch) -> Result<Extra, Failure> {
@@ -125,6 +126,7 @@ pub(super) fn open_extra(launch: &Launch) -> Result<Extra, Failure> {
         runner: detached(&launch.runner)?,
         journal: detached(&launch.dir.join("journal"))?,
         resource: launch.root.resource.as_deref().map(detached).transpose()?,
+        agent: launch.agent.as_deref().map(detached).transpose()?,
     })
 }
 
@@ -149,6 +151,16 @@ impl Extra {
             std::fs::create_dir_all(target).attempt(|| "cannot make /opt/resource")?;
             attach(resource, target)?;
             restrict(target, MountFlags::RDONLY | MountFlags::NODEV)?;
+        }
+        if let Some(agent) = &self.agent {
+            let target = Path::new(jb_runtime::AGENT_PROGRAM);
+            let directory = target.parent().unwrap_or(target);
+            std::fs::create_dir_all(directory).attempt(|| "cannot make the agent's directory")?;
+            // The image may have something there, a link too.
+            std::fs::remove_file(target).ok();
+            std::fs::File::create_new(target).attempt(|| "cannot make the agent's mount point")?;
+            attach(agent, target)?;
+            restrict(target, MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID)?;
         }
         Ok(())
     }

@@ -53,6 +53,7 @@ impl Store {
                 jobs.insert(row.req_int("job_id")?);
                 for sql in [
                     "DELETE FROM event_segments WHERE build_id = $1",
+                    "DELETE FROM transcript_segments WHERE build_id = $1",
                     "DELETE FROM event_positions WHERE build_id = $1",
                     "DELETE FROM machine_events WHERE build_id = $1",
                 ] {

@@ -16,7 +16,8 @@ conformance![
     leases,
     expired_leases_are_claimed_once,
     steps_are_committed_at_once,
-    a_fenced_driver_cannot_write
+    a_fenced_driver_cannot_write,
+    transcripts_are_stored_once_beside_the_log
 ];
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -289,4 +290,36 @@ async fn a_fenced_driver_cannot_write(store: Store) {
     assert_eq!(store.event_count(build).await.unwrap(), 0);
     store.commit_step(build, new, 0, &["{}".into()], &events(0..1), &[]).await.unwrap();
     assert_eq!(store.event_count(build).await.unwrap(), 1);
+}
+
+async fn transcripts_are_stored_once_beside_the_log(store: Store) {
+    let world = world(store).await;
+    let build = world.one_off().await;
+    let store = &world.store;
+    let mut changes = store.subscribe();
+    let append = async |entries, log, from, upto| {
+        let position = Position { key: "a", from, upto };
+        store.append_transcript(build, &events(entries), &events(log), None, position).await.unwrap()
+    };
+    assert!(append(0..3, 0..1, 0, 5).await);
+    assert_eq!(changes.recv().await.unwrap(), Change::Build(build));
+    // The same part of the journal again, as after a restart.
+    assert!(!append(0..3, 0..1, 0, 5).await);
+    assert!(append(3..3, 1..2, 5, 6).await);
+    assert!(append(3..9, 2..2, 6, 9).await);
+    for from in 0..=10 {
+        let found = store.transcript(build, from, 1_000).await.unwrap();
+        assert_eq!(found, stored(from.min(9)..9), "from {from}");
+    }
+    let two = store.transcript(build, 0, 15).await.unwrap();
+    assert_eq!(two, stored(0..2));
+    assert_eq!(store.transcript(build, 4, 1).await.unwrap(), stored(4..5));
+    assert_eq!(store.events(build, 0, 1_000).await.unwrap(), stored(0..2));
+    assert_eq!(store.position(build, "a").await.unwrap(), 9);
+    let position = Position { key: "a", from: 9, upto: 10 };
+    let lost = store.append_transcript(build, &[], &[], Some(Fence(77)), position).await;
+    assert!(matches!(lost, Err(Error::FenceLost { .. })), "{lost:?}");
+    store.finish_build(build, BuildStatus::Succeeded, None, at(9)).await.unwrap();
+    store.delete_logs(&[build], at(10)).await.unwrap();
+    assert_eq!(store.transcript(build, 0, 1_000).await.unwrap(), []);
 }

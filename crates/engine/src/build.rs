@@ -4,6 +4,7 @@ mod artifacts;
 mod environment;
 mod records;
 mod task_config;
+mod transcript;
 mod values;
 
 use std::collections::HashMap;
@@ -84,6 +85,11 @@ impl BuildContext {
 
     pub(crate) fn mask(&self, text: String) -> String {
         self.redactor.lock().unwrap_or_else(PoisonError::into_inner).mask(text)
+    }
+
+    /// Every text that is masked.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        self.redactor.lock().unwrap_or_else(PoisonError::into_inner).texts().to_vec()
     }
 
     /// Masks a local var from now on.
@@ -186,6 +192,12 @@ impl BuildContext {
         positions.insert(key.to_owned(), position);
     }
 
+    /// How far a journal is stored, as read or written last.
+    fn position_of(&self, key: &str) -> u64 {
+        let positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        positions.get(key).copied().unwrap_or(0)
+    }
+
     /// Stores a part of a journal together with how far it reaches.
     pub(crate) async fn append_log(
         &self,
@@ -193,10 +205,7 @@ impl BuildContext {
         key: &str,
         upto: u64,
     ) -> jb_store::Result<()> {
-        let from = {
-            let positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
-            positions.get(key).copied().unwrap_or(0)
-        };
+        let from = self.position_of(key);
         let rendered = [encode(&event)];
         let position = Position { key, from, upto };
         let store = &self.engine.store;

@@ -1,5 +1,6 @@
 //! Runs one leaf of a plan. Each phase may be repeated after a restart and then finds what it made.
 
+mod agent;
 mod artifact;
 mod check;
 mod fetch;
@@ -173,7 +174,10 @@ async fn execute(
         PlanStep::Get(plan) => get::run(context, leaf, plan, started).await,
         PlanStep::Put(plan) => put::run(context, leaf, plan, started).await,
         PlanStep::Check(plan) => check::run(context, leaf, plan, started).await,
-        PlanStep::Task(plan) => task::run(context, leaf, plan, started).await,
+        PlanStep::Task(plan) => match plan.agent.as_deref() {
+            Some(agent) => agent::run(context, leaf, plan, agent, started).await,
+            None => task::run(context, leaf, plan, started).await,
+        },
         PlanStep::LoadVar(step) => load_var::run(context, leaf, step).await,
         PlanStep::SetPipeline(step) => set_pipeline::run(context, leaf, step).await,
         PlanStep::ArtifactInput { artifact, name } => {

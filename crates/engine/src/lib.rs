@@ -3,6 +3,7 @@
 //! Every loop here is a reconciler: it takes no input, re-reads what it needs, and runs when nudged
 //! and on a timer. After a restart they simply run.
 
+pub mod agents;
 mod build;
 mod cancel;
 pub mod checks;
@@ -46,6 +47,7 @@ pub struct Settings {
     pub checks: checks::timing::CheckSettings,
     pub grace: gc::decide::GraceSettings,
     pub retention: retention::policy::RetentionLimits,
+    pub agents: agents::AgentSettings,
 }
 
 /// Limits for steps that have none of their own; `None` is no limit.

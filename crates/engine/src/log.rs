@@ -36,6 +36,7 @@ pub(crate) struct LineBuffer {
     /// Where the held bytes began and end in the journal: (record, bytes of it held), oldest first.
     spans: std::collections::VecDeque<Span>,
     stored: Position,
+    held_max: usize,
 }
 
 #[derive(Debug)]
@@ -56,7 +57,12 @@ pub(crate) struct Chunk {
 impl LineBuffer {
     /// Continues after what is stored already.
     pub(crate) fn new(stored: Position) -> Self {
-        Self { held: Vec::new(), spans: std::collections::VecDeque::new(), stored }
+        Self::of_lines(stored, HELD_BYTES_MAX)
+    }
+
+    /// The same, for lines that may be as long as this.
+    pub(crate) fn of_lines(stored: Position, held_max: usize) -> Self {
+        Self { held: Vec::new(), spans: std::collections::VecDeque::new(), stored, held_max }
     }
 
     /// Adds one record's bytes; what was stored before is skipped.
@@ -85,7 +91,7 @@ impl LineBuffer {
         let end = self.held.iter().rposition(|byte| matches!(byte, b'\n' | b'\r'));
         match end {
             Some(end) => self.take(end + 1),
-            None if self.held.len() >= HELD_BYTES_MAX => self.take_all(),
+            None if self.held.len() >= self.held_max => self.take_all(),
             None => None,
         }
     }
@@ -163,6 +169,11 @@ impl Redactor {
             }
         }
         self.lines.sort_by_key(|line| std::cmp::Reverse(line.len()));
+    }
+
+    /// What is masked.
+    pub(crate) fn texts(&self) -> &[String] {
+        &self.lines
     }
 
     pub(crate) fn mask(&self, text: String) -> String {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use jb_agent_protocol::{LINE_BYTES_MAX, Source};
 use jb_model::event::LogSource;
 use jb_model::{BuildEvent, ContainerHandle, PlanId};
 use jb_runtime::client::{Attached, Output, ProcessSpec, RunnerClient, StartError};
@@ -16,6 +17,8 @@ use crate::log::{LineBuffer, Position};
 
 /// Output of a resource script that is kept for parsing; more is an error.
 const RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What is kept of the stderr of a harness or gateway.
+const STDERR_BYTES_MAX: usize = 4 * 1024;
 /// Attempts to reach a runner whose stream broke, one second apart, before the step errors.
 const RECONNECTS_MAX: u32 = 30;
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
@@ -32,11 +35,22 @@ const SIGKILL: i32 = 9;
 
 /// What the process's output is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Show {
+pub(crate) enum Show<'a> {
     /// A task: everything is log.
     Everything,
     /// A resource script: stdout is its result, stderr is log.
     Stderr,
+    /// A harness or gateway: each line of stdout is an entry of the transcript; of stderr the beginning is kept, which
+    /// says why when there is no last entry.
+    Transcript(Speaker<'a>),
+}
+
+/// Whose words go to the transcript.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Speaker<'a> {
+    /// The step's name.
+    pub agent: &'a str,
+    pub source: Source,
 }
 
 /// How a process ended.
@@ -44,7 +58,7 @@ pub(crate) enum Show {
 pub(crate) struct Exit {
     pub status: i32,
     pub oom: bool,
-    /// Stdout of a script; empty for tasks.
+    /// Stdout of a script, the beginning of stderr for a transcript; empty for tasks.
     pub result: Vec<u8>,
     pub cancelled: bool,
 }
@@ -79,7 +93,7 @@ pub(crate) struct Process<'a> {
     pub container: &'a ContainerHandle,
     /// The process's name in the container: `task`, `resource`.
     pub name: &'static str,
-    pub show: Show,
+    pub show: Show<'a>,
 }
 
 impl Process<'_> {
@@ -98,10 +112,13 @@ impl Process<'_> {
         let follower = Follower {
             process: self,
             key,
-            buffer: LineBuffer::new(stored),
+            buffer: match self.show {
+                Show::Transcript(_) => LineBuffer::of_lines(stored, LINE_BYTES_MAX),
+                Show::Everything | Show::Stderr => LineBuffer::new(stored),
+            },
             result: Vec::new(),
-            // A script's result is collected anew from the journal; a task's log continues.
-            next: if self.show == Show::Everything { stored.record } else { 0 },
+            // A script's result is collected anew from the journal; everything else continues.
+            next: if self.show == Show::Stderr { 0 } else { stored.record },
             stored_at: None,
             acknowledged: stored.record,
             attempts,
@@ -211,7 +228,10 @@ impl Follower<'_, '_> {
                         return Ok(Some(exit));
                     }
                     self.acknowledge(client).await;
-                    quiet_at = (!self.buffer.is_empty()).then(|| Instant::now() + quiet);
+                    // Half an entry is of no use to anybody.
+                    let partial = matches!(self.process.show, Show::Everything | Show::Stderr);
+                    let waits = partial && !self.buffer.is_empty();
+                    quiet_at = waits.then(|| Instant::now() + quiet);
                 }
                 () = sleep_until(quiet_at) => {
                     quiet_at = None;
@@ -278,8 +298,12 @@ impl Follower<'_, '_> {
 
     fn data(&mut self, seq: u64, stream: LogSource, bytes: &[u8]) -> Result<(), Error> {
         match (self.process.show, stream) {
-            (Show::Everything, _) | (Show::Stderr, LogSource::Stderr) => {
-                self.buffer.push(seq, bytes)
+            (Show::Everything, _)
+            | (Show::Stderr, LogSource::Stderr)
+            | (Show::Transcript(_), LogSource::Stdout) => self.buffer.push(seq, bytes),
+            (Show::Transcript(_), LogSource::Stderr) => {
+                let room = STDERR_BYTES_MAX.saturating_sub(self.result.len());
+                self.result.extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
             (Show::Stderr, LogSource::Stdout) => {
                 if self.result.len() + bytes.len() > RESULT_BYTES_MAX {
@@ -300,10 +324,16 @@ impl Follower<'_, '_> {
 
     async fn store(&mut self, chunk: crate::log::Chunk) -> Result<(), Error> {
         let context = self.process.context;
+        if let Show::Transcript(speaker) = self.process.show {
+            let (origin, upto) = (self.process.origin, chunk.upto.pack());
+            context.append_transcript(origin, speaker, &chunk.text, &self.key, upto).await?;
+            self.stored_at = Some(Instant::now());
+            return Ok(());
+        }
         let event = BuildEvent::Log {
             origin: self.process.origin.clone(),
             source: match self.process.show {
-                Show::Everything => LogSource::Stdout,
+                Show::Everything | Show::Transcript(_) => LogSource::Stdout,
                 Show::Stderr => LogSource::Stderr,
             },
             time: context.now(),
@@ -318,7 +348,7 @@ impl Follower<'_, '_> {
     /// needed until the step's end is stored. A failure costs disk space until the container goes, no more.
     async fn acknowledge(&mut self, client: &RunnerClient) {
         let stored = self.buffer.stored().record;
-        if self.process.show != Show::Everything || stored < self.acknowledged + ACKNOWLEDGE_AFTER {
+        if self.process.show == Show::Stderr || stored < self.acknowledged + ACKNOWLEDGE_AFTER {
             return;
         }
         self.acknowledged = stored;

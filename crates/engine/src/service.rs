@@ -121,6 +121,10 @@ impl Engine {
     /// Connects to a container's runner, with what its step's process was started with.
     pub async fn hijack(&self, handle: &ContainerHandle) -> Result<WayIn, HijackError> {
         let container = self.store.container(handle).await?.ok_or(HijackError::NotFound)?;
+        // Whoever enters it could read the key.
+        if container.kind == jb_runtime::ContainerKind::Gateway.as_str() {
+            return Err(HijackError::NotFound);
+        }
         let stream = self.runtime.connect(handle).await.map_err(|error| match error {
             jb_runtime::Error::NoContainer(_) => HijackError::NotFound,
             other => HijackError::Runtime(other),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::agents::AgentOptions;
+
 #[derive(Parser)]
 #[command(
     name = "jetbridge",
@@ -54,6 +56,8 @@ pub(crate) struct WebOptions {
     pub auth: AuthOptions,
     #[command(flatten)]
     pub builds: BuildOptions,
+    #[command(flatten)]
+    pub agents: AgentOptions,
     /// Log lines as JSON instead of text
     #[arg(long)]
     pub log_json: bool,
@@ -186,6 +190,8 @@ pub(crate) struct RunOptions {
     /// A local directory instead of a `get`
     #[arg(short, long, value_name = "NAME=DIR")]
     pub input: Vec<String>,
+    #[command(flatten)]
+    pub agents: AgentOptions,
     #[command(flatten)]
     pub state: StateOptions,
 }

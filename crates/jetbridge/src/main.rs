@@ -5,6 +5,7 @@
     reason = "a command line tool talks to its terminal"
 )]
 
+mod agents;
 mod cli;
 mod doctor;
 mod embedded;

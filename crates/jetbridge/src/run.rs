@@ -61,6 +61,7 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         checks: Default::default(),
         grace: Default::default(),
         retention: Default::default(),
+        agents: crate::agents::settings(&options.agents)?,
     };
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
     let (stop, stopped) = watch::channel(false);

@@ -42,7 +42,9 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
     let runtime = local::runtime(&options.state, &state)?;
     let gateway = runtime.host_gateway().to_string();
-    let settings = engine_settings(&options.builds, external_url.clone(), lease_owner(&state))?;
+    let mut settings =
+        engine_settings(&options.builds, external_url.clone(), lease_owner(&state))?;
+    settings.agents = crate::agents::settings(&options.agents)?;
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
 
     let port =
@@ -287,5 +289,6 @@ fn engine_settings(
             default_days: options.default_days_to_retain_build_logs,
             max_days: options.max_days_to_retain_build_logs,
         },
+        agents: Default::default(),
     })
 }

@@ -7,6 +7,7 @@
 //! Nothing here waits for time. `sleep x` waits until a test calls [`FakeRuntime::release`] with `x`;
 //! a front end's developer asks for [`FakeRuntime::timed`], where it sleeps that many seconds.
 
+mod agent;
 mod files;
 mod process;
 pub mod resource;

@@ -6,15 +6,15 @@ use std::process::Command;
 
 /// Lower layers first. A crate may use crates of lower layers, and of its own where `PEERS` says so.
 const LAYERS: &[&[&str]] = &[
-    &["jb-model", "jb-yaml", "jb-runner-protocol"],
+    &["jb-model", "jb-yaml", "jb-runner-protocol", "jb-agent-protocol"],
     &["jb-pipeline", "jb-resolve", "jb-authz"],
     &["jb-build"],
     &["jb-wire"],
     &["jb-runtime"],
-    &["jb-store", "jb-oci", "jb-runtime-local", "jb-git-http", "jb-test-postgres"],
+    &["jb-store", "jb-oci", "jb-runtime-local", "jb-git-http", "jb-scripted-model", "jb-test-postgres"],
     &["jb-engine"],
     &["jb-http"],
-    &["jetbridge", "jb-runner", "jb-resources", "xtask"],
+    &["jetbridge", "jb-runner", "jb-resources", "jb-agent", "xtask"],
 ];
 
 /// Adapters never depend on each other, but for these.
@@ -26,6 +26,7 @@ const PURE: &[&str] = &[
     "jb-model",
     "jb-yaml",
     "jb-runner-protocol",
+    "jb-agent-protocol",
     "jb-pipeline",
     "jb-resolve",
     "jb-authz",
@@ -36,8 +37,8 @@ const PURE: &[&str] = &[
 /// Heavy dependencies and their only homes.
 const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["jb-store"]),
-    ("axum", &["jb-http", "jb-git-http", "jetbridge"]),
-    ("reqwest", &["jb-oci", "xtask"]),
+    ("axum", &["jb-http", "jb-git-http", "jb-scripted-model", "jb-agent", "jetbridge"]),
+    ("reqwest", &["jb-oci", "jb-agent", "xtask"]),
     ("clap", &["jetbridge", "xtask"]),
 ];
 

@@ -196,12 +196,31 @@ impl BuildContext {
             PlanStep::Check(plan) => (&plan.timeout, Some(defaults.check)),
             _ => return Ok(None),
         };
-        if written.is_empty() {
-            return Ok(default);
-        }
+        let limit = match written.as_str() {
+            "" => default,
+            written => self.duration(leaf, "timeout", written).await?,
+        };
+        // An agent's budget of time is one more limit; the shorter of them counts.
+        let budget = match &leaf.plan.step {
+            PlanStep::Task(plan) => plan.agent.as_ref().map(|agent| agent.budget.time.as_str()),
+            _ => None,
+        };
+        let budget = match budget.filter(|budget| !budget.is_empty()) {
+            Some(budget) => self.duration(leaf, "budget.time", budget).await?,
+            None => None,
+        };
+        Ok([limit, budget].into_iter().flatten().min())
+    }
+
+    async fn duration(
+        &self,
+        leaf: &Leaf,
+        what: &str,
+        written: &str,
+    ) -> Result<Option<std::time::Duration>, Trouble> {
         let text = self.interpolate_text(leaf, written).await?;
         let duration = jb_model::duration::parse_duration(&text)
-            .map_err(|error| Trouble::new(format!("timeout `{text}`: {error}")))?;
+            .map_err(|error| Trouble::new(format!("{what} `{text}`: {error}")))?;
         Ok(duration.to_std())
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Script<'a> {
     pub path: &'a str,
     pub args: Vec<String>,
     pub stdin: Value,
-    pub show: Show,
+    pub show: Show<'a>,
 }
 
 /// What `in` and `out` print.

@@ -56,24 +56,7 @@ pub(crate) async fn run(
     let config = context.task_config(leaf, plan).await?;
     let handle = script::container_handle(context, &leaf.plan, ContainerKind::Task);
     let (image, image_config) = image(context, leaf, plan, &config).await?;
-    let artifacts = context.artifacts(leaf).await?;
-    let caches = context.task_caches(&plan.name, &config).await?;
-    let layout = task_mounts(
-        &config,
-        &plan.input_mapping,
-        &plan.output_mapping,
-        |name| artifacts.get(name).cloned(),
-        &VolumeNames { container: handle.as_str() },
-        |path| caches.get(path).cloned(),
-    )?;
-    // A volume that nobody knows would be collected while the task runs.
-    for mount in &layout.mounts {
-        if let MountSource::Output(volume) | MountSource::Input { copy: Some(volume), .. } =
-            &mount.source
-        {
-            context.record_volume(volume, "artifact", &plan.name, &mount.path).await?;
-        }
-    }
+    let layout = layout(context, leaf, plan, &config, &handle).await?;
     let time = context.now();
     let worker = context.engine.runtime.worker_name().to_owned();
     let origin = leaf.plan.id.clone();
@@ -108,6 +91,35 @@ pub(crate) async fn run(
     finish(context, leaf, &config, exit?).await
 }
 
+/// Lays out a task's inputs, outputs and caches, and records the volumes it makes.
+pub(super) async fn layout(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &TaskPlan,
+    config: &TaskConfig,
+    handle: &jb_model::ContainerHandle,
+) -> Result<TaskMounts, Trouble> {
+    let artifacts = context.artifacts(leaf).await?;
+    let caches = context.task_caches(&plan.name, config).await?;
+    let layout = task_mounts(
+        config,
+        &plan.input_mapping,
+        &plan.output_mapping,
+        |name| artifacts.get(name).cloned(),
+        &VolumeNames { container: handle.as_str() },
+        |path| caches.get(path).cloned(),
+    )?;
+    // A volume that nobody knows would be collected while the task runs.
+    for mount in &layout.mounts {
+        if let MountSource::Output(volume) | MountSource::Input { copy: Some(volume), .. } =
+            &mount.source
+        {
+            context.record_volume(volume, "artifact", &plan.name, &mount.path).await?;
+        }
+    }
+    Ok(layout)
+}
+
 async fn finish(
     context: &BuildContext,
     leaf: &Leaf,
@@ -133,7 +145,7 @@ async fn finish(
     Ok(Done::new(outcome, vec![finished]))
 }
 
-async fn image(
+pub(super) async fn image(
     context: &BuildContext,
     leaf: &Leaf,
     plan: &TaskPlan,
@@ -173,7 +185,7 @@ async fn image(
     }
 }
 
-fn container_spec(
+pub(super) fn container_spec(
     context: &BuildContext,
     plan: &TaskPlan,
     config: &TaskConfig,

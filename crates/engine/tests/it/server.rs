@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use jb_engine::agents::AgentSettings;
 use jb_engine::{Engine, Settings, Timeouts};
 use jb_model::{
     BuildEvent, BuildId, BuildStatus, ContainerHandle, JobId, Object, PipelineId, Plan, ResourceId,
@@ -24,6 +25,7 @@ pub(crate) struct Server {
     pub(crate) team: TeamRecord,
     pub(crate) pipeline: PipelineId,
     pub(crate) timeouts: Timeouts,
+    pub(crate) agents: AgentSettings,
     now: Arc<AtomicI64>,
     running: Option<(Arc<Engine>, JoinHandle<()>, watch::Sender<bool>)>,
 }
@@ -44,7 +46,8 @@ impl Server {
         let team = store.ensure_main_team(&json!({}), at).await.unwrap();
         let pipeline = PipelineId(0);
         let timeouts = Timeouts { quiet: Duration::from_millis(20), ..Timeouts::default() };
-        let mut server = Self { store, fake, team, pipeline, timeouts, now, running: None };
+        let agents = AgentSettings::default();
+        let mut server = Self { store, fake, team, pipeline, timeouts, agents, now, running: None };
         server.pipeline = server.set_pipeline("p", yaml).await;
         server
     }
@@ -68,6 +71,7 @@ impl Server {
             checks: Default::default(),
             grace: Default::default(),
             retention: Default::default(),
+            agents: self.agents.clone(),
         };
         let store = match allowance {
             Some(allowance) => self.store.limited(allowance),

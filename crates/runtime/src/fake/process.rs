@@ -7,7 +7,7 @@ use jb_runner_protocol::{
     FailureKind, MAX_CHUNK, ProcessInfo, ProcessSpec, ProcessState, Stdin, Stream,
 };
 
-use super::{Inner, State, resource, shell};
+use super::{Inner, State, agent, resource, shell};
 
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
@@ -132,7 +132,10 @@ pub(super) fn start(
         if let Some(process) = inside.processes.get(id) {
             return Ok((if process.ended() { 0 } else { process.pid }, true));
         }
-        if !resource::is_script(&spec.path) && !shell::knows(&spec.path) {
+        let known = resource::is_script(&spec.path)
+            || agent::is_agent(&spec.path)
+            || shell::knows(&spec.path);
+        if !known {
             return Err((FailureKind::ExecutableNotFound, format!("`{}` not found", spec.path)));
         }
         if spec.create_dir {
@@ -185,6 +188,8 @@ impl Program {
         let Some(spec) = self.with(|process| process.spec.clone()) else { return };
         let ended = if resource::is_script(&spec.path) {
             resource::run(&self, &spec).await
+        } else if agent::is_agent(&spec.path) {
+            agent::run(&self, &spec).await
         } else {
             shell::run(&self, &spec).await
         };

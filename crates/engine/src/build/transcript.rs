@@ -1,0 +1,97 @@
+//! What a build's agents said and did, on its way to the store.
+
+use jb_agent_protocol::{Line, Source, log_text};
+use jb_model::event::LogSource;
+use jb_model::{BuildEvent, PlanId, Value};
+use jb_store::Position;
+use serde_json::json;
+
+use super::{BuildContext, encode};
+use crate::leaf::{Leaf, Trouble};
+use crate::process::Speaker;
+
+/// The scope under which the last word of a step's agent is kept, which no step is in.
+fn end_scope(step: &PlanId) -> String {
+    format!("agent of {step}")
+}
+
+impl BuildContext {
+    /// Stores lines of a harness or gateway: as entries of the transcript, and as text in the log, together with how far
+    /// they reach in the journal.
+    pub(crate) async fn append_transcript(
+        &self,
+        origin: &PlanId,
+        speaker: Speaker<'_>,
+        lines: &str,
+        key: &str,
+        upto: u64,
+    ) -> jb_store::Result<()> {
+        let Speaker { agent, source } = speaker;
+        let (mut entries, mut shown) = (Vec::new(), String::new());
+        for line in lines.lines().filter(|line| !line.trim().is_empty()) {
+            let Ok(read) = serde_json::from_str::<Value>(line) else {
+                shown.push_str(&self.mask(format!("{line}\n")));
+                continue;
+            };
+            // Before its position is stored, so that it is known whenever the journal is not read again.
+            if source == Source::Harness && read["type"] == "end" {
+                self.keep_agent_end(origin, &read).await?;
+            }
+            let mut entry = self.masked(read);
+            if let Ok(line) = serde_json::from_value::<Line>(entry.clone()) {
+                shown.push_str(&log_text(&line.entry));
+            }
+            if let Value::Object(fields) = &mut entry {
+                fields.insert("source".to_owned(), json!(source));
+                fields.insert("origin".to_owned(), json!(origin.as_str()));
+                fields.insert("agent".to_owned(), json!(agent));
+                entries.push(entry.to_string());
+            }
+        }
+        let log: Vec<String> = (!shown.is_empty())
+            .then(|| BuildEvent::Log {
+                origin: origin.clone(),
+                source: LogSource::Stdout,
+                time: self.now(),
+                payload: shown,
+            })
+            .iter()
+            .map(encode)
+            .collect();
+        let position = Position { key, from: self.position_of(key), upto };
+        let store = &self.engine.store;
+        let stored = store
+            .append_transcript(self.build.id, &entries, &log, Some(self.fence), position)
+            .await?;
+        if !stored {
+            // Only the holder of the lease writes, so this is a defect and not a race.
+            tracing::error!(build = %self.build.id, key, upto, "a transcript's position was refused");
+        }
+        self.remember(key, upto);
+        Ok(())
+    }
+
+    fn masked(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.mask(text)),
+            Value::Array(items) => items.into_iter().map(|item| self.masked(item)).collect(),
+            Value::Object(fields) => {
+                let fields = fields.into_iter();
+                fields.map(|(key, item)| (self.mask(key), self.masked(item))).collect()
+            }
+            other => other,
+        }
+    }
+
+    async fn keep_agent_end(&self, step: &PlanId, end: &Value) -> jb_store::Result<()> {
+        let store = &self.engine.store;
+        store.set_build_var(self.build.id, &end_scope(step), "end", end, false).await
+    }
+
+    /// The last word of a step's agent, if it came that far.
+    pub(crate) async fn agent_end(&self, leaf: &Leaf) -> Result<Option<Value>, Trouble> {
+        let scope = end_scope(&leaf.plan.id);
+        let vars = self.engine.store.build_vars(self.build.id).await?;
+        Ok(vars.into_iter().find(|var| var.scope == scope).map(|var| var.value))
+    }
+}

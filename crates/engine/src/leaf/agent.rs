@@ -1,0 +1,251 @@
+//! The agent step: a container with a harness, whose only way out is a gateway in a container of its own.
+//!
+//! It is a task whose program is ours. The gateway is begun before the harness and stopped after it; both are found again
+//! after a restart, with all they said meanwhile.
+
+mod outcome;
+mod setup;
+
+use jb_agent_protocol::{RECORDING_DIR, RESULT_TOOL, SOCKET_DIR, Source};
+use jb_build::CancelReason;
+use jb_model::agent::AgentConfig;
+use jb_model::event::TaskSummary;
+use jb_model::plan::TaskPlan;
+use jb_model::{BuildEvent, ContainerHandle, Outcome, Value, VolumeHandle};
+use jb_runtime::client::{ProcessSpec, Stdin};
+use jb_runtime::{
+    AGENT_PROGRAM, ContainerKind, ContainerSpec, Image, Mount, MountSource, Network, User,
+};
+
+use super::{Done, Leaf, Started, Trouble, script, task};
+use crate::build::BuildContext;
+use crate::cancel;
+use crate::process::{Exit, Process, Show, Speaker};
+use crate::workspace::task_dir;
+use outcome::Judged;
+use setup::Setup;
+
+/// Everything that is made for one agent.
+struct Made {
+    /// The step's name.
+    name: String,
+    agent: ContainerHandle,
+    gateway: ContainerHandle,
+    /// The processes to run in them.
+    harness: ProcessSpec,
+    way_out: ProcessSpec,
+    start: BuildEvent,
+    outputs: Vec<(String, VolumeHandle)>,
+}
+
+pub(crate) async fn run(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &TaskPlan,
+    agent: &AgentConfig,
+    started: &Started<'_>,
+) -> Result<Done, Trouble> {
+    let Some(made) = make(context, leaf, plan, agent).await? else {
+        return Ok(Done::new(Outcome::Aborted, Vec::new()));
+    };
+    let exits = follow(context, leaf, &made, started).await;
+    // What the agent wrote is there for the step's hooks even when it failed.
+    for (name, volume) in &made.outputs {
+        context.register_artifact(leaf, name, volume).await?;
+    }
+    let Some(exit) = exits? else { return Ok(Done::new(Outcome::Aborted, Vec::new())) };
+    finish(context, leaf, plan, agent, &made, &exit).await
+}
+
+/// Makes the two containers; none when the step was cancelled before.
+async fn make(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &TaskPlan,
+    agent: &AgentConfig,
+) -> Result<Option<Made>, Trouble> {
+    let config = context.task_config(leaf, plan).await?;
+    let setup = Setup::new(context, leaf, agent).await?;
+    let handle = script::container_handle(context, &leaf.plan, ContainerKind::Agent);
+    let gateway = script::container_handle(context, &leaf.plan, ContainerKind::Gateway);
+    let (image, image_config) = task::image(context, leaf, plan, &config).await?;
+    let layout = task::layout(context, leaf, plan, &config, &handle).await?;
+    let origin = &leaf.plan.id;
+    let (time, worker) = (context.now(), context.engine.runtime.worker_name().to_owned());
+    let selected = BuildEvent::SelectedWorker { origin: origin.clone(), time, worker };
+    context.once(origin, "selected", vec![selected]).await?;
+
+    let socket = VolumeHandle::new(format!("{gateway}-socket"));
+    let recording = VolumeHandle::new(format!("{gateway}-recording"));
+    for (volume, path) in [(&socket, SOCKET_DIR), (&recording, RECORDING_DIR)] {
+        context.record_volume(volume, "artifact", &plan.name, path).await?;
+    }
+    let socket = Mount { path: SOCKET_DIR.to_owned(), source: MountSource::Cache(socket) };
+    let recording =
+        Mount { path: RECORDING_DIR.to_owned(), source: MountSource::Output(recording) };
+    let spec = gateway_container(&gateway, vec![socket.clone(), recording]);
+    let step_name = format!("{}/gateway", plan.name);
+    if !context.create_container(leaf, &spec, &step_name).await? {
+        return Ok(None);
+    }
+    // Whatever the plan says: one that was posted may say anything.
+    let plan = TaskPlan { privileged: false, hermetic: true, ..plan.clone() };
+    let mut spec =
+        task::container_spec(context, &plan, &config, &layout, image, &image_config, &handle);
+    spec.kind = ContainerKind::Agent;
+    spec.mounts.push(socket);
+    if !context.create_container(leaf, &spec, &plan.name).await? {
+        return Ok(None);
+    }
+    let mut env = image_config.env;
+    env.push(("ATC_EXTERNAL_URL".to_owned(), context.engine.settings.external_url.clone()));
+    env.extend(config.params.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let working_dir = task_dir(&plan.name);
+    let told = setup.harness(&plan.name, &working_dir, &layout.mounts, &config);
+    let harness = process("loop", told.to_string(), env, working_dir, image_config.user);
+    context.keep_process(&handle, &harness).await?;
+    let told = setup.gateway(context.secrets());
+    let way_out = process("gateway", told.to_string(), Vec::new(), "/".to_owned(), None);
+    let summary = TaskSummary {
+        platform: config.platform.clone(),
+        path: agent.harness.as_str().to_owned(),
+        args: vec![setup.model_name().to_owned()],
+        ..TaskSummary::default()
+    };
+    let start = BuildEvent::StartTask { origin: origin.clone(), time, config: summary };
+    let name = plan.name;
+    Ok(Some(Made { name, agent: handle, gateway, harness, way_out, start, outputs: layout.outputs }))
+}
+
+fn gateway_container(handle: &ContainerHandle, mounts: Vec<Mount>) -> ContainerSpec {
+    ContainerSpec {
+        handle: handle.clone(),
+        kind: ContainerKind::Gateway,
+        image: Image::Host,
+        hostname: handle.to_string(),
+        working_dir: "/tmp".to_owned(),
+        mounts,
+        limits: Default::default(),
+        privileged: false,
+        network: Network::Outbound,
+        user: User::Named("root".to_owned()),
+    }
+}
+
+fn process(
+    verb: &str,
+    told: String,
+    env: Vec<(String, String)>,
+    dir: String,
+    user: Option<String>,
+) -> ProcessSpec {
+    ProcessSpec {
+        path: AGENT_PROGRAM.to_owned(),
+        args: vec![verb.to_owned()],
+        env,
+        dir,
+        create_dir: true,
+        user,
+        tty: None,
+        stdin: Stdin::Data(told.into_bytes()),
+        privileged: false,
+    }
+}
+
+/// Follows the harness to its end, and the gateway beside it; none when the step was cancelled.
+async fn follow(
+    context: &BuildContext,
+    leaf: &Leaf,
+    made: &Made,
+    started: &Started<'_>,
+) -> Result<Option<Exit>, Trouble> {
+    let of = |container, name, source| Process {
+        context,
+        origin: &leaf.plan.id,
+        container,
+        name,
+        show: Show::Transcript(Speaker { agent: &made.name, source }),
+    };
+    let gateway = of(&made.gateway, "gateway", Source::Gateway);
+    let harness = of(&made.agent, "agent", Source::Harness);
+    let (stop_gateway, gateway_stopped) = cancel::pair();
+    let (stop_harness, harness_stopped) = cancel::pair();
+    let gateway = async {
+        let ended = gateway.run(made.way_out.clone(), &gateway_stopped, async || Ok(())).await;
+        // Without it the harness can do nothing.
+        stop_harness.cancel(CancelReason::Abort);
+        ended
+    };
+    let harness = async {
+        let ended = harness
+            .run(made.harness.clone(), &harness_stopped, async || {
+                context.once(&leaf.plan.id, "start", vec![made.start.clone()]).await?;
+                started.tell().await;
+                Ok(())
+            })
+            .await;
+        stop_gateway.cancel(CancelReason::Abort);
+        ended
+    };
+    let stop = async {
+        leaf.cancel.requested().await;
+        stop_harness.cancel(CancelReason::Abort);
+        std::future::pending::<()>().await;
+    };
+    let (gateway, harness) = tokio::select! {
+        both = async { tokio::join!(gateway, harness) } => both,
+        () = stop => return Ok(None),
+    };
+    let (gateway, harness) = (gateway?, harness?);
+    if leaf.cancel.is_requested() {
+        return Ok(None);
+    }
+    if harness.cancelled {
+        let why = String::from_utf8_lossy(&gateway.result).trim().to_owned();
+        let why = if why.is_empty() { format!("it ended with status {}", gateway.status) } else { why };
+        return Err(Trouble::new(format!("the agent's gateway: {why}")));
+    }
+    Ok(Some(harness))
+}
+
+async fn finish(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &TaskPlan,
+    agent: &AgentConfig,
+    made: &Made,
+    exit: &Exit,
+) -> Result<Done, Trouble> {
+    let end = context.agent_end(leaf).await?;
+    let judged = outcome::judge(agent, exit, end.as_ref())?;
+    let result = end.and_then(|end| end.get("result").cloned()).filter(|result| !result.is_null());
+    if let Some(result) = &result {
+        keep_result(context, leaf, plan, &made.agent, result).await?;
+    }
+    let Judged { outcome, say } = judged;
+    if let Some(text) = say {
+        context.say(leaf, &format!("{text}\n")).await?;
+    }
+    let exit_status = i32::from(outcome != Outcome::Succeeded);
+    let time = context.now();
+    let finished = BuildEvent::FinishTask { origin: leaf.plan.id.clone(), time, exit_status };
+    Ok(Done::new(outcome, vec![finished]))
+}
+
+/// Makes the result an artifact and a var, both of the step's name.
+async fn keep_result(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &TaskPlan,
+    container: &ContainerHandle,
+    result: &Value,
+) -> Result<(), Trouble> {
+    let volume = VolumeHandle::new(format!("{container}-result"));
+    context.record_volume(&volume, "artifact", &plan.name, RESULT_TOOL).await?;
+    context.engine.runtime.create_volume(&volume).await?;
+    let archive = setup::result_archive(result)?;
+    let archive = Box::new(std::io::Cursor::new(archive));
+    context.engine.runtime.stream_in(&volume, ".", archive).await?;
+    context.register_artifact(leaf, &plan.name, &volume).await?;
+    context.set_var(leaf, &plan.name, result.clone(), false).await
+}

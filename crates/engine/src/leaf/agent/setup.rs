@@ -1,0 +1,176 @@
+//! What a harness and its gateway are told.
+
+use jb_agent_protocol::{
+    GatewayBudget, GatewaySpec, LoopSpec, RECORDING_DIR, RECORDING_FILE, Root, SOCKET, ToolGrant,
+    Upstream,
+};
+use jb_model::Value;
+use jb_model::agent::{AgentConfig, ResultSchema, ShellGrant, Tool};
+use jb_model::config::TaskConfig;
+use jb_runtime::{Mount, MountSource};
+use serde_json::json;
+
+use crate::agents::{AgentSettings, Model};
+use crate::build::BuildContext;
+use crate::leaf::{Leaf, Trouble};
+
+/// The largest file that holds a prompt or a schema.
+const FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Milliseconds before the model is asked again the first time.
+const RETRY_PAUSE_MS: u64 = 500;
+
+/// A step's agent with everything resolved.
+pub(super) struct Setup<'a> {
+    model_name: String,
+    prompt: String,
+    schema: Option<Value>,
+    agent: &'a AgentConfig,
+    settings: &'a AgentSettings,
+}
+
+impl<'a> Setup<'a> {
+    /// Resolves the agent's words and reads its files.
+    pub(super) async fn new(
+        context: &'a BuildContext,
+        leaf: &Leaf,
+        agent: &'a AgentConfig,
+    ) -> Result<Self, Trouble> {
+        let settings = &context.engine.settings.agents;
+        let named = context.interpolate_text(leaf, &agent.model).await?;
+        let model = settings.model(&named).map_err(Trouble::new)?;
+        context.add_secret(&Value::String(model.key.0.clone()));
+        let model_name = model.full_name.to_owned();
+        let prompt = if agent.prompt_file.is_empty() {
+            context.interpolate_text(leaf, &agent.prompt).await?
+        } else {
+            let file = context.interpolate_text(leaf, &agent.prompt_file).await?;
+            text_file(context, leaf, &file).await?
+        };
+        if prompt.trim().is_empty() {
+            return Err(Trouble::new("the agent's prompt is empty"));
+        }
+        let schema = match &agent.result {
+            Some(ResultSchema::Inline(schema)) => Some(schema.clone()),
+            Some(ResultSchema::File(file)) => {
+                let file = context.interpolate_text(leaf, file).await?;
+                Some(schema_file(&file, &text_file(context, leaf, &file).await?)?)
+            }
+            None => agent.verdict.as_ref().map(|verdict| verdict.schema()),
+        };
+        Ok(Self { model_name, prompt, schema, agent, settings })
+    }
+
+    pub(super) fn model_name(&self) -> &str {
+        &self.model_name
+    }
+
+    fn model(&self) -> Option<Model<'_>> {
+        self.settings.model(&self.model_name).ok()
+    }
+
+    /// What the harness is told.
+    pub(super) fn harness(
+        &self,
+        name: &str,
+        working_dir: &str,
+        mounts: &[Mount],
+        config: &TaskConfig,
+    ) -> Value {
+        json!(LoopSpec {
+            name: name.to_owned(),
+            model: self.model().map(|model| model.name.to_owned()).unwrap_or_default(),
+            prompt: self.prompt.clone(),
+            socket: SOCKET.to_owned(),
+            working_dir: working_dir.to_owned(),
+            roots: roots(working_dir, mounts, config),
+            tools: self.agent.tools.iter().map(grant).collect(),
+            result_schema: self.schema.clone(),
+            forbidden: self.settings.forbidden.clone(),
+            retry_pause_ms: RETRY_PAUSE_MS,
+        })
+    }
+
+    /// What the gateway is told: the only place that the key goes to.
+    pub(super) fn gateway(&self, redact: Vec<String>) -> Value {
+        let Some(model) = self.model() else { return Value::Null };
+        let budget = &self.agent.budget;
+        json!(GatewaySpec {
+            socket: SOCKET.to_owned(),
+            upstream: Upstream::Anthropic { url: model.url.to_owned(), key: model.key.0.clone() },
+            models: [(model.name.to_owned(), model.prices)].into(),
+            budget: GatewayBudget {
+                turns: Some(budget.turns.unwrap_or(self.settings.turns)),
+                tokens: budget.tokens,
+                cost_micros: budget.cost_micros,
+            },
+            recording: Some(format!("{RECORDING_DIR}/{RECORDING_FILE}")),
+            redact,
+            idle_timeout_ms: u64::try_from(self.settings.idle_timeout.as_millis())
+                .unwrap_or(u64::MAX),
+        })
+    }
+}
+
+async fn text_file(context: &BuildContext, leaf: &Leaf, file: &str) -> Result<String, Trouble> {
+    let content = context.read_artifact_file(leaf, file, FILE_BYTES_MAX).await?;
+    String::from_utf8(content).map_err(|_| Trouble::new(format!("{file} is no UTF-8 text")))
+}
+
+/// A schema as YAML or JSON.
+fn schema_file(file: &str, text: &str) -> Result<Value, Trouble> {
+    let schema = jb_pipeline::load_var::decode("yaml", file, text.as_bytes())
+        .map_err(|error| Trouble::new(format!("the result's schema {file}: {error}")))?;
+    jb_pipeline::result_schema::check(&schema)
+        .map_err(|error| Trouble::new(format!("the result's schema {file}: {error}")))?;
+    Ok(schema)
+}
+
+fn grant(tool: &Tool) -> ToolGrant {
+    match tool {
+        Tool::Read => ToolGrant::Read,
+        Tool::Edit => ToolGrant::Edit,
+        Tool::Write => ToolGrant::Write,
+        Tool::Search => ToolGrant::Search,
+        Tool::Shell(grants) => {
+            ToolGrant::Shell(grants.iter().map(ShellGrant::as_str).map(str::to_owned).collect())
+        }
+    }
+}
+
+/// The step's inputs and outputs; only what outlives the step is written.
+fn roots(working_dir: &str, mounts: &[Mount], config: &TaskConfig) -> Vec<Root> {
+    let outputs: Vec<String> = config
+        .outputs
+        .iter()
+        .map(|output| crate::workspace::clean_path(output.resolved_path()))
+        .collect();
+    let mounts = mounts.iter().filter_map(|mount| {
+        let writable = match &mount.source {
+            MountSource::Input { copy, .. } => copy.is_some(),
+            // Caches of builds without a job are outputs that nobody named.
+            MountSource::Output(_) => outputs.contains(&mount.path),
+            MountSource::Cache(_) => false,
+        };
+        let is_input = matches!(mount.source, MountSource::Input { .. });
+        (is_input || writable).then(|| {
+            let path = if mount.path.starts_with('/') {
+                mount.path.clone()
+            } else {
+                format!("{working_dir}/{}", mount.path)
+            };
+            Root { path, writable }
+        })
+    });
+    mounts.collect()
+}
+
+/// `result.json` as an archive.
+pub(super) fn result_archive(result: &Value) -> Result<Vec<u8>, Trouble> {
+    let content = format!("{result:#}\n");
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_data(&mut header, "result.json", content.as_bytes())?;
+    Ok(archive.into_inner()?)
+}

@@ -1,0 +1,242 @@
+//! Agent steps: what they leave behind, how they end, and that nothing of theirs is lost or said twice.
+
+use jb_engine::HijackError;
+use jb_engine::agents::{Key, Prices, Provider};
+use jb_model::{BuildId, BuildStatus};
+use jb_runtime::Network;
+use jb_runtime::fake::FakeRuntime;
+use serde_json::Value;
+
+use crate::server::Server;
+
+const KEY: &str = "sk-secret-key";
+
+const PIPELINE: &str = r#"
+prototypes: [{name: agent, type: builtin}]
+resources:
+- {name: src, type: mock, check_every: never, source: {initial_version: v1, create_files: {a: "A", prompt.md: "read src/a", schema.yml: "type: object\nproperties: {v: {type: string}}\n", list.yml: "type: array\n"}}}
+jobs:
+- name: change
+  plan:
+  - {get: src}
+  - agent: implement
+    prompt: |
+      text I change it.
+      read src/a
+      call edit
+      write changed/b B
+      result {"verdict": "approve", "summary": "all well"}
+    config: {platform: linux, inputs: [{name: src}], outputs: [{name: changed}], params: {P: x}}
+    tools: [read, edit]
+    result: {schema: {type: object}}
+    verdict: {from: verdict, pass: [approve]}
+  - task: use
+    config:
+      platform: linux
+      inputs: [{name: changed}, {name: implement}]
+      run: {path: sh, args: [-c, 'cat changed/b implement/result.json; echo ((.:implement.summary))']}
+- name: prototype
+  plan:
+  - {get: src}
+  - run: implement
+    type: agent
+    params: {prompt_file: src/prompt.md, config: {platform: linux, inputs: [{name: src}]}}
+- name: rejected
+  plan:
+  - agent: review
+    prompt: |
+      result {"verdict": "reject"}
+    config: {platform: linux}
+    verdict: {from: verdict, pass: [approve], fail: [reject]}
+    on_failure: {task: told, config: {platform: linux, inputs: [{name: review}], run: {path: cat, args: [review/result.json]}}}
+- name: inconclusive
+  plan: [{agent: review, prompt: text I approve, config: {platform: linux}, verdict: {from: verdict, pass: [approve]}}]
+- name: trouble
+  plan: [{agent: a, prompt: fail model_failed the model did not answer, config: {platform: linux}}]
+- name: spent
+  plan: [{agent: a, prompt: "fail budget_spent the budget is spent: 3 of 3 turns", config: {platform: linux}}]
+- name: killed
+  plan: [{agent: a, prompt: "text hm\nexit 137", config: {platform: linux}}]
+- name: garbage
+  plan: [{agent: a, prompt: "raw <html>\nraw {\"type\": \"new\", \"time_us\": 1}\ntext on", config: {platform: linux}}]
+- name: model
+  plan: [{agent: a, model: anthropic/other, prompt: text x, config: {platform: linux}}]
+- name: filed
+  plan:
+  - {get: src}
+  - agent: a
+    prompt: |
+      result {"v": "from a file"}
+    config: {platform: linux}
+    result: {schema_file: src/schema.yml}
+  - {task: t, config: {platform: linux, run: {path: echo, args: [((.:a.v))]}}}
+- name: schema
+  plan: [{get: src}, {agent: a, prompt: text x, config: {platform: linux}, result: {schema_file: src/list.yml}}]
+- name: missing
+  plan: [{get: src}, {agent: a, prompt_file: src/none.md, config: {platform: linux}}]
+- name: secret
+  plan: [{agent: a, prompt: "text the key is sk-secret-key\nraw no json: sk-secret-key\nresult {\"k\": \"sk-secret-key\"}", config: {platform: linux}}]
+- name: slow
+  plan: [{agent: a, prompt: "text one\nsleep x\ntext two", config: {platform: linux}}]
+- name: late
+  plan: [{agent: a, prompt: "sleep x", config: {platform: linux}, budget: {time: 1ms}}]
+"#;
+
+fn allow(server: &mut Server) {
+    let provider = Provider { url: "http://model".to_owned(), key: Some(Key(KEY.to_owned())) };
+    server.agents.providers.insert("anthropic".to_owned(), provider);
+    server.agents.models.insert("anthropic/m".to_owned(), Prices::default());
+    server.agents.default_model = Some("anthropic/m".to_owned());
+}
+
+async fn server() -> Server {
+    let mut server = Server::stopped(FakeRuntime::new(), PIPELINE).await;
+    allow(&mut server);
+    server.start(None);
+    server
+}
+
+async fn transcript(server: &Server, build: BuildId) -> Vec<Value> {
+    let entries = server.store.transcript(build, 0, 1 << 20).await.unwrap();
+    for (number, entry) in entries.iter().enumerate() {
+        assert_eq!(entry.seq, number as u64);
+    }
+    entries.iter().map(|entry| serde_json::from_str(&entry.json).unwrap()).collect()
+}
+
+fn types(transcript: &[Value], source: &str) -> Vec<String> {
+    let of = transcript.iter().filter(|entry| entry["source"] == source);
+    of.map(|entry| entry["type"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_agent_leaves_files_a_result_and_a_transcript() {
+    let server = server().await;
+    let (build, status) = server.run("change").await;
+    assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.errors(build).await);
+    let log = server.log(build).await;
+    for said in ["I change it.\n", "A\n", "> edit", "verdict: approve passes\n", "1 turns, 110 tokens, $0.0004"] {
+        assert!(log.contains(said), "{said} in {log}");
+    }
+    assert!(log.ends_with("}\r\nall well\r\n"), "{log}");
+    let transcript = transcript(&server, build).await;
+    assert_eq!(types(&transcript, "harness"), ["start", "text", "text", "tool_call", "end"]);
+    assert_eq!(types(&transcript, "gateway"), ["model_call", "spent"]);
+    for entry in &transcript {
+        assert_eq!(entry["agent"], "implement");
+        assert!(!entry["origin"].as_str().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_agent_is_alone_with_its_gateway_that_nobody_enters() {
+    let server = server().await;
+    let build = server.trigger("slow").await;
+    server.logged(build, "one\n").await;
+    let agent = server.container(build, "a").await;
+    let gateway = server.container(build, "a/gateway").await;
+    let spec = |handle| server.fake.spec(handle).unwrap();
+    let (inside, outside) = (spec(&agent), spec(&gateway));
+    assert_eq!((inside.network, inside.privileged), (Network::Hermetic, false));
+    assert_eq!(outside.network, Network::Outbound);
+    assert!(!format!("{inside:?}{outside:?}").contains(KEY));
+    assert!(server.engine().hijack(&agent).await.is_ok());
+    let refused = server.engine().hijack(&gateway).await;
+    assert!(matches!(refused, Err(HijackError::NotFound)));
+    server.fake.release("x");
+    assert_eq!(server.ended(build).await, BuildStatus::Succeeded);
+}
+
+#[tokio::test]
+async fn both_spellings_run() {
+    let server = server().await;
+    let (build, status) = server.run("filed").await;
+    assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.errors(build).await);
+    assert!(server.log(build).await.ends_with("from a file\r\n"));
+    let (build, status) = server.run("prototype").await;
+    assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.errors(build).await);
+    assert!(server.log(build).await.contains("A\n"));
+}
+
+#[tokio::test]
+async fn the_verdict_decides() {
+    let server = server().await;
+    let (build, status) = server.run("rejected").await;
+    assert_eq!(status, BuildStatus::Failed);
+    let log = server.log(build).await;
+    assert!(log.contains("verdict: reject fails\n") && log.contains("\"verdict\": \"reject\""), "{log}");
+    let (build, status) = server.run("inconclusive").await;
+    assert_eq!(status, BuildStatus::Failed);
+    assert!(server.log(build).await.contains("verdict: none is inconclusive\n"));
+}
+
+#[tokio::test]
+async fn what_went_wrong_is_said_in_one_line() {
+    let server = server().await;
+    let errored = [
+        ("trouble", "the model did not answer"),
+        ("killed", "the agent ended with status 137 and no last word: jb-agent: it broke"),
+        ("model", "the model `anthropic/other` may not be used on this server; allowed: anthropic/m"),
+        ("schema", "the result's schema src/list.yml: the schema of a result has `type: object`"),
+        ("missing", "file 'none.md' not found within artifact 'src'"),
+    ];
+    for (job, expected) in errored {
+        let (build, status) = server.run(job).await;
+        assert_eq!(status, BuildStatus::Errored, "{job}");
+        assert_eq!(server.errors(build).await, [expected]);
+    }
+    let (build, status) = server.run("spent").await;
+    assert_eq!(status, BuildStatus::Failed);
+    assert!(server.log(build).await.contains("the budget is spent: 3 of 3 turns"));
+    let (build, status) = server.run("late").await;
+    assert_eq!(status, BuildStatus::Failed);
+    assert_eq!(server.errors(build).await, ["timeout exceeded"]);
+}
+
+#[tokio::test]
+async fn a_broken_gateway_ends_the_step() {
+    let mut server = Server::stopped(FakeRuntime::new(), PIPELINE).await;
+    allow(&mut server);
+    server.agents.providers.get_mut("anthropic").unwrap().url = "broken".to_owned();
+    server.start(None);
+    let (build, status) = server.run("late").await;
+    assert_eq!(status, BuildStatus::Errored);
+    assert_eq!(server.errors(build).await, ["the agent's gateway: jb-agent: no way out"]);
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_shown_and_what_is_new_is_kept() {
+    let server = server().await;
+    let (build, status) = server.run("garbage").await;
+    assert_eq!(status, BuildStatus::Succeeded);
+    let log = server.log(build).await;
+    assert!(log.contains("<html>\n") && log.contains("on\n"), "{log}");
+    let transcript = transcript(&server, build).await;
+    assert_eq!(types(&transcript, "harness"), ["start", "new", "text", "end"]);
+}
+
+#[tokio::test]
+async fn the_key_is_in_no_log_and_no_transcript() {
+    let server = server().await;
+    let (build, _) = server.run("secret").await;
+    let log = server.log(build).await;
+    let transcript = format!("{:?}", transcript(&server, build).await);
+    assert!(!log.contains(KEY) && !transcript.contains(KEY));
+    assert_eq!(log.matches("((redacted))").count(), 3, "{log}");
+}
+
+#[tokio::test]
+async fn a_server_that_dies_in_mid_turn_goes_on_where_it_was() {
+    let mut server = server().await;
+    let build = server.trigger("slow").await;
+    server.logged(build, "one\n").await;
+    server.crash().await;
+    server.fake.release("x");
+    server.start(None);
+    assert_eq!(server.ended(build).await, BuildStatus::Succeeded);
+    let transcript = transcript(&server, build).await;
+    assert_eq!(types(&transcript, "harness"), ["start", "text", "text", "end"]);
+    assert_eq!(types(&transcript, "gateway"), ["model_call", "spent"]);
+    let log = server.log(build).await;
+    assert_eq!((log.matches("one\n").count(), log.matches("two\n").count()), (1, 1), "{log}");
+}

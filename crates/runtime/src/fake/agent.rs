@@ -1,0 +1,92 @@
+//! The program of agents and gateways, scripted by the agent's own prompt.
+//!
+//! Each line of the prompt is one thing to do: `text …`, `call TOOL`, `write PATH CONTENT`, `read PATH`, `sleep NAME`,
+//! `raw LINE`, `fail ENDING MESSAGE`, `result JSON`, `exit STATUS`. What is left out is said: a beginning, and an end that
+//! completes. The gateway says what one request cost, and ends when told to.
+
+use jb_runner_protocol::{ProcessSpec, Stream};
+use serde_json::{Value, json};
+
+use super::process::{Exit, Program, Stop};
+use crate::spec::AGENT_PROGRAM;
+
+const NEVER: &str = "the gateway is told to end";
+
+pub(super) fn is_agent(path: &str) -> bool {
+    path == AGENT_PROGRAM
+}
+
+pub(super) async fn run(program: &Program, spec: &ProcessSpec) -> Result<Exit, Stop> {
+    let told: Value = serde_json::from_slice(&program.input().await?).unwrap_or(Value::Null);
+    if spec.args.first().map(String::as_str) == Some("gateway") {
+        return gateway(program, &told).await;
+    }
+    say(program, json!({"type": "start", "harness": "builtin", "version": "fake", "model": told["model"], "tools": []}));
+    let script = told["prompt"].as_str().unwrap_or_default().to_owned();
+    let mut result = Value::Null;
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match verb {
+            "text" => say(program, json!({"type": "text", "text": rest})),
+            "call" => {
+                say(program, json!({"type": "tool_call", "id": "t", "name": rest, "input": {}}));
+            }
+            "write" => {
+                let (path, content) = rest.split_once(' ').unwrap_or((rest, ""));
+                program.write_file(&inside(spec, path), content.as_bytes().to_vec());
+            }
+            "read" => {
+                let content = program.read(&inside(spec, rest)).unwrap_or_default();
+                let content = String::from_utf8_lossy(&content).into_owned();
+                say(program, json!({"type": "text", "text": content}));
+            }
+            "sleep" => drop(program.sleep(rest, false).await?),
+            "raw" => program.write(Stream::Stdout, format!("{rest}\n").as_bytes()),
+            "result" => result = serde_json::from_str(rest).unwrap_or(Value::Null),
+            "fail" => {
+                let (ending, message) = rest.split_once(' ').unwrap_or((rest, ""));
+                say(program, json!({"type": "end", "ending": ending, "message": message}));
+                return Ok(Exit::status(0));
+            }
+            "exit" => {
+                program.write(Stream::Stderr, b"jb-agent: it broke\n");
+                return Ok(Exit::status(rest.parse().unwrap_or(1)));
+            }
+            _ => say(program, json!({"type": "text", "text": format!("unknown: {line}")})),
+        }
+    }
+    let mut end = json!({"type": "end", "ending": "completed", "message": ""});
+    if !result.is_null() {
+        end["result"] = result;
+    }
+    say(program, end);
+    Ok(Exit::status(0))
+}
+
+async fn gateway(program: &Program, told: &Value) -> Result<Exit, Stop> {
+    if told["upstream"]["url"] == "broken" {
+        program.write(Stream::Stderr, b"jb-agent: no way out\n");
+        return Ok(Exit::status(1));
+    }
+    let used = json!({"input_tokens": 100, "output_tokens": 10, "cache_read_tokens": 0, "cache_write_tokens": 0, "cost_micros": 450});
+    let with = |fields: Value| {
+        let mut entry = used.clone();
+        if let (Value::Object(entry), Value::Object(fields)) = (&mut entry, fields) {
+            entry.extend(fields);
+        }
+        entry
+    };
+    say(program, with(json!({"type": "model_call", "number": 1, "model": "m", "status": 200, "first_byte_ms": 1, "total_ms": 2})));
+    program.sleep(NEVER, true).await?;
+    say(program, with(json!({"type": "spent", "turns": 1})));
+    Ok(Exit::status(0))
+}
+
+fn inside(spec: &ProcessSpec, path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", spec.dir) }
+}
+
+fn say(program: &Program, mut entry: Value) {
+    entry["time_us"] = json!(1_000_000);
+    program.write(Stream::Stdout, format!("{entry}\n").as_bytes());
+}

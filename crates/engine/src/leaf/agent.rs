@@ -170,13 +170,23 @@ async fn follow(
     let harness = of(&made.agent, "agent", Source::Harness);
     let (stop_gateway, gateway_stopped) = cancel::pair();
     let (stop_harness, harness_stopped) = cancel::pair();
+    let began = tokio::sync::Notify::new();
     let gateway = async {
-        let ended = gateway.run(made.way_out.clone(), &gateway_stopped, async || Ok(())).await;
+        let on_start = async || {
+            began.notify_one();
+            Ok(())
+        };
+        let ended = gateway.run(made.way_out.clone(), &gateway_stopped, on_start).await;
         // Without it the harness can do nothing.
         stop_harness.cancel(CancelReason::Abort);
         ended
     };
     let harness = async {
+        tokio::select! {
+            biased;
+            () = began.notified() => {}
+            () = harness_stopped.requested() => return Ok(Exit::never_began()),
+        }
         let ended = harness
             .run(made.harness.clone(), &harness_stopped, async || {
                 context.once(&leaf.plan.id, "start", vec![made.start.clone()]).await?;
@@ -200,7 +210,8 @@ async fn follow(
     if leaf.cancel.is_requested() {
         return Ok(None);
     }
-    if harness.cancelled {
+    // After a restart both may have ended long ago, in good order.
+    if harness.cancelled && context.agent_end(leaf).await?.is_none() {
         let why = String::from_utf8_lossy(&gateway.result).trim().to_owned();
         let why = if why.is_empty() { format!("it ended with status {}", gateway.status) } else { why };
         return Err(Trouble::new(format!("the agent's gateway: {why}")));

@@ -82,7 +82,8 @@ jobs:
   plan: [{agent: a, prompt: "sleep x", config: {platform: linux}, budget: {time: 1ms}}]
 "#;
 
-fn allow(server: &mut Server) {
+/// Lets agents use the model `anthropic/m`, which is the default.
+pub(crate) fn allow(server: &mut Server) {
     let provider = Provider { url: "http://model".to_owned(), key: Some(Key(KEY.to_owned())) };
     server.agents.providers.insert("anthropic".to_owned(), provider);
     server.agents.models.insert("anthropic/m".to_owned(), Prices::default());

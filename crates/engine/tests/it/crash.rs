@@ -60,6 +60,20 @@ jobs:
   plan:
   - get: src
   - {set_pipeline: child, file: src/p.yml}
+- name: agent
+  plan:
+  - get: src
+  - agent: implement
+    prompt: |
+      text one
+      read src/a.txt
+      call edit
+      write made/f two
+      result {"verdict": "ok"}
+    config: {platform: linux, inputs: [{name: src}], outputs: [{name: made}]}
+    verdict: {from: verdict, pass: [ok]}
+  - task: use
+    config: {platform: linux, inputs: [{name: made}, {name: implement}], run: {path: sh, args: [-c, 'cat made/f implement/result.json; echo ((.:implement.verdict))']}}
 - name: parallel
   plan:
   - in_parallel:
@@ -86,6 +100,7 @@ struct Traces {
     volumes: BTreeSet<String>,
     artifacts: Vec<(String, String)>,
     versions: Vec<String>,
+    transcript: Vec<String>,
 }
 
 impl Traces {
@@ -141,7 +156,16 @@ async fn traces(server: &Server, build: BuildId, in_order: bool) -> Traces {
         volumes: volumes.into_iter().map(|volume| volume.0).collect(),
         artifacts,
         versions,
+        transcript: transcript(server, build).await,
     }
+}
+
+/// Who said what, each in their order: between harness and gateway there is none.
+async fn transcript(server: &Server, build: BuildId) -> Vec<String> {
+    let entries = server.store.transcript(build, 0, usize::MAX).await.unwrap();
+    let mut said: Vec<String> = entries.into_iter().map(|entry| entry.json).collect();
+    said.sort_by_key(|entry| entry.contains(r#""source":"gateway""#));
+    said
 }
 
 struct Scenario {
@@ -152,7 +176,9 @@ struct Scenario {
 
 impl Scenario {
     async fn server(&self) -> Server {
-        Server::stopped(FakeRuntime::new(), PIPELINE).await
+        let mut server = Server::stopped(FakeRuntime::new(), PIPELINE).await;
+        crate::agents::allow(&mut server);
+        server
     }
 
     /// Triggers the job and, when it is there to be aborted, aborts it.
@@ -255,6 +281,7 @@ const TYPES: Scenario = Scenario { job: "types", in_order: true };
 const HOOKS: Scenario = Scenario { job: "hooks", in_order: true };
 const ABORTED: Scenario = Scenario { job: "aborted", in_order: true };
 const SETS: Scenario = Scenario { job: "sets", in_order: true };
+const AGENT: Scenario = Scenario { job: "agent", in_order: true };
 const PARALLEL: Scenario = Scenario { job: "parallel", in_order: false };
 
 scenarios! {
@@ -268,6 +295,8 @@ scenarios! {
     abort_dies_between_calls: ABORTED, Point::Call;
     setting_dies_between_writes: SETS, Point::Write;
     setting_dies_between_calls: SETS, Point::Call;
+    agent_dies_between_writes: AGENT, Point::Write;
+    agent_dies_between_calls: AGENT, Point::Call;
     parallel_dies_between_writes: PARALLEL, Point::Write;
     parallel_dies_between_calls: PARALLEL, Point::Call;
 }
@@ -275,7 +304,7 @@ scenarios! {
 /// Many crashes in one build, at places that a seed chooses.
 #[tokio::test]
 async fn dying_again_and_again() {
-    for scenario in [STRAIGHT, TYPES, HOOKS, ABORTED, SETS, PARALLEL] {
+    for scenario in [STRAIGHT, TYPES, HOOKS, ABORTED, SETS, AGENT, PARALLEL] {
         let expected = scenario.undisturbed().await;
         for seed in 0..6_u64 {
             let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

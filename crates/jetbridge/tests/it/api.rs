@@ -129,7 +129,22 @@ impl Api {
         after: Option<u64>,
         mut enough: impl FnMut(&str) -> bool,
     ) -> String {
-        let mut request = self.request(Method::GET, &format!("/builds/{build}/events"));
+        self.read_stream(build, "events", after, &mut enough).await
+    }
+
+    /// The transcript of a build that ends.
+    pub async fn transcript(&self, build: i64) -> String {
+        self.read_stream(build, "transcript", None, &mut |_| false).await
+    }
+
+    async fn read_stream(
+        &self,
+        build: i64,
+        which: &str,
+        after: Option<u64>,
+        enough: &mut impl FnMut(&str) -> bool,
+    ) -> String {
+        let mut request = self.request(Method::GET, &format!("/builds/{build}/{which}"));
         if let Some(after) = after {
             request = request.header("last-event-id", after.to_string());
         }

@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod agents;
 mod api;
 mod execute;
 mod git;

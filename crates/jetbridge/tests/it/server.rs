@@ -43,6 +43,7 @@ pub struct Server {
     child: Child,
     port: u16,
     options: Vec<String>,
+    env: Vec<(String, String)>,
     pub url: String,
     pub state: tempfile::TempDir,
 }
@@ -54,15 +55,21 @@ impl Server {
     }
 
     pub async fn with(options: &[&str]) -> Option<Self> {
+        Self::with_env(options, &[]).await
+    }
+
+    pub async fn with_env(options: &[&str], env: &[(&str, &str)]) -> Option<Self> {
         if !containers_run() {
             return None;
         }
         let state = tempfile::Builder::new().prefix("jetbridge-it-").tempdir().unwrap();
         let port = free_port();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let child = command(state.path(), port, &options).spawn().unwrap();
+        let env: Vec<(String, String)> =
+            env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let child = command(state.path(), port, &options).envs(env.clone()).spawn().unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let mut server = Self { child, port, options, url, state };
+        let mut server = Self { child, port, options, env, url, state };
         server.ready().await;
         Some(server)
     }
@@ -101,7 +108,8 @@ impl Server {
 
     /// Starts it again on the same state and port.
     pub async fn start_again(&mut self) {
-        self.child = command(self.state.path(), self.port, &self.options).spawn().unwrap();
+        let mut command = command(self.state.path(), self.port, &self.options);
+        self.child = command.envs(self.env.clone()).spawn().unwrap();
         self.ready().await;
     }
 

@@ -1,0 +1,230 @@
+//! Agents in real containers, against a scripted model: what they can do, what they cannot, and what is left of them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use jb_git_http::{Clone, GitServer, create_repository};
+use jb_scripted_model::{Script, ScriptedModel};
+use serde_json::Value;
+
+use crate::api::Api;
+use crate::server::Server;
+
+const KEY: &str = "sk-black-box-key";
+
+/// What the operator allows, and where the model is.
+fn models(dir: &Path, url: &str) -> String {
+    let file = dir.join("agents.yml");
+    let text = format!(
+        "default: anthropic/scripted\nidle_timeout_seconds: 30\n\
+         providers: {{anthropic: {{url: {url}, key_env: AGENT_TEST_KEY}}}}\n\
+         models: {{anthropic/scripted: {{input: 3, output: 15}}}}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+/// A model at an address that containers reach.
+async fn model(script: Script) -> ScriptedModel {
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    ScriptedModel::start(any, script).await.unwrap()
+}
+
+/// A server whose agents may use the model, as containers reach it.
+async fn server(dir: &Path, model: &ScriptedModel) -> Option<Server> {
+    let port = model.url().rsplit(':').next().unwrap().to_owned();
+    let file = models(dir, "http://127.0.0.1:1");
+    let env = [("AGENT_TEST_KEY", KEY)];
+    let mut server = Server::with_env(&["--agent-models", &file], &env).await?;
+    // Only the server knows by which address its containers reach this machine.
+    let host = host(&server.login().await).await;
+    models(dir, &format!("http://{host}:{port}"));
+    server.kill();
+    server.start_again().await;
+    Some(server)
+}
+
+async fn host(api: &Api) -> IpAddr {
+    let workers = api.get("/workers").await;
+    let address = workers[0]["addr"].as_str().and_then(|address| address.parse().ok());
+    address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+fn example(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/agents");
+    let path = root.join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn script(name: &str) -> Script {
+    let node = jb_yaml::parse(&example(name)).unwrap();
+    serde_json::from_value(node.to_json()).unwrap()
+}
+
+async fn transcript(api: &Api, build: i64) -> Vec<Value> {
+    let text = api.transcript(build).await;
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(|data| serde_json::from_str(data).unwrap()).collect()
+}
+
+/// The example: a repository is fetched, an agent changes it, a task tests the change, a second agent reviews it, and
+/// a branch is pushed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_made_tested_reviewed_and_pushed() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = model(script("change.model.yml")).await;
+    let Some(server) = server(dir.path(), &model).await else { return };
+    let api = server.login().await;
+    let bare = dir.path().join("served/demo.git");
+    std::fs::create_dir_all(bare.parent().unwrap()).unwrap();
+    create_repository(&bare, "main").await.unwrap();
+    let address = SocketAddr::new(host(&api).await, 0);
+    let git = GitServer::start(bare.parent().unwrap(), address).await.unwrap();
+    let url = git.url("demo.git");
+    let clone = Clone::of(&url, &dir.path().join("clone")).await.unwrap();
+    clone.commit("greet.sh", "echo \"Helo, $1\"\n", "Greet").await.unwrap();
+    let test = "test \"$(sh greet.sh you)\" = \"Hello, you\" && echo the test passes\n";
+    clone.commit("test.sh", test, "Say what it must do").await.unwrap();
+
+    api.set_pipeline("change", &example("change.yml").replace("((repository))", &url)).await;
+    let build = api.trigger("change", "change").await;
+    let log = api.succeeded(build).await;
+    for said in ["> edit", "the test passes", "verdict: approve passes", "turns,"] {
+        assert!(log.contains(said), "{said} in {log}");
+    }
+    let pushed = std::process::Command::new("git")
+        .args(["show", "agent/fix:greet.sh"])
+        .current_dir(&bare)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&pushed.stdout), "echo \"Hello, $1\"\n");
+
+    let transcript = transcript(&api, build).await;
+    let of = |agent: &str, kind: &str| {
+        let found = transcript.iter().filter(|e| e["agent"] == agent && e["type"] == kind);
+        found.cloned().collect::<Vec<_>>()
+    };
+    // What was not granted was denied, and is there to be seen.
+    let outcomes: Vec<Value> =
+        of("implement", "tool_result").iter().map(|entry| entry["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["ok", "failed", "denied", "ok", "ok"]);
+    assert_eq!(of("implement", "spent")[0]["turns"], 6);
+    assert_eq!(of("review", "end")[0]["result"]["verdict"], "approve");
+
+    // The key went to the model, and nowhere else.
+    let received = model.received();
+    assert!(received.iter().all(|request| request.headers["x-api-key"] == KEY));
+    assert!(!received.iter().any(|request| request.body.to_string().contains(KEY)));
+    assert!(!log.contains(KEY) && !format!("{transcript:?}").contains(KEY));
+    assert_eq!(found_in(server.state.path(), KEY.as_bytes()), Vec::<String>::new());
+}
+
+/// Files below a directory that hold these bytes.
+fn found_in(dir: &Path, needle: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_dir() {
+            found.extend(found_in(&entry.path(), needle));
+        } else if kind.is_file()
+            && std::fs::read(entry.path())
+                .is_ok_and(|content| content.windows(needle.len()).any(|window| window == needle))
+        {
+            found.push(entry.path().display().to_string());
+        }
+    }
+    found
+}
+
+/// What an agent's program could try: the network, the gateway's key, another model.
+const ESCAPES: &str = r#"
+jobs:
+- name: escape
+  plan:
+  - agent: probe
+    prompt: Find a way out.
+    config: {platform: linux, outputs: [{name: out}]}
+    tools: [read, {shell: ["sh -c *"]}]
+"#;
+
+const ESCAPE: &str = r#"
+rules:
+- {times: 1, reply: {say: {tools: [{name: shell, input: {argv: [sh, -c, "cat /proc/net/dev | tail -n +3 | cut -d: -f1; ls /proc/*/environ | wc -l; cat /proc/*/environ | tr '\\0' '\\n' | grep -c 'sk-'; cat /.jetbridge/journal/* /run/jetbridge/* 2>&1 | grep -c 'sk-'; tail -n +2 /proc/net/route | wc -l; echo done"]}}]}}}
+- {reply: {say: {text: There is none.}}}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_no_way_out_but_the_gateway() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = jb_yaml::parse(ESCAPE).unwrap();
+    let model = model(serde_json::from_value(node.to_json()).unwrap()).await;
+    let Some(server) = server(dir.path(), &model).await else { return };
+    let api = server.login().await;
+    api.set_pipeline("escape", ESCAPES).await;
+    let build = api.trigger("escape", "escape").await;
+    api.succeeded(build).await;
+    let transcript = transcript(&api, build).await;
+    let result = transcript.iter().find(|entry| entry["type"] == "tool_result").unwrap();
+    let text = result["text"].as_str().unwrap();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    // Loopback alone, and no key in any process or file that can be read.
+    assert_eq!(lines[0], "lo", "{text}");
+    assert_eq!(lines[2..], ["0", "0", "0", "done"], "{text}");
+}
+
+/// The server dies while the model thinks, and while the agent works.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_works_on_while_the_server_is_dead() {
+    const PIPELINE: &str = r#"
+jobs:
+- name: slow
+  plan:
+  - agent: slow
+    prompt: Wait for it.
+    config: {platform: linux, outputs: [{name: out}]}
+    tools: [{shell: ["sh -c *"]}]
+    result: {schema: {type: object, properties: {waited: {type: boolean}}}}
+  - {task: after, config: {platform: linux, inputs: [{name: slow}], run: {path: cat, args: [slow/result.json]}}}
+"#;
+    const SCRIPT: &str = r#"
+rules:
+- {times: 1, reply: {say: {text: I wait., tools: [{name: shell, input: {argv: [sh, -c, "until test -e out/go; do sleep 0.05; done; echo went"]}}]}}}
+- {reply: {say: {tools: [{name: submit_result, input: {waited: true}}]}}}
+"#;
+    let dir = tempfile::tempdir().unwrap();
+    let node = jb_yaml::parse(SCRIPT).unwrap();
+    let model = model(serde_json::from_value(node.to_json()).unwrap()).await;
+    let Some(mut server) = server(dir.path(), &model).await else { return };
+    let api = server.login().await;
+    api.set_pipeline("slow", PIPELINE).await;
+    let build = api.trigger("slow", "slow").await;
+    api.events_until(build, None, |text| text.contains("I wait.")).await;
+    server.kill();
+    // Into its output, which is one of these; nobody else can write there now.
+    for volume in std::fs::read_dir(server.state.path().join("data")).unwrap() {
+        let content = volume.unwrap().path().join("fs");
+        if content.is_dir() {
+            std::fs::write(content.join("go"), "").unwrap();
+        }
+    }
+    // It goes on without the server.
+    crate::server::until("the agent asks again", async || {
+        (model.received().len() == 2).then_some(())
+    })
+    .await;
+    server.start_again().await;
+    let api = server.login().await;
+    let log = api.succeeded(build).await;
+    assert_eq!((log.matches("I wait.").count(), log.matches("went").count()), (1, 1), "{log}");
+    assert!(log.contains("\"waited\": true"), "{log}");
+    let kinds: Vec<Value> = transcript(&api, build)
+        .await
+        .iter()
+        .filter(|entry| entry["source"] == "harness")
+        .map(|entry| entry["type"].clone())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["start", "prompt", "text", "tool_call", "tool_result", "tool_call", "end"]
+    );
+}

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::transcript::{Ending, Entry, ToolOutcome};
 use crate::Dollars;
+use crate::transcript::{Ending, Entry, ToolOutcome};
 
 /// Lines of a tool's answer that the log shows; the transcript has more.
 const RESULT_LINES: usize = 12;
@@ -41,9 +41,9 @@ pub fn log_text(entry: &Entry) -> String {
             usage.total(),
             Dollars(*cost_micros)
         ),
-        Entry::ReplayMismatch { number, difference } => format!(
-            "{RED}request {number} is not the recorded one: {difference}{END}\n"
-        ),
+        Entry::ReplayMismatch { number, difference } => {
+            format!("{RED}request {number} is not the recorded one: {difference}{END}\n")
+        }
         Entry::ResultRefused { errors, .. } => {
             format!("{RED}the result was handed back:{END}\n{}\n", indent(&errors.join("\n")))
         }

@@ -81,9 +81,8 @@ fn at(path: &str, recorded: &Value, asked: &Value) -> Option<String> {
                 .filter_map(|(index, (one, two))| at(&format!("{path}/{index}"), one, two))
                 .next();
             inside.or_else(|| {
-                (one.len() != two.len()).then(|| {
-                    format!("{path} has {} items, recorded were {}", two.len(), one.len())
-                })
+                (one.len() != two.len())
+                    .then(|| format!("{path} has {} items, recorded were {}", two.len(), one.len()))
             })
         }
         (one, two) if one == two => None,

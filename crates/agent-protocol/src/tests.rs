@@ -7,8 +7,18 @@ use crate::transcript::{Ending, ToolOutcome};
 
 #[test]
 fn costs_are_rounded_up_to_millionths() {
-    let prices = Prices { input: 3_000_000, output: 15_000_000, cache_read: 300_000, cache_write: 3_750_000 };
-    let usage = Usage { input_tokens: 1000, output_tokens: 10, cache_read_tokens: 1, cache_write_tokens: 0 };
+    let prices = Prices {
+        input: 3_000_000,
+        output: 15_000_000,
+        cache_read: 300_000,
+        cache_write: 3_750_000,
+    };
+    let usage = Usage {
+        input_tokens: 1000,
+        output_tokens: 10,
+        cache_read_tokens: 1,
+        cache_write_tokens: 0,
+    };
     assert_eq!(usage.cost_micros(&prices), 3151);
     assert_eq!(usage.total(), 1011);
     assert_eq!(Dollars(3151).to_string(), "$0.0031");
@@ -26,10 +36,14 @@ fn the_first_limit_that_is_reached_is_named() {
 
 #[test]
 fn lines_are_what_clients_read() {
-    let entry = Entry::ToolCall { id: "t1".into(), name: "read".into(), input: json!({"path": "a"}) };
+    let entry =
+        Entry::ToolCall { id: "t1".into(), name: "read".into(), input: json!({"path": "a"}) };
     let line = Line { time_us: 7, entry };
     let text = serde_json::to_string(&line).unwrap();
-    assert_eq!(text, r#"{"time_us":7,"type":"tool_call","id":"t1","name":"read","input":{"path":"a"}}"#);
+    assert_eq!(
+        text,
+        r#"{"time_us":7,"type":"tool_call","id":"t1","name":"read","input":{"path":"a"}}"#
+    );
     assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line);
     let spent = Entry::BudgetSpent { limit: Limit { kind: LimitKind::Turns, used: 3, limit: 3 } };
     let text = serde_json::to_string(&spent).unwrap();

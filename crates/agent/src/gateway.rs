@@ -202,7 +202,8 @@ impl Call {
         {
             error.get_or_insert(problem);
         }
-        let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let milliseconds =
+            |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         gateway.output.say(Entry::ModelCall {
             number: self.number,
             model: self.model,
@@ -230,7 +231,11 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
         }
     };
     let Ok(Value::Object(mut body)) = serde_json::from_slice(&body) else {
-        return problem(StatusCode::BAD_REQUEST, "invalid_request_error", "the body is no JSON object");
+        return problem(
+            StatusCode::BAD_REQUEST,
+            "invalid_request_error",
+            "the body is no JSON object",
+        );
     };
     let model = body.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
     let Some(prices) = gateway.models.get(&model).copied() else {
@@ -255,9 +260,10 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
         prices,
         status,
         meter: Meter::new(content_type),
-        exchange: gateway.recorder.is_some().then(|| {
-            Exchange::new(PATH, asked.clone(), status, content_type, retry_after)
-        }),
+        exchange: gateway
+            .recorder
+            .is_some()
+            .then(|| Exchange::new(PATH, asked.clone(), status, content_type, retry_after)),
         began: Instant::now(),
         first_byte: None,
     };

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
 use jb_agent::Output;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The longest task that is read.
 const TASK_BYTES_MAX: u64 = 64 << 20;
@@ -22,7 +23,9 @@ fn main() -> ExitCode {
 fn run() -> Result<(), String> {
     let verb = std::env::args().nth(1).unwrap_or_default();
     if !["gateway", "loop"].contains(&verb.as_str()) {
-        return Err("usage: jb-agent gateway | jb-agent loop, with its task as JSON on stdin".to_owned());
+        return Err(
+            "usage: jb-agent gateway | jb-agent loop, with its task as JSON on stdin".to_owned()
+        );
     }
     let mut task = Vec::new();
     let read = std::io::stdin().take(TASK_BYTES_MAX).read_to_end(&mut task);
@@ -40,7 +43,14 @@ fn run() -> Result<(), String> {
         runtime.block_on(jb_agent::gateway::run(spec, output))
     } else {
         let spec = serde_json::from_slice(&task).map_err(malformed)?;
-        runtime.block_on(jb_agent::builtin::run(spec, output));
-        Ok(())
+        runtime.block_on(async {
+            let mut terminate =
+                signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+            tokio::select! {
+                () = jb_agent::builtin::run(spec, output) => Ok(()),
+                // What it runs is ended with it.
+                _ = terminate.recv() => Err("it was told to end".to_owned()),
+            }
+        })
     }
 }

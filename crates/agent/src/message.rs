@@ -179,7 +179,11 @@ struct Assembly {
 #[derive(Debug)]
 enum Building {
     Text(String),
-    ToolUse { id: String, name: String, input: String },
+    ToolUse {
+        id: String,
+        name: String,
+        input: String,
+    },
     /// Of a kind that this loop has no use for.
     Other,
 }
@@ -187,7 +191,8 @@ enum Building {
 impl Assembly {
     fn event(&mut self, text: &str) -> Result<(), AskError> {
         let garbage = |what: &str| transient(format!("the model's answer makes no sense: {what}"));
-        let event: Value = serde_json::from_str(text).map_err(|_| garbage("an event is no JSON"))?;
+        let event: Value =
+            serde_json::from_str(text).map_err(|_| garbage("an event is no JSON"))?;
         match event["type"].as_str() {
             Some("content_block_start") => {
                 let block = &event["content_block"];

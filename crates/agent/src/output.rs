@@ -62,7 +62,9 @@ pub(crate) fn cut_value(value: &serde_json::Value, bytes: usize) -> serde_json::
         }
         Value::Object(fields) => {
             let fields = fields.iter().take(64);
-            Value::Object(fields.map(|(key, item)| (cut(key, 256), cut_value(item, bytes))).collect())
+            Value::Object(
+                fields.map(|(key, item)| (cut(key, 256), cut_value(item, bytes))).collect(),
+            )
         }
         other => other.clone(),
     }

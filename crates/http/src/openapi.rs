@@ -12,9 +12,9 @@ use crate::reply::respond;
 use crate::settings::VERSION;
 
 mod schemas;
-mod transcript;
 #[cfg(test)]
 mod tests;
+mod transcript;
 
 /// The document as text.
 static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());

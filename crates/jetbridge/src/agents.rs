@@ -85,7 +85,11 @@ fn read(text: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result
                 (0.0..=PRICE_MAX).contains(&dollars),
                 "the price `{what}` of `{name}` is not between 0 and {PRICE_MAX} US dollars for a million tokens"
             );
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in bounds")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "in bounds"
+            )]
             Ok((dollars * 1e6).round() as u64)
         };
         let prices = Prices {

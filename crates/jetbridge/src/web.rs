@@ -42,8 +42,7 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
     let runtime = local::runtime(&options.state, &state)?;
     let gateway = runtime.host_gateway().to_string();
-    let mut settings =
-        engine_settings(&options.builds, external_url.clone(), lease_owner(&state))?;
+    let mut settings = engine_settings(&options.builds, external_url.clone(), lease_owner(&state))?;
     settings.agents = crate::agents::settings(&options.agents)?;
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
 

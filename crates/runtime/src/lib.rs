@@ -9,8 +9,6 @@
 //! - A container and its processes outlive the server process that created them.
 //! - An input mount shows the volume's content; writes to it do not reach the volume.
 //! - An output or cache mount is a volume of its own that survives the container.
-//! - Containers with the same volume as a cache or output share it while they run: a socket that one of them
-//!   listens at can be connected to from the others.
 //! - `destroy` ends every process, removes the container, and succeeds when it is gone already.
 //! - Volumes live until `destroy_volume`; one in use by a container is kept until that is destroyed.
 
@@ -24,7 +22,9 @@ use jb_model::{ContainerHandle, Metadata, Object, Version, VolumeHandle};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
-pub use spec::{AGENT_PROGRAM, ContainerKind, ContainerSpec, Image, Mount, MountSource, Network, User};
+pub use spec::{
+    AGENT_PROGRAM, ContainerKind, ContainerSpec, Image, Mount, MountSource, Network, User,
+};
 
 /// A two-way byte stream to a runner.
 pub trait RunnerStream: AsyncRead + AsyncWrite + Send + Unpin {}

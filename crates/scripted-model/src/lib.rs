@@ -122,14 +122,16 @@ async fn answer(
     }
     let reply = lock(&service.script).reply(&request, number);
     let Some(reply) = reply else {
-        let what = format!("no rule of the script wants request {number}: {}", script::last(&request));
+        let what =
+            format!("no rule of the script wants request {number}: {}", script::last(&request));
         return problem(400, "invalid_request_error", &what, None);
     };
     let streamed = request["stream"].as_bool().unwrap_or(false);
     let model = request["model"].as_str().unwrap_or_default();
     match reply {
         Reply::Say(said) if streamed => {
-            let pieces = messages::events(&said, model, number).into_iter().map(Ok::<_, std::io::Error>);
+            let pieces =
+                messages::events(&said, model, number).into_iter().map(Ok::<_, std::io::Error>);
             events(Body::from_stream(stream::iter(pieces)))
         }
         Reply::Say(said) => json_body(200, &messages::whole(&said, model, number)),

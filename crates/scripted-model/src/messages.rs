@@ -82,9 +82,13 @@ pub(crate) fn events(said: &Said, model: &str, number: usize) -> Vec<String> {
     let mut events = vec![start(said, model, number), event(&json!({"type": "ping"}))];
     let mut index = 0;
     let mut block = |begin: Value, pieces: Vec<Value>| {
-        events.push(event(&json!({"type": "content_block_start", "index": index, "content_block": begin})));
+        events.push(event(
+            &json!({"type": "content_block_start", "index": index, "content_block": begin}),
+        ));
         for delta in pieces {
-            events.push(event(&json!({"type": "content_block_delta", "index": index, "delta": delta})));
+            events.push(event(
+                &json!({"type": "content_block_delta", "index": index, "delta": delta}),
+            ));
         }
         events.push(event(&json!({"type": "content_block_stop", "index": index})));
         index += 1;
@@ -95,7 +99,8 @@ pub(crate) fn events(said: &Said, model: &str, number: usize) -> Vec<String> {
     }
     for (tool_index, tool) in said.tools.iter().enumerate() {
         let input = tool.input.to_string();
-        let pieces = split(&input).map(|json| json!({"type": "input_json_delta", "partial_json": json}));
+        let pieces =
+            split(&input).map(|json| json!({"type": "input_json_delta", "partial_json": json}));
         let id = tool_id(number, tool_index);
         let begin = json!({"type": "tool_use", "id": id, "name": tool.name, "input": {}});
         block(begin, pieces.collect());

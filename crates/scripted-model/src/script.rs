@@ -52,7 +52,10 @@ impl When {
 
 /// Every text of the last message.
 pub(crate) fn last(request: &Value) -> String {
-    request["messages"].as_array().and_then(|messages| messages.last()).map_or_else(String::new, texts)
+    request["messages"]
+        .as_array()
+        .and_then(|messages| messages.last())
+        .map_or_else(String::new, texts)
 }
 
 fn texts(value: &Value) -> String {

@@ -85,7 +85,8 @@ impl<'a> Conversation<'a> {
                 Err(AskError::Transient { message, after }) => (message, after),
             };
             if attempt == ATTEMPTS_MAX {
-                let what = format!("the model did not answer in {ATTEMPTS_MAX} attempts: {message}");
+                let what =
+                    format!("the model did not answer in {ATTEMPTS_MAX} attempts: {message}");
                 return Err(End::new(Ending::ModelFailed, what));
             }
             let pause = after.unwrap_or_else(|| self.pause.saturating_mul(1 << (attempt - 1)));
@@ -109,7 +110,11 @@ impl<'a> Conversation<'a> {
                 }
                 Block::ToolUse { id, name, input } => {
                     let shown = cut_value(&input, SHOWN_BYTES);
-                    self.output.say(Entry::ToolCall { id: id.clone(), name: name.clone(), input: shown });
+                    self.output.say(Entry::ToolCall {
+                        id: id.clone(),
+                        name: name.clone(),
+                        input: shown,
+                    });
                     if name == RESULT_TOOL && self.schema.is_some() {
                         match self.result(&id, input) {
                             Ok(end) => return Some(end),

@@ -32,8 +32,9 @@ impl Service {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| format!("set up the way to {url}: {error}"))?;
-        let mut key = header::HeaderValue::try_from(key)
-            .map_err(|_| "the key for the model has characters that no header can have".to_owned())?;
+        let mut key = header::HeaderValue::try_from(key).map_err(|_| {
+            "the key for the model has characters that no header can have".to_owned()
+        })?;
         key.set_sensitive(true);
         Ok(Self { client, url: format!("{}{PATH}", url.trim_end_matches('/')), key })
     }

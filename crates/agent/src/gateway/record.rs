@@ -54,8 +54,7 @@ impl Recorder {
     /// Begins a recording, or goes on with that of a gateway before this one.
     pub(super) fn create(path: &str) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("write the recording {path}: {error}");
-        let mut file =
-            File::options().create(true).append(true).open(path).map_err(failed)?;
+        let mut file = File::options().create(true).append(true).open(path).map_err(failed)?;
         if file.metadata().map_err(failed)?.len() == 0 {
             let header = serde_json::to_string(&recording::Header::default())
                 .map_err(|error| failed(error.into()))?;
@@ -70,7 +69,8 @@ impl Recorder {
         mask: impl Fn(String) -> String,
     ) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("write the recording: {error}");
-        let mut line = serde_json::to_vec(&exchange.finish(mask)).map_err(|error| failed(error.into()))?;
+        let mut line =
+            serde_json::to_vec(&exchange.finish(mask)).map_err(|error| failed(error.into()))?;
         line.push(b'\n');
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(&line).map_err(failed)

@@ -114,7 +114,8 @@ impl Roots {
     }
 
     fn shown(&self, absolute: &str) -> String {
-        let inside = absolute.strip_prefix(&self.working_dir).and_then(|rest| rest.strip_prefix('/'));
+        let inside =
+            absolute.strip_prefix(&self.working_dir).and_then(|rest| rest.strip_prefix('/'));
         inside.unwrap_or(absolute).to_owned()
     }
 }
@@ -125,7 +126,12 @@ impl Place<'_> {
         self.open_at(&self.rest, flags, mode)
     }
 
-    pub(super) fn open_at(&self, rest: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Refusal> {
+    pub(super) fn open_at(
+        &self,
+        rest: &str,
+        flags: OFlags,
+        mode: Mode,
+    ) -> Result<OwnedFd, Refusal> {
         // A pipe must not wait for its other end. The kernel wants neither flag with a mere path.
         let calm = if flags.contains(OFlags::PATH) {
             OFlags::empty()
@@ -136,7 +142,10 @@ impl Place<'_> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         rustix::fs::openat2(self.dir, rest, flags, mode, resolve).map_err(|error| {
             if error == rustix::io::Errno::XDEV {
-                return Refusal::Denied(format!("`{}` leads out of the step's inputs and outputs", self.shown));
+                return Refusal::Denied(format!(
+                    "`{}` leads out of the step's inputs and outputs",
+                    self.shown
+                ));
             }
             Refusal::failed(format!("{}: {}", self.shown, io::Error::from(error)))
         })
@@ -153,7 +162,8 @@ impl Place<'_> {
 
 /// The directories of a step whose files an agent could have written.
 pub(super) fn is_within(path: &str, spec: &LoopSpec) -> bool {
-    let mut dirs = spec.roots.iter().map(|root| root.path.as_str()).chain([spec.working_dir.as_str()]);
+    let mut dirs =
+        spec.roots.iter().map(|root| root.path.as_str()).chain([spec.working_dir.as_str()]);
     dirs.any(|dir| {
         let dir = dir.trim_end_matches('/');
         path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -45,7 +45,8 @@ impl Shell {
         let grants = patterns
             .iter()
             .map(|pattern| {
-                ShellGrant::parse(pattern).map_err(|error| format!("the grant `{pattern}`: {error}"))
+                ShellGrant::parse(pattern)
+                    .map_err(|error| format!("the grant `{pattern}`: {error}"))
             })
             .collect::<Result<_, _>>()?;
         let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
@@ -98,10 +99,13 @@ impl Shell {
             // The grant names it so, and the path leads where the pipeline's author said.
             return Ok(name.to_owned());
         }
-        let found = self.path.iter().map(|dir| format!("{}/{name}", dir.trim_end_matches('/'))).find(|file| {
-            Path::new(file).is_file()
-                && rustix::fs::access(file.as_str(), rustix::fs::Access::EXEC_OK).is_ok()
-        });
+        let found =
+            self.path.iter().map(|dir| format!("{}/{name}", dir.trim_end_matches('/'))).find(
+                |file| {
+                    Path::new(file).is_file()
+                        && rustix::fs::access(file.as_str(), rustix::fs::Access::EXEC_OK).is_ok()
+                },
+            );
         found.ok_or_else(|| {
             Refusal::failed(format!("there is no program `{name}` in {}", self.path.join(":")))
         })
@@ -117,7 +121,10 @@ impl Shell {
         if inside {
             return Ok(real);
         }
-        Err(Refusal::Denied(format!("dir {} lies outside of the step's directories", dir.display())))
+        Err(Refusal::Denied(format!(
+            "dir {} lies outside of the step's directories",
+            dir.display()
+        )))
     }
 }
 
@@ -137,9 +144,21 @@ fn arguments(input: &Value) -> Result<Vec<String>, Refusal> {
     Ok(argv)
 }
 
+/// The processes of a program, ended with whoever follows it.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Nothing of it is left when all is well.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
 /// Collects what a program writes until it ends or its time is up; then everything it started is ended, too.
 async fn follow(child: &mut Child, timeout: Duration) -> Answer {
-    let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
     let mut output = Kept::default();
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     let deadline = tokio::time::sleep(timeout);
@@ -160,10 +179,7 @@ async fn follow(child: &mut Child, timeout: Duration) -> Answer {
             break false;
         }
     };
-    if let Some(group) = group {
-        // Nothing of it is left when all is well.
-        let _ = rustix::process::kill_process_group(group, Signal::KILL);
-    }
+    drop(group);
     let text = output.text();
     if timed_out {
         let _ = child.wait().await;

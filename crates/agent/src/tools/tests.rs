@@ -22,8 +22,9 @@ fn step(tools: Vec<ToolGrant>) -> Step {
     }
     std::fs::write(dir.path().join("secret"), "key").unwrap();
     std::fs::write(work.join("in/src/lib.rs"), "fn one() {}\nfn two() {}\n").unwrap();
-    let root = |name: &str, writable| {
-        Root { path: work.join(name).to_str().unwrap().to_owned(), writable }
+    let root = |name: &str, writable| Root {
+        path: work.join(name).to_str().unwrap().to_owned(),
+        writable,
     };
     let spec = LoopSpec {
         name: "test".into(),
@@ -78,7 +79,8 @@ async fn files_are_read_written_and_edited() {
     assert_eq!(part.text, "fn two() {}\n");
     let wrote = step.call("write", json!({"path": "out/a/b/c.txt", "content": "x x y"})).await;
     assert_eq!((wrote.outcome, wrote.text.as_str()), (Fine, "wrote 5 bytes to out/a/b/c.txt"));
-    let edit = |old: &str, all: bool| json!({"path": "out/a/b/c.txt", "old": old, "new": "z", "all": all});
+    let edit =
+        |old: &str, all: bool| json!({"path": "out/a/b/c.txt", "old": old, "new": "z", "all": all});
     assert_eq!(step.call("edit", edit("y", false)).await.outcome, Fine);
     let twice = step.call("edit", edit("x", false)).await;
     assert!(twice.outcome == Failed && twice.text.contains("2 times"), "{}", twice.text);
@@ -173,7 +175,8 @@ async fn other_programs_are_denied() {
     for argv in denied {
         assert_eq!(step.call("shell", json!({"argv": argv})).await.outcome, Denied, "{argv}");
     }
-    for argv in [json!("echo x"), json!([]), json!(["echo", 1]), json!(["echo", "\0"]), Value::Null] {
+    for argv in [json!("echo x"), json!([]), json!(["echo", 1]), json!(["echo", "\0"]), Value::Null]
+    {
         assert_eq!(step.call("shell", json!({"argv": argv})).await.outcome, Failed, "{argv}");
     }
 }

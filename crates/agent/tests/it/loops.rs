@@ -28,7 +28,17 @@ async fn an_agent_calls_its_tools_until_it_is_done() {
         .collect();
     assert_eq!(
         kinds,
-        ["start", "prompt", "text", "tool_call", "tool_result", "tool_call", "tool_result", "text", "end"]
+        [
+            "start",
+            "prompt",
+            "text",
+            "tool_call",
+            "tool_result",
+            "tool_call",
+            "tool_result",
+            "text",
+            "end"
+        ]
     );
     // Both answers came back in one message, by the ids of their calls.
     let second = &step.model().received()[1].body["messages"][2]["content"];

@@ -1,6 +1,12 @@
 //! The built-in loop and its gateway, against a scripted model.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, unreachable_pub, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    unreachable_pub,
+    reason = "tests"
+)]
 
 mod budget;
 mod loops;

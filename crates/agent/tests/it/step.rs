@@ -64,11 +64,7 @@ impl Step {
             socket: path("gateway.sock"),
             working_dir: path("work"),
             roots: vec![Root { path: path("work/out"), writable: true }],
-            tools: vec![
-                ToolGrant::Read,
-                ToolGrant::Write,
-                ToolGrant::Shell(vec!["echo*".into()]),
-            ],
+            tools: vec![ToolGrant::Read, ToolGrant::Write, ToolGrant::Shell(vec!["echo*".into()])],
             result_schema: None,
             forbidden: vec![],
             retry_pause_ms: 1,

@@ -40,7 +40,10 @@ async fn a_service_that_stays_busy_is_given_up() {
 
 #[tokio::test]
 async fn what_makes_no_sense_hangs_or_breaks_off_is_asked_for_again() {
-    let half = || Said { text: "This is going to be a longer answer than that.".into(), ..Said::default() };
+    let half = || Said {
+        text: "This is going to be a longer answer than that.".into(),
+        ..Said::default()
+    };
     let script = Script::of([
         Reply::Garbage("data: <html>\n\n".into()),
         Reply::Garbage("lorem ipsum".into()),

@@ -114,7 +114,15 @@ async fn make(
     };
     let start = BuildEvent::StartTask { origin: origin.clone(), time, config: summary };
     let name = plan.name;
-    Ok(Some(Made { name, agent: handle, gateway, harness, way_out, start, outputs: layout.outputs }))
+    Ok(Some(Made {
+        name,
+        agent: handle,
+        gateway,
+        harness,
+        way_out,
+        start,
+        outputs: layout.outputs,
+    }))
 }
 
 fn gateway_container(handle: &ContainerHandle, mounts: Vec<Mount>) -> ContainerSpec {
@@ -213,7 +221,8 @@ async fn follow(
     // After a restart both may have ended long ago, in good order.
     if harness.cancelled && context.agent_end(leaf).await?.is_none() {
         let why = String::from_utf8_lossy(&gateway.result).trim().to_owned();
-        let why = if why.is_empty() { format!("it ended with status {}", gateway.status) } else { why };
+        let why =
+            if why.is_empty() { format!("it ended with status {}", gateway.status) } else { why };
         return Err(Trouble::new(format!("the agent's gateway: {why}")));
     }
     Ok(Some(harness))

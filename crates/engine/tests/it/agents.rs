@@ -116,7 +116,13 @@ async fn an_agent_leaves_files_a_result_and_a_transcript() {
     let (build, status) = server.run("change").await;
     assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.errors(build).await);
     let log = server.log(build).await;
-    for said in ["I change it.\n", "A\n", "> edit", "verdict: approve passes\n", "1 turns, 110 tokens, $0.0004"] {
+    for said in [
+        "I change it.\n",
+        "A\n",
+        "> edit",
+        "verdict: approve passes\n",
+        "1 turns, 110 tokens, $0.0004",
+    ] {
         assert!(log.contains(said), "{said} in {log}");
     }
     assert!(log.ends_with("}\r\nall well\r\n"), "{log}");
@@ -165,7 +171,10 @@ async fn the_verdict_decides() {
     let (build, status) = server.run("rejected").await;
     assert_eq!(status, BuildStatus::Failed);
     let log = server.log(build).await;
-    assert!(log.contains("verdict: reject fails\n") && log.contains("\"verdict\": \"reject\""), "{log}");
+    assert!(
+        log.contains("verdict: reject fails\n") && log.contains("\"verdict\": \"reject\""),
+        "{log}"
+    );
     let (build, status) = server.run("inconclusive").await;
     assert_eq!(status, BuildStatus::Failed);
     assert!(server.log(build).await.contains("verdict: none is inconclusive\n"));
@@ -177,7 +186,10 @@ async fn what_went_wrong_is_said_in_one_line() {
     let errored = [
         ("trouble", "the model did not answer"),
         ("killed", "the agent ended with status 137 and no last word: jb-agent: it broke"),
-        ("model", "the model `anthropic/other` may not be used on this server; allowed: anthropic/m"),
+        (
+            "model",
+            "the model `anthropic/other` may not be used on this server; allowed: anthropic/m",
+        ),
         ("schema", "the result's schema src/list.yml: the schema of a result has `type: object`"),
         ("missing", "file 'none.md' not found within artifact 'src'"),
     ];

@@ -24,17 +24,18 @@ pub(super) fn entry() -> Value {
     let types = [
         one(
             "start",
-            &[("harness", text()), ("version", text()), ("model", text()), ("tools", tools.clone())],
+            &[
+                ("harness", text()),
+                ("version", text()),
+                ("model", text()),
+                ("tools", tools.clone()),
+            ],
             &[],
         ),
         one("prompt", &[("text", text())], &[]),
         one("text", &[("text", text())], &[]),
         one("tool_call", &tool, &[("input", json!({}))]),
-        one(
-            "tool_result",
-            &tool,
-            &[("outcome", outcome), ("text", text()), ("bytes", count())],
-        ),
+        one("tool_result", &tool, &[("outcome", outcome), ("text", text()), ("bytes", count())]),
         one(
             "model_call",
             &tokens,

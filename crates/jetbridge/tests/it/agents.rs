@@ -215,7 +215,7 @@ rules:
     server.start_again().await;
     let api = server.login().await;
     let log = api.succeeded(build).await;
-    assert_eq!((log.matches("I wait.").count(), log.matches("went").count()), (1, 1), "{log}");
+    assert_eq!((log.matches("I wait.").count(), log.matches("  went").count()), (1, 1), "{log}");
     assert!(log.contains("\"waited\": true"), "{log}");
     let kinds: Vec<Value> = transcript(&api, build)
         .await
@@ -223,8 +223,5 @@ rules:
         .filter(|entry| entry["source"] == "harness")
         .map(|entry| entry["type"].clone())
         .collect();
-    assert_eq!(
-        kinds,
-        ["start", "prompt", "text", "tool_call", "tool_result", "tool_call", "end"]
-    );
+    assert_eq!(kinds, ["start", "prompt", "text", "tool_call", "tool_result", "tool_call", "end"]);
 }

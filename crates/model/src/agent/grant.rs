@@ -63,7 +63,8 @@ impl ShellGrant {
                 *last = before.to_owned();
             }
         }
-        let program = words.first().ok_or(if open { GrantError::AnyProgram } else { GrantError::Empty })?;
+        let program =
+            words.first().ok_or(if open { GrantError::AnyProgram } else { GrantError::Empty })?;
         if program.contains('*') {
             return Err(GrantError::AnyProgram);
         }

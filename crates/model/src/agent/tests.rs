@@ -79,5 +79,8 @@ fn a_verdict_is_one_of_three() {
     assert_eq!(judge(json!({"verdict": ["approve"]})), Judgement::Inconclusive);
     assert_eq!(judge(json!({"summary": "approve"})), Judgement::Inconclusive);
     assert_eq!(verdict.judge(None), Judgement::Inconclusive);
-    assert_eq!(verdict.schema()["properties"]["verdict"]["enum"], json!(["approve", "reject", "inconclusive"]));
+    assert_eq!(
+        verdict.schema()["properties"]["verdict"]["enum"],
+        json!(["approve", "reject", "inconclusive"])
+    );
 }

@@ -1,10 +1,10 @@
 //! The `agent` step, in both spellings: as a step of its own, and as `run` of the built-in prototype, which clients that
 //! know no agents accept.
 
+use jb_model::Value;
 use jb_model::agent::{AgentConfig, Budget, Harness, ResultSchema, ShellGrant, Tool, Verdict};
 use jb_model::config::TaskStep;
 use jb_model::duration::parse_duration;
-use jb_model::Value;
 use jb_yaml::{Node, NodeKind};
 
 use super::decoder::{Decoder, Empty, Fields};
@@ -98,7 +98,8 @@ fn network(d: &mut Decoder, f: &mut Fields<'_>) {
     if node.as_str() == Some("gateway") {
         f.put("network", "gateway");
     } else {
-        let message = "this version lets agents reach the gateway only: leave it out, or say 'gateway'";
+        let message =
+            "this version lets agents reach the gateway only: leave it out, or say 'gateway'";
         d.within("network", |d| d.fail(Code::InvalidValue, message, node.span));
     }
 }
@@ -147,7 +148,8 @@ fn tool(d: &mut Decoder, node: &Node) -> Option<(Tool, Value)> {
             return Some((tool, Value::from(name)));
         }
         let message = if name == "shell" {
-            "the tool 'shell' needs a list of what may run, as in {shell: [\"cargo test*\"]}".to_owned()
+            "the tool 'shell' needs a list of what may run, as in {shell: [\"cargo test*\"]}"
+                .to_owned()
         } else {
             let known: Vec<&str> = Tool::PLAIN.iter().map(|(name, _)| *name).collect();
             format!("unknown tool '{name}'; there are {} and shell", known.join(", "))
@@ -250,7 +252,8 @@ fn budget(d: &mut Decoder, f: &mut Fields<'_>) -> Budget {
             let message = format!("invalid duration '{time}'");
             d.within("time", |d| d.fail(Code::InvalidDuration, message, node.span));
         }
-        let turns = positive(d, &mut f, "turns").map(|turns| u32::try_from(turns).unwrap_or(u32::MAX));
+        let turns =
+            positive(d, &mut f, "turns").map(|turns| u32::try_from(turns).unwrap_or(u32::MAX));
         let tokens = positive(d, &mut f, "tokens");
         let cost_micros = cost(d, &mut f);
         Some((Budget { time, turns, tokens, cost_micros }, d.close(f)))

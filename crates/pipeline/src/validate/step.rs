@@ -233,7 +233,8 @@ impl<'a> StepValidator<'a> {
             _ => {}
         }
         let model = agent.model.split_once('/');
-        let named = model.is_some_and(|(provider, model)| !provider.is_empty() && !model.is_empty());
+        let named =
+            model.is_some_and(|(provider, model)| !provider.is_empty() && !model.is_empty());
         if !agent.model.is_empty() && !agent.model.contains("((") && !named {
             let message = format!("the model '{}' is not named as 'provider/model'", agent.model);
             self.error(Code::InvalidValue, &message);

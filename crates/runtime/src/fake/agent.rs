@@ -21,7 +21,10 @@ pub(super) async fn run(program: &Program, spec: &ProcessSpec) -> Result<Exit, S
     if spec.args.first().map(String::as_str) == Some("gateway") {
         return gateway(program, &told).await;
     }
-    say(program, json!({"type": "start", "harness": "builtin", "version": "fake", "model": told["model"], "tools": []}));
+    say(
+        program,
+        json!({"type": "start", "harness": "builtin", "version": "fake", "model": told["model"], "tools": []}),
+    );
     let script = told["prompt"].as_str().unwrap_or_default().to_owned();
     let mut result = Value::Null;
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -76,7 +79,12 @@ async fn gateway(program: &Program, told: &Value) -> Result<Exit, Stop> {
         }
         entry
     };
-    say(program, with(json!({"type": "model_call", "number": 1, "model": "m", "status": 200, "first_byte_ms": 1, "total_ms": 2})));
+    say(
+        program,
+        with(
+            json!({"type": "model_call", "number": 1, "model": "m", "status": 200, "first_byte_ms": 1, "total_ms": 2}),
+        ),
+    );
     program.sleep(NEVER, true).await?;
     say(program, with(json!({"type": "spent", "turns": 1})));
     Ok(Exit::status(0))

@@ -299,7 +299,10 @@ async fn transcripts_are_stored_once_beside_the_log(store: Store) {
     let mut changes = store.subscribe();
     let append = async |entries, log, from, upto| {
         let position = Position { key: "a", from, upto };
-        store.append_transcript(build, &events(entries), &events(log), None, position).await.unwrap()
+        store
+            .append_transcript(build, &events(entries), &events(log), None, position)
+            .await
+            .unwrap()
     };
     assert!(append(0..3, 0..1, 0, 5).await);
     assert_eq!(changes.recv().await.unwrap(), Change::Build(build));

@@ -42,10 +42,13 @@ fn verdict(agent: &AgentConfig, result: Option<&Value>) -> Judged {
         return Judged { outcome, say: None };
     };
     let said = result.and_then(|result| result.get(&verdict.from));
-    let said = said.map_or_else(|| "none".to_owned(), |said| match said {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    });
+    let said = said.map_or_else(
+        || "none".to_owned(),
+        |said| match said {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        },
+    );
     let (outcome, means) = match verdict.judge(result) {
         Judgement::Pass => (Outcome::Succeeded, "passes"),
         Judgement::Fail => (Outcome::Failed, "fails"),
@@ -106,8 +109,15 @@ mod tests {
         assert_eq!(judged(&strict, said("approve")), (succeeded, "verdict: approve passes".into()));
         assert_eq!(judged(&strict, said("reject")), (failed, "verdict: reject fails".into()));
         assert_eq!(judged(&lenient, said("reject")), (failed, "verdict: reject fails".into()));
-        assert_eq!(judged(&strict, said("maybe")), (failed, "verdict: maybe is inconclusive".into()));
-        for nothing in [end("completed", json!({})), end("no_result", Value::Null), end("refused", Value::Null)] {
+        assert_eq!(
+            judged(&strict, said("maybe")),
+            (failed, "verdict: maybe is inconclusive".into())
+        );
+        for nothing in [
+            end("completed", json!({})),
+            end("no_result", Value::Null),
+            end("refused", Value::Null),
+        ] {
             assert_eq!(judged(&strict, nothing.clone()).0, failed, "{nothing}");
             assert_eq!(judged(&lenient, nothing.clone()).0, succeeded, "{nothing}");
         }
@@ -118,7 +128,8 @@ mod tests {
     #[test]
     fn without_a_verdict_the_end_counts() {
         let agent = AgentConfig::default();
-        let outcome = |text: &str| judge(&agent, &exit(), Some(&end(text, Value::Null))).unwrap().outcome;
+        let outcome =
+            |text: &str| judge(&agent, &exit(), Some(&end(text, Value::Null))).unwrap().outcome;
         assert_eq!(outcome("completed"), Outcome::Succeeded);
         for text in ["no_result", "refused", "budget_spent"] {
             assert_eq!(outcome(text), Outcome::Failed, "{text}");

@@ -170,6 +170,9 @@ pub(super) fn result_archive(result: &Value) -> Result<Vec<u8>, Trouble> {
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     let mut archive = tar::Builder::new(Vec::new());
     archive.append_data(&mut header, "result.json", content.as_bytes())?;
     Ok(archive.into_inner()?)

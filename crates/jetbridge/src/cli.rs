@@ -78,6 +78,9 @@ pub(crate) struct ListenOptions {
     /// A name for this installation, shown to its users
     #[arg(long, default_value = "")]
     pub cluster_name: String,
+    /// Tell which builds and versions a version led to and came from; may be expensive for the database
+    #[arg(long)]
+    pub enable_resource_causality: bool,
 }
 
 #[derive(Args)]

@@ -57,6 +57,10 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
         cookie_secure: options.auth.cookie_secure,
         signing_key: signing_key(&store).await?,
         role_overrides: role_overrides(&options.auth)?,
+        features: jb_http::Features {
+            resource_causality: options.listen.enable_resource_causality,
+            ..Default::default()
+        },
         ..Default::default()
     };
     let state = jb_http::AppState::new(

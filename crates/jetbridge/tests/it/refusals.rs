@@ -99,6 +99,7 @@ fn a_flag_that_cannot_be_is_refused_with_its_name() {
         (["--auth-duration", "soon"], "--auth-duration"),
         (["--add-local-user", "nopassword"], "--add-local-user"),
         (["--config-rbac", "/no/such/file"], "/no/such/file"),
+        (["--base-resource-type-defaults", "/no/such/file"], "--base-resource-type-defaults: read"),
     ] {
         let said = complaint(state.path(), free_port(), &options);
         assert!(said.contains(word), "{options:?}: {said}");

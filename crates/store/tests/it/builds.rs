@@ -1,6 +1,6 @@
 //! Creating, listing, starting and ending builds, and what is kept of them.
 
-use jb_model::{BuildId, BuildStatus};
+use jb_model::{BuildId, BuildStatus, Timestamp};
 use jb_store::{
     BuildRecord, Change, Error, Fence, NewCheckBuild, Page, Paged, RetentionBuild, Store, Visible,
 };
@@ -327,6 +327,13 @@ async fn pages_by_time(store: Store) {
     let unit = world.job("unit").await.id;
     let found = store.job_builds_between(unit, page(Some(11), Some(11))).await.unwrap();
     assert_eq!(found.items, [build]);
+    // A bound is an instant, so what starts later in that second is after it.
+    let later = Timestamp(at(40).0 + 1);
+    store.create_started_build(world.team, None, &plan, None, later).await.unwrap();
+    let found = store.team_builds_between(world.team, page(Some(31), Some(40))).await.unwrap();
+    assert_eq!(names(&found), [""; 0]);
+    let found = store.team_builds_between(world.team, page(Some(40), Some(41))).await.unwrap();
+    assert_eq!(names(&found), ["4"]);
 }
 
 async fn who_sees_which_builds(store: Store) {

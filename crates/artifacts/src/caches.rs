@@ -5,6 +5,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use jb_archive::merged::MergedDir;
+use jb_archive::pack;
+
 use crate::name;
 
 /// Where the caches lie in their claim.
@@ -33,6 +36,31 @@ impl Caches {
         fs::create_dir_all(&path)?;
         // Steps of any user write here.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777))
+    }
+
+    /// The directory of a cache, if there is one.
+    fn find(&self, handle: &str) -> Option<PathBuf> {
+        let path = self.0.join(cache_path(handle)?);
+        path.is_dir().then_some(path)
+    }
+
+    pub fn has(&self, handle: &str) -> bool {
+        self.find(handle).is_some()
+    }
+
+    /// One whole file of a cache, at most `limit` bytes; `None` when there is no such file.
+    pub fn read_file(&self, handle: &str, path: &str, limit: usize) -> io::Result<Option<Vec<u8>>> {
+        let Some(directory) = self.find(handle) else { return Ok(None) };
+        pack::read_file(&MergedDir::open(&[directory])?, Path::new(path), limit)
+    }
+
+    /// Writes a plain tar archive of a directory, or of one file, of a cache.
+    pub fn archive(&self, handle: &str, path: &str, out: impl io::Write) -> io::Result<()> {
+        let directory = self.find(handle).ok_or(io::ErrorKind::NotFound)?;
+        match MergedDir::open(&[directory])?.resolve(Path::new(path))? {
+            Some(node) => pack::pack(&node, out),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     pub fn list(&self) -> io::Result<Vec<String>> {

@@ -69,6 +69,7 @@ fn run(command: &Command) -> Result<(), Error> {
             let kind = match volumes.kind(volume)? {
                 Some(Kind::Archive) => "archive",
                 Some(Kind::Image) => "image",
+                None if caches.has(volume) => "archive",
                 None => "",
             };
             answer(|out| out.write_all(kind.as_bytes()))
@@ -78,12 +79,20 @@ fn run(command: &Command) -> Result<(), Error> {
         }
         Command::Archive { volume, path } => {
             let mut out = FrameWriter::new(io::stdout().lock());
-            volumes.archive(volume, path, &mut out)?;
+            if caches.has(volume) {
+                caches.archive(volume, path, &mut out).map_err(io("read a cache"))?;
+            } else {
+                volumes.archive(volume, path, &mut out)?;
+            }
             out.finish().map_err(io("answer"))
         }
         Command::Read { volume, path, limit } => {
             let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
-            let found = volumes.read_file(volume, path, limit)?;
+            let found = if caches.has(volume) {
+                caches.read_file(volume, path, limit).map_err(io("read a cache"))?
+            } else {
+                volumes.read_file(volume, path, limit)?
+            };
             answer(|out| match &found {
                 Some(content) => out.write_all(&[1]).and_then(|()| out.write_all(content)),
                 None => out.write_all(&[0]),

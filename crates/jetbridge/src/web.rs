@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::cli::{AuthOptions, BuildOptions, DatabaseOptions, WebOptions};
 use crate::engine_port::EnginePort;
+use crate::kubernetes;
 use crate::local;
 use crate::logging::Logging;
 
@@ -40,8 +41,7 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     let store = open_store(&options.database, &state).await?;
     let users = local_users(&options.auth)?;
     store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
-    let runtime = local::runtime(&options.state, &state)?;
-    let gateway = runtime.host_gateway().to_string();
+    let (runtime, gateway) = runtime(&options, &state).await?;
     let settings = engine_settings(&options.builds, external_url.clone(), lease_owner(&state))?;
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
 
@@ -71,6 +71,21 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     loops.await.context("the engine's loops")?;
     store.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where steps run, and where they reach this server's machine, if that is known.
+async fn runtime(
+    options: &WebOptions,
+    state: &std::path::Path,
+) -> anyhow::Result<(Arc<dyn jb_runtime::Runtime>, String)> {
+    if let Some(namespace) = &options.kubernetes.kubernetes_namespace {
+        let name = options.state.name.as_deref();
+        let runtime = kubernetes::runtime(&options.kubernetes, namespace, name).await?;
+        return Ok((runtime, String::new()));
+    }
+    let runtime = local::runtime(&options.state, state)?;
+    let gateway = runtime.host_gateway().to_string();
+    Ok((runtime, gateway))
 }
 
 /// Serves until SIGTERM or SIGINT. Streams that never end by themselves are cut after a while.

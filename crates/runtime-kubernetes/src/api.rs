@@ -22,7 +22,7 @@ pub(crate) async fn client(access: &Access) -> Result<Client> {
     let options =
         KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
     let unusable = |error: String| {
-        Error::Unsupported(format!("no Kubernetes cluster can be used: {error}; name one with --kubernetes-config"))
+        Error::Unsupported(format!("no Kubernetes cluster can be used: {error}; name one with --kubernetes-kubeconfig"))
     };
     let config = match &access.kubeconfig {
         Some(path) => {

@@ -524,3 +524,6 @@ impl<'a> Layout<'a> {
         })
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

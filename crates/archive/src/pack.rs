@@ -109,11 +109,7 @@ fn header(stat: &Stat, kind: EntryType) -> Header {
 }
 
 /// One whole file of a volume, at most `limit` bytes.
-pub fn read_file(
-    root: &MergedDir,
-    path: &Path,
-    limit: usize,
-) -> io::Result<Option<Vec<u8>>> {
+pub fn read_file(root: &MergedDir, path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
     use std::io::Read;
     let Some(Node::Other(other)) = root.resolve(path)? else { return Ok(None) };
     if other.kind() != FileType::RegularFile {

@@ -27,12 +27,7 @@ const MAX_PATH: usize = 4096;
 const BLOCK: usize = 4096;
 
 /// Extracts `archive` below `root`. Owners are kept when `owners` is set (it needs root).
-pub fn unpack(
-    archive: impl Read,
-    root: &OwnedFd,
-    bounds: Bounds,
-    owners: bool,
-) -> io::Result<()> {
+pub fn unpack(archive: impl Read, root: &OwnedFd, bounds: Bounds, owners: bool) -> io::Result<()> {
     let mut archive = tar::Archive::new(archive);
     let mut unpacker = Unpacker { root, owners, bytes_left: bounds.bytes, directories: Vec::new() };
     let mut entries = 0u64;

@@ -12,31 +12,64 @@ pub const NO_VOLUME: u8 = 44;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Copies the programs beside this one, and a directory if one is named, into a directory.
-    Install { target: String, directory: Option<(String, String)> },
+    Install {
+        target: String,
+        directory: Option<(String, String)>,
+    },
     /// Makes the directories of volumes and caches.
-    Prepare { group: u32 },
+    Prepare {
+        group: u32,
+    },
     /// Extracts volumes into directories.
-    Extract { volumes: Vec<(String, String)>, owners: bool },
+    Extract {
+        volumes: Vec<(String, String)>,
+        owners: bool,
+    },
     /// Makes directories' contents volumes.
-    Publish { volumes: Vec<(String, String)> },
+    Publish {
+        volumes: Vec<(String, String)>,
+    },
     /// Prints the handles of volumes and caches, one a line.
     List,
-    Create { volume: String },
+    Create {
+        volume: String,
+    },
     /// Prints `archive`, `image`, or nothing.
-    Kind { volume: String },
+    Kind {
+        volume: String,
+    },
     /// Extracts the tar archive on stdin into a directory of a volume.
-    Add { volume: String, path: String, limit: u64 },
+    Add {
+        volume: String,
+        path: String,
+        limit: u64,
+    },
     /// Writes a directory of a volume to stdout as a tar archive.
-    Archive { volume: String, path: String },
+    Archive {
+        volume: String,
+        path: String,
+    },
     /// Writes one file of a volume to stdout: a byte 1 and its content, or a byte 0.
-    Read { volume: String, path: String, limit: u64 },
+    Read {
+        volume: String,
+        path: String,
+        limit: u64,
+    },
     /// Keeps the JSON on stdin as an image's place.
-    PutImage { volume: String },
+    PutImage {
+        volume: String,
+    },
     /// Writes what was kept to stdout.
-    Image { volume: String },
-    Remove { volume: String },
+    Image {
+        volume: String,
+    },
+    Remove {
+        volume: String,
+    },
     /// Makes directories in [`CACHES_DIR`] that everybody can write in.
-    MakeCaches { volumes: Vec<String> },
+    MakeCaches {
+        volumes: Vec<String>,
+    },
 }
 
 const USAGE: &str = "usage: jb-artifacts install DIR [FROM TO] | prepare GROUP | extract [--owners] {VOLUME DIR} | \
@@ -88,10 +121,9 @@ impl Command {
         let owned = str::to_owned;
         let command = match words.as_slice() {
             ["install", target] => Self::Install { target: owned(target), directory: None },
-            ["install", target, from, to] => Self::Install {
-                target: owned(target),
-                directory: Some((owned(from), owned(to))),
-            },
+            ["install", target, from, to] => {
+                Self::Install { target: owned(target), directory: Some((owned(from), owned(to))) }
+            }
             ["prepare", group] => {
                 let group = u32::try_from(number(group)?);
                 Self::Prepare { group: group.map_err(|_| USAGE.to_owned())? }
@@ -107,9 +139,7 @@ impl Command {
             ["add", volume, path, limit] => {
                 Self::Add { volume: owned(volume), path: owned(path), limit: number(limit)? }
             }
-            ["archive", volume, path] => {
-                Self::Archive { volume: owned(volume), path: owned(path) }
-            }
+            ["archive", volume, path] => Self::Archive { volume: owned(volume), path: owned(path) },
             ["read", volume, path, limit] => {
                 Self::Read { volume: owned(volume), path: owned(path), limit: number(limit)? }
             }

@@ -38,12 +38,15 @@ fn say(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 
+fn io(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |error| Error::Io(what.to_owned(), error)
+}
+
 fn run(command: &Command) -> Result<(), Error> {
     // Files are for their group: the containers of a pod need not have the same user.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o007));
     let volumes = Volumes::new(Path::new(ARTIFACTS_DIR), Path::new(SCRATCH_DIR));
     let caches = Caches::new(Path::new(CACHES_DIR));
-    let io = |what: &'static str| move |error| Error::Io(what.to_owned(), error);
     match command {
         Command::Install { target, directory } => {
             let directory = directory.as_ref().map(|(from, to)| (from.as_str(), to.as_str()));
@@ -52,19 +55,46 @@ fn run(command: &Command) -> Result<(), Error> {
         Command::Prepare { group } => volumes.prepare(Some(*group)),
         Command::Extract { volumes: wanted, owners } => {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-            wanted.iter().try_for_each(|(volume, dir)| {
-                volumes.extract(volume, Path::new(dir), *owners)
-            })
+            let mut wanted = wanted.iter();
+            wanted.try_for_each(|(volume, dir)| volumes.extract(volume, Path::new(dir), *owners))
         }
         Command::Publish { volumes: made } => {
             made.iter().try_for_each(|(volume, dir)| volumes.publish(volume, Path::new(dir)))
         }
+        Command::Create { volume } => volumes.create(volume),
+        Command::Add { volume, path, limit } => {
+            volumes.add(volume, path, FrameReader::new(io::stdin().lock()), *limit)
+        }
+        Command::PutImage { volume } => {
+            let mut json = Vec::new();
+            let stdin = FrameReader::new(io::stdin().lock());
+            stdin.take(IMAGE_BYTES_MAX).read_to_end(&mut json).map_err(io("read an image"))?;
+            volumes.put_image(volume, &json)
+        }
+        Command::Remove { volume } => {
+            volumes.remove(volume)?;
+            caches.remove(volume).map_err(io("remove a cache"))
+        }
+        Command::MakeCaches { volumes } => {
+            rustix::process::umask(rustix::fs::Mode::empty());
+            volumes.iter().try_for_each(|volume| caches.make(volume)).map_err(io("make a cache"))
+        }
+        Command::List
+        | Command::Kind { .. }
+        | Command::Archive { .. }
+        | Command::Read { .. }
+        | Command::Image { .. } => tell(command, &volumes, &caches),
+    }
+}
+
+/// The commands that answer.
+fn tell(command: &Command, volumes: &Volumes, caches: &Caches) -> Result<(), Error> {
+    match command {
         Command::List => {
             let mut all = volumes.list()?;
             all.extend(caches.list().map_err(io("list the caches"))?);
             answer(|out| out.write_all(all.join("\n").as_bytes()))
         }
-        Command::Create { volume } => volumes.create(volume),
         Command::Kind { volume } => {
             let kind = match volumes.kind(volume)? {
                 Some(Kind::Archive) => "archive",
@@ -73,9 +103,6 @@ fn run(command: &Command) -> Result<(), Error> {
                 None => "",
             };
             answer(|out| out.write_all(kind.as_bytes()))
-        }
-        Command::Add { volume, path, limit } => {
-            volumes.add(volume, path, FrameReader::new(io::stdin().lock()), *limit)
         }
         Command::Archive { volume, path } => {
             let mut out = FrameWriter::new(io::stdout().lock());
@@ -98,25 +125,13 @@ fn run(command: &Command) -> Result<(), Error> {
                 None => out.write_all(&[0]),
             })
         }
-        Command::PutImage { volume } => {
-            let mut json = Vec::new();
-            let stdin = FrameReader::new(io::stdin().lock());
-            stdin.take(IMAGE_BYTES_MAX).read_to_end(&mut json).map_err(io("read an image"))?;
-            volumes.put_image(volume, &json)
-        }
         Command::Image { volume } => {
             let json = volumes.image(volume)?;
             let json = json.ok_or_else(|| Error::NoVolume(volume.clone()))?;
             answer(|out| out.write_all(&json))
         }
-        Command::Remove { volume } => {
-            volumes.remove(volume)?;
-            caches.remove(volume).map_err(io("remove a cache"))
-        }
-        Command::MakeCaches { volumes } => {
-            rustix::process::umask(rustix::fs::Mode::empty());
-            volumes.iter().try_for_each(|volume| caches.make(volume)).map_err(io("make a cache"))
-        }
+        // Not among those that `run` leaves to this.
+        _ => Ok(()),
     }
 }
 

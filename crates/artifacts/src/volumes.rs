@@ -82,7 +82,9 @@ impl Volumes {
         for dir in [&self.dir, &self.partial] {
             let make = || -> io::Result<()> {
                 match fs::create_dir_all(dir) {
-                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(error);
+                    }
                     _ => {}
                 }
                 let metadata = fs::metadata(dir)?;

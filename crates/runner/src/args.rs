@@ -10,7 +10,10 @@ mod tests;
 pub(crate) enum Command {
     Serve(Options),
     /// `announce` writes one zero byte to stdout once it is connected, before anything of the runner's.
-    Connect { socket: PathBuf, announce: bool },
+    Connect {
+        socket: PathBuf,
+        announce: bool,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -22,17 +22,21 @@ pub(crate) async fn client(access: &Access) -> Result<Client> {
     let options =
         KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
     let unusable = |error: String| {
-        Error::Unsupported(format!("no Kubernetes cluster can be used: {error}; name one with --kubernetes-kubeconfig"))
+        Error::Unsupported(format!(
+            "no Kubernetes cluster can be used: {error}; name one with --kubernetes-kubeconfig"
+        ))
     };
     let config = match &access.kubeconfig {
         Some(path) => {
             let file = Kubeconfig::read_from(path)
                 .map_err(|error| unusable(format!("{}: {error}", path.display())))?;
-            Config::from_custom_kubeconfig(file, &options).await.map_err(|e| unusable(e.to_string()))?
+            Config::from_custom_kubeconfig(file, &options)
+                .await
+                .map_err(|e| unusable(e.to_string()))?
         }
-        None if access.context.is_some() => Config::from_kubeconfig(&options)
-            .await
-            .map_err(|error| unusable(error.to_string()))?,
+        None if access.context.is_some() => {
+            Config::from_kubeconfig(&options).await.map_err(|error| unusable(error.to_string()))?
+        }
         None => Config::infer().await.map_err(|error| unusable(error.to_string()))?,
     };
     Client::try_from(config).map_err(|error| unusable(error.to_string()))

@@ -115,7 +115,12 @@ impl Artifacts {
         Ok(())
     }
 
-    pub(crate) async fn add(&self, volume: &VolumeHandle, path: &str, tar: ByteStream) -> Result<()> {
+    pub(crate) async fn add(
+        &self,
+        volume: &VolumeHandle,
+        path: &str,
+        tar: ByteStream,
+    ) -> Result<()> {
         let command = Command::Add {
             volume: volume.to_string(),
             path: path.to_owned(),
@@ -253,13 +258,16 @@ impl Artifacts {
         let args: Vec<String> =
             std::iter::once("/jb-artifacts".to_owned()).chain(prepare.to_args()).collect();
         loop {
-            let found = api::call("look for the pod for artifacts", || self.pods.get_opt(&self.name));
+            let found =
+                api::call("look for the pod for artifacts", || self.pods.get_opt(&self.name));
             let found = found.await.map_err(|error| api::failed(context(), error))?;
             let Some(found) = found else {
                 let params = PostParams::default();
-                let created = api::call_until_room("create the pod for artifacts", self.settings.start_timeout, || {
-                    self.pods.create(&params, &wanted)
-                });
+                let created = api::call_until_room(
+                    "create the pod for artifacts",
+                    self.settings.start_timeout,
+                    || self.pods.create(&params, &wanted),
+                );
                 match created.await {
                     Ok(_) => continue,
                     Err(error) if answer_of(&error) == Answer::Exists => continue,
@@ -312,9 +320,15 @@ impl Artifacts {
         match problem {
             Problem::Image(text) => Err(Error::Image(format!("{context}: {text}"))),
             Problem::NoVolume(text) | Problem::Other(text) => {
-                tracing::warn!(pod = self.name, problem = text, "the pod for artifacts ended; making another");
-                let params = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-                let deleted = api::call("delete a pod", || self.pods.delete(&self.name, &params)).await;
+                tracing::warn!(
+                    pod = self.name,
+                    problem = text,
+                    "the pod for artifacts ended; making another"
+                );
+                let params =
+                    DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+                let deleted =
+                    api::call("delete a pod", || self.pods.delete(&self.name, &params)).await;
                 match deleted {
                     Err(error) if answer_of(&error) != Answer::Missing => {
                         Err(api::failed(context, error))
@@ -337,11 +351,11 @@ impl Artifacts {
             Some(Failure::Status(_, said)) => {
                 Error::Io { context, source: io::Error::other(said.trim().to_owned()) }
             }
-            Some(Failure::NotRun(why)) => Error::Transient { context, source: io::Error::other(why) },
-            Some(Failure::Lost(source)) => Error::Transient { context, source },
-            None => {
-                Error::Transient { context, source: io::ErrorKind::UnexpectedEof.into() }
+            Some(Failure::NotRun(why)) => {
+                Error::Transient { context, source: io::Error::other(why) }
             }
+            Some(Failure::Lost(source)) => Error::Transient { context, source },
+            None => Error::Transient { context, source: io::ErrorKind::UnexpectedEof.into() },
         }
     }
 }
@@ -359,7 +373,9 @@ fn is_passing(failure: &Failure) -> bool {
 fn describe(command: &Command) -> String {
     match command {
         Command::Create { volume } => format!("create volume `{volume}`"),
-        Command::Kind { volume } | Command::Image { volume } => format!("look for volume `{volume}`"),
+        Command::Kind { volume } | Command::Image { volume } => {
+            format!("look for volume `{volume}`")
+        }
         Command::Add { volume, path, .. } => {
             format!("extract an archive into `{path}` of volume `{volume}`")
         }
@@ -382,7 +398,11 @@ enum Talk {
 }
 
 /// Sends the input and takes in the answer, at the same time.
-async fn talk(exec: &mut Exec, input: Option<ByteStream>, answer: &mut Vec<u8>) -> Result<(), Talk> {
+async fn talk(
+    exec: &mut Exec,
+    input: Option<ByteStream>,
+    answer: &mut Vec<u8>,
+) -> Result<(), Talk> {
     let Exec { stdin, stdout, .. } = exec;
     let mut sending = std::pin::pin!(async {
         let Some(mut input) = input else { return Ok(()) };

@@ -10,7 +10,9 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Api;
 use kube::api::{AttachParams, AttachedProcess};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, ReadHalf, SimplexStream, WriteHalf};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, ReadHalf, SimplexStream, WriteHalf,
+};
 
 /// How long an executed command may take to show that it runs.
 const ANNOUNCEMENT: Duration = Duration::from_secs(15);
@@ -101,13 +103,13 @@ impl Exec {
 enum Ending {
     Awaited(Pin<Box<dyn Future<Output = Option<Status>> + Send>>),
     /// `None` when the connection broke before.
-    Known(Option<Status>),
+    Known(Option<Box<Status>>),
 }
 
 impl Ending {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Status>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Box<Status>>> {
         if let Self::Awaited(status) = self {
-            *self = Self::Known(ready!(status.as_mut().poll(context)));
+            *self = Self::Known(ready!(status.as_mut().poll(context)).map(Box::new));
         }
         match self {
             Self::Known(status) => Poll::Ready(status.clone()),
@@ -171,7 +173,9 @@ pub(crate) async fn connect(
         Ok(Ok(1)) if announcement == [0] => {
             Ok(RunnerExec { stdout: exec.stdout, stdin: exec.stdin })
         }
-        Ok(Ok(0)) => Err(exec.end().await.err().unwrap_or_else(|| lost(io::ErrorKind::UnexpectedEof))),
+        Ok(Ok(0)) => {
+            Err(exec.end().await.err().unwrap_or_else(|| lost(io::ErrorKind::UnexpectedEof)))
+        }
         Ok(Ok(_)) => Err(lost(io::ErrorKind::InvalidData)),
         Ok(Err(error)) => Err(Failure::Lost(error)),
         Err(_) => Err(lost(io::ErrorKind::TimedOut)),

@@ -88,8 +88,10 @@ pub(crate) fn standing(pod: &Pod) -> Standing {
 }
 
 fn ended(pod: &Pod, status: &PodStatus) -> Option<Problem> {
-    let (reason, message) =
-        (status.reason.as_deref().unwrap_or_default(), status.message.as_deref().unwrap_or_default());
+    let (reason, message) = (
+        status.reason.as_deref().unwrap_or_default(),
+        status.message.as_deref().unwrap_or_default(),
+    );
     let other = |text: String| Some(Problem::Other(text));
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("unknown");
     let target = status.conditions.iter().flatten();
@@ -191,7 +193,9 @@ fn stuck(container: &ContainerStatus) -> Option<Problem> {
             let name = &container.name;
             let text = format!("container `{name}` cannot be made: {message}");
             Some(if message.contains("run as root") || message.contains("runAsNonRoot") {
-                Problem::Image(format!("{text}; the image wants to be root, which the namespace forbids"))
+                Problem::Image(format!(
+                    "{text}; the image wants to be root, which the namespace forbids"
+                ))
             } else {
                 Problem::Other(text)
             })

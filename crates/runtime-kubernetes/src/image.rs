@@ -33,7 +33,9 @@ pub(crate) struct Reference {
 impl Reference {
     pub(crate) fn parse(volume: &VolumeHandle, json: &[u8]) -> Result<Self> {
         serde_json::from_slice(json).map_err(|error| {
-            Error::Image(format!("what was kept of the image in volume `{volume}` is damaged: {error}"))
+            Error::Image(format!(
+                "what was kept of the image in volume `{volume}` is damaged: {error}"
+            ))
         })
     }
 
@@ -110,7 +112,9 @@ pub(crate) async fn fetch(
     let version: Value = request.version.into_iter().collect();
     let log = Log { started: Instant::now(), lines };
     // The script says what is wrong with it.
-    let Ok(wanted) = understand(&source, &params, &version) else { return Ok(ImageFetch::NotOffered) };
+    let Ok(wanted) = understand(&source, &params, &version) else {
+        return Ok(ImageFetch::NotOffered);
+    };
     if wanted.request.format != Format::Rootfs || wanted.request.skip_download {
         return Ok(ImageFetch::NotOffered);
     }
@@ -131,7 +135,9 @@ pub(crate) async fn fetch(
                 let name = place.name();
                 log.say(Level::Warn, format!("asking mirror {name} failed: {error}")).await;
             }
-            Err(error) => log.say(Level::Fatal, format!("asking the registry failed: {error}")).await,
+            Err(error) => {
+                log.say(Level::Fatal, format!("asking the registry failed: {error}")).await
+            }
         }
     }
     Ok(ImageFetch::Failed)

@@ -102,7 +102,11 @@ fn coordinates(spec: &ContainerSpec) -> [(&'static str, &str); 7] {
 }
 
 /// The labels by which pods are found, ours and people's.
-pub(crate) fn labels(spec: &ContainerSpec, worker: &str, network: &str) -> BTreeMap<String, String> {
+pub(crate) fn labels(
+    spec: &ContainerSpec,
+    worker: &str,
+    network: &str,
+) -> BTreeMap<String, String> {
     let mut labels = ours(worker);
     let own = [
         (KIND, spec.kind.as_str().to_owned()),

@@ -77,8 +77,13 @@ pub(crate) fn step(
     }
     let features =
         if spec.privileged { Features { user_namespaces: false, ..features } } else { features };
-    let run_as =
-        user::decide(&spec.user, image.user.as_deref(), spec.kind, features, settings.pod_security)?;
+    let run_as = user::decide(
+        &spec.user,
+        image.user.as_deref(),
+        spec.kind,
+        features,
+        settings.pod_security,
+    )?;
     let security = Security { settings, features, run_as, privileged: spec.privileged };
     let mut layout = Layout::new(spec, image, settings, features)?;
     let main = main_container(spec, image, &security, &layout);
@@ -172,8 +177,7 @@ pub(crate) fn artifacts(name: &str, settings: &Settings, features: Features) -> 
 /// What all pods have.
 fn pod_spec(settings: &Settings, features: Features, needs_claim: bool) -> PodSpec {
     let secrets = settings.pull_secrets.iter();
-    let secrets: Vec<_> =
-        secrets.map(|name| LocalObjectReference { name: name.clone() }).collect();
+    let secrets: Vec<_> = secrets.map(|name| LocalObjectReference { name: name.clone() }).collect();
     PodSpec {
         restart_policy: Some("Never".to_owned()),
         active_deadline_seconds: Some(seconds(settings.deadline)),
@@ -234,12 +238,16 @@ fn empty_dir(name: &str) -> Volume {
 }
 
 fn claim(name: &str, claim: &str) -> Volume {
-    let source = PersistentVolumeClaimVolumeSource { claim_name: claim.to_owned(), read_only: None };
+    let source =
+        PersistentVolumeClaimVolumeSource { claim_name: claim.to_owned(), read_only: None };
     Volume { name: name.to_owned(), persistent_volume_claim: Some(source), ..Volume::default() }
 }
 
 fn image_volume(name: &str, reference: &str) -> Volume {
-    let source = ImageVolumeSource { reference: Some(reference.to_owned()), pull_policy: Some(PULL_POLICY.to_owned()) };
+    let source = ImageVolumeSource {
+        reference: Some(reference.to_owned()),
+        pull_policy: Some(PULL_POLICY.to_owned()),
+    };
     Volume { name: name.to_owned(), image: Some(source), ..Volume::default() }
 }
 
@@ -318,10 +326,7 @@ fn main_container(
     Container {
         name: MAIN.to_owned(),
         image: Some(image.reference.clone()),
-        command: Some(serve(
-            &program("jb-runner"),
-            spec.kind == jb_runtime::ContainerKind::Task,
-        )),
+        command: Some(serve(&program("jb-runner"), spec.kind == jb_runtime::ContainerKind::Task)),
         security_context: Some(context),
         volume_mounts: Some(layout.main.clone()),
         resources: (!none).then_some(resources),
@@ -394,10 +399,8 @@ impl<'a> Layout<'a> {
     fn place(&mut self, n: usize, placed: &Placed, settings: &Settings) -> Result<(), String> {
         let name = format!("volume-{n}");
         let path = format!("{VOLUMES_DIR}/{n}");
-        let publish = |volume: &VolumeHandle| Published {
-            volume: volume.to_string(),
-            path: path.clone(),
-        };
+        let publish =
+            |volume: &VolumeHandle| Published { volume: volume.to_string(), path: path.clone() };
         match &placed.source {
             MountSource::Input { volume, copy } => {
                 self.extracted.push((volume.clone(), mount(&name, &path)));
@@ -450,7 +453,8 @@ impl<'a> Layout<'a> {
         if self.features.image_volumes {
             return Vec::new();
         }
-        let install = |target: &str| Command::Install { target: target.to_owned(), directory: None };
+        let install =
+            |target: &str| Command::Install { target: target.to_owned(), directory: None };
         let args = |command: &Command| -> Vec<String> {
             std::iter::once("/jb-artifacts".to_owned()).chain(command.to_args()).collect()
         };

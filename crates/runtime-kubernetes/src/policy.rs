@@ -42,7 +42,8 @@ pub(crate) fn violations(pod: &Pod, settings: &Settings) -> Vec<String> {
     let init = spec.init_containers.iter().flatten();
     for container in spec.containers.iter().chain(init) {
         let what = container_violations(container, spec, settings);
-        found.extend(what.into_iter().map(|what| format!("container `{}`: {what}", container.name)));
+        found
+            .extend(what.into_iter().map(|what| format!("container `{}`: {what}", container.name)));
     }
     found
 }

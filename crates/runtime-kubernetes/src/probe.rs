@@ -25,10 +25,7 @@ pub(crate) fn candidates(settings: &Settings) -> Vec<Features> {
     let mut all = Vec::new();
     for image_volumes in possible(settings.image_volumes) {
         for user_namespaces in possible(settings.user_namespaces) {
-            all.push(Features {
-                image_volumes: *image_volumes,
-                user_namespaces: *user_namespaces,
-            });
+            all.push(Features { image_volumes: *image_volumes, user_namespaces: *user_namespaces });
         }
     }
     all

@@ -93,8 +93,7 @@ impl KubernetesRuntime {
         );
         isolate(&Api::namespaced(client, namespace), &settings).await?;
         let table = PodTable::new();
-        let watch =
-            tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
+        let watch = tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
         let mut changes = table.changes();
         let listed = tokio::time::timeout(FIRST_LIST, async {
             // The table lives as long as this.
@@ -137,10 +136,12 @@ async fn isolate(api: &Api<NetworkPolicy>, settings: &Settings) -> Result<()> {
     for policy in network::policies(settings) {
         let name = policy.metadata.name.clone().unwrap_or_default();
         let patch = Patch::Apply(&policy);
-        let applied =
-            api::call("apply a network policy", || api.patch(&name, &params, &patch));
+        let applied = api::call("apply a network policy", || api.patch(&name, &params, &patch));
         applied.await.map_err(|error| {
-            api::failed(format!("cannot apply network policy `{name}`, without which no step runs"), error)
+            api::failed(
+                format!("cannot apply network policy `{name}`, without which no step runs"),
+                error,
+            )
         })?;
     }
     Ok(())
@@ -192,13 +193,18 @@ impl Inner {
                     Answer::Missing | Answer::Busy | Answer::Full | Answer::Exists => {
                         (io::ErrorKind::ConnectionRefused, error.to_string())
                     }
-                    Answer::Forbidden | Answer::Refused => return Err(api::failed(context(), error)),
+                    Answer::Forbidden | Answer::Refused => {
+                        return Err(api::failed(context(), error));
+                    }
                 },
                 other => (io::ErrorKind::ConnectionReset, other.to_string()),
             };
             tracing::debug!(%handle, container, failure = text, "a runner cannot be reached");
             if Instant::now() > until {
-                return Err(Error::Transient { context: context(), source: io::Error::new(kind, text) });
+                return Err(Error::Transient {
+                    context: context(),
+                    source: io::Error::new(kind, text),
+                });
             }
             // A pod that went meanwhile is only known to be gone once the watch says so.
             let mut changes = self.table.changes();

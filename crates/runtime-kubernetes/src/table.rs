@@ -123,7 +123,8 @@ impl PodTable {
     /// The pod of a container, unless it is about to go.
     pub(crate) fn of(&self, handle: &ContainerHandle) -> Option<Arc<Pod>> {
         let pods = self.lock();
-        let mut found = pods.by_name.values().filter(|entry| handle_of(&entry.pod) == Some(handle.as_str()));
+        let mut found =
+            pods.by_name.values().filter(|entry| handle_of(&entry.pod) == Some(handle.as_str()));
         found.find(|entry| is_meant(&entry.pod)).map(|entry| Arc::clone(&entry.pod))
     }
 

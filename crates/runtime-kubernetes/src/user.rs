@@ -12,7 +12,10 @@ const NOBODY_IN_PARTICULAR: i64 = 65532;
 pub(crate) enum RunAs {
     /// As the image says.
     Image,
-    User { uid: i64, gid: Option<i64> },
+    User {
+        uid: i64,
+        gid: Option<i64>,
+    },
 }
 
 /// Decides it by what is asked for, what the image names (`None`: unknown), and what the cluster offers. An error
@@ -46,14 +49,18 @@ pub(crate) fn decide(
         if root {
             return Ok(RunAs::Image);
         }
-        let what = format!("the image's user `{name}` is no number, as which alone it is known not to be root");
+        let what = format!(
+            "the image's user `{name}` is no number, as which alone it is known not to be root"
+        );
         return Err(needs(&what, "baseline"));
     }
     if security > PodSecurity::Restricted {
         // The runner finds the name in the image's own files and becomes that user.
         return Ok(RunAs::User { uid: 0, gid: None });
     }
-    let what = format!("the step wants to run as `{name}`, which is no number and not the image's own user");
+    let what = format!(
+        "the step wants to run as `{name}`, which is no number and not the image's own user"
+    );
     Err(needs(&what, "baseline"))
 }
 

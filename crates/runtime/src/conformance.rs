@@ -13,8 +13,8 @@ use tokio::io::AsyncReadExt;
 
 use crate::client::{Output, ProcessSpec, RunnerClient, Stdin};
 use crate::{
-    ByteStream, ContainerKind, ContainerSpec, Coordinates, Error, Image, Mount, MountSource, Network, Runtime,
-    User,
+    ByteStream, ContainerKind, ContainerSpec, Coordinates, Error, Image, Mount, MountSource,
+    Network, Runtime, User,
 };
 
 mod archive;

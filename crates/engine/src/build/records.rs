@@ -80,7 +80,11 @@ impl BuildContext {
         let attempts: Vec<String> = leaf.plan.attempts.iter().map(u32::to_string).collect();
         Coordinates {
             team: build.team_name.clone(),
-            pipeline: build.pipeline.as_ref().map(|pipeline| pipeline.name.clone()).unwrap_or_default(),
+            pipeline: build
+                .pipeline
+                .as_ref()
+                .map(|pipeline| pipeline.name.clone())
+                .unwrap_or_default(),
             job: build.job_name.clone().unwrap_or_default(),
             build: build.name.clone(),
             build_id: build.id.to_string(),

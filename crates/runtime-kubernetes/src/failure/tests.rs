@@ -76,7 +76,8 @@ fn ends_are_told_by_their_cause() {
         let text = over(reason, "low on disk");
         assert!(text.contains(word), "{reason}: {text}");
     }
-    let oom = json!({"phase": "Failed", "containerStatuses": [ended("main", 137, "OOMKilled", "")]});
+    let oom =
+        json!({"phase": "Failed", "containerStatuses": [ended("main", 137, "OOMKilled", "")]});
     assert!(problem(oom).contains("memory limit of 67108864 bytes"));
     let helper = json!({"phase": "Running", "containerStatuses": [ended("artifact-helper", 137, "OOMKilled", "")]});
     assert!(problem(helper).contains("`artifact-helper` was killed"));
@@ -95,7 +96,10 @@ fn inputs_that_are_gone_are_told_as_such() {
         problem(json!({"phase": "Pending", "initContainerStatuses": [status]}))
     };
     assert_eq!(prepare(44, "volume `v1` does not exist\n"), "volume: v1");
-    assert!(prepare(1, "no space left").contains("`prepare` ended with status 1 (Error): no space left"));
+    assert!(
+        prepare(1, "no space left")
+            .contains("`prepare` ended with status 1 (Error): no space left")
+    );
     assert_eq!(prepare(0, ""), "");
 }
 

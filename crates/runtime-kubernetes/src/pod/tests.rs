@@ -22,7 +22,11 @@ pub(crate) fn settings() -> Settings {
 }
 
 pub(crate) fn image() -> PodImage {
-    PodImage { reference: "registry.test/app@sha256:0".into(), user: Some(String::new()), resource: None }
+    PodImage {
+        reference: "registry.test/app@sha256:0".into(),
+        user: Some(String::new()),
+        resource: None,
+    }
 }
 
 fn volume(name: &str) -> VolumeHandle {

@@ -100,8 +100,11 @@ fn any_settings() -> impl Strategy<Value = (Settings, Features)> {
 fn any_image() -> impl Strategy<Value = PodImage> {
     let user = proptest::option::of(prop_oneof!["", "root", "node", "1000", ".{0,8}"]);
     let resource = proptest::option::of(Just("/opt/resources/git".to_owned()));
-    (user, resource)
-        .prop_map(|(user, resource)| PodImage { reference: "image".into(), user, resource })
+    (user, resource).prop_map(|(user, resource)| PodImage {
+        reference: "image".into(),
+        user,
+        resource,
+    })
 }
 
 fn keeps(spec: &ContainerSpec, image: &PodImage, settings: &Settings, features: Features) {
@@ -140,7 +143,8 @@ fn what_is_not_expected_is_found() {
     let good = step(&task(), &image(), &settings, ALL).unwrap();
     assert_eq!(violations(&good, &settings), [""; 0]);
     assert_eq!(violations(&artifacts("a", &settings, ALL), &settings), [""; 0]);
-    let bad: [(&str, fn(&mut PodSpec)); 11] = [
+    type Change = fn(&mut PodSpec);
+    let bad: [(&str, Change); 11] = [
         ("token", |spec| spec.automount_service_account_token = None),
         ("deadline", |spec| spec.active_deadline_seconds = None),
         ("users", |spec| spec.host_users = Some(true)),

@@ -132,7 +132,8 @@ impl Inner {
                 }
                 // One that is going has the name for a moment longer.
                 _ if Instant::now() > deadline => {
-                    let source = io::Error::other(format!("pod `{name}` is being deleted and stays"));
+                    let source =
+                        io::Error::other(format!("pod `{name}` is being deleted and stays"));
                     return Err(Error::Transient { context: context(), source });
                 }
                 _ => tokio::time::sleep(GOING_PAUSE).await,
@@ -165,10 +166,8 @@ impl Inner {
                             return Ok(());
                         }
                         Err(Failure::Api(error))
-                            if matches!(
-                                answer_of(&error),
-                                Answer::Forbidden | Answer::Refused
-                            ) && !is_early(&error) =>
+                            if matches!(answer_of(&error), Answer::Forbidden | Answer::Refused)
+                                && !is_early(&error) =>
                         {
                             return Err(api::failed(context(), error));
                         }

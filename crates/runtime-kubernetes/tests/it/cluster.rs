@@ -4,17 +4,17 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use jb_runtime_kubernetes::{Access, Images, KubernetesRuntime, Settings};
-
 pub(crate) struct Cluster {
-    kubeconfig: PathBuf,
-    namespace: String,
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) namespace: String,
     level: String,
 }
 
-/// Where the images of the tests come from; see `cargo xtask images`.
-fn image(variable: &str, default: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| default.to_owned())
+/// What tests run on: `cargo xtask images` makes them, and variables name others.
+pub(crate) fn image(name: &str) -> String {
+    let variable = format!("JETBRIDGE_TEST_{}_IMAGE", name.to_uppercase());
+    let own = || format!("localhost/jetbridge-{name}:{}", env!("CARGO_PKG_VERSION"));
+    std::env::var(variable).unwrap_or_else(|_| own())
 }
 
 impl Cluster {
@@ -22,14 +22,15 @@ impl Cluster {
     pub(crate) fn find(level: &str) -> Option<Self> {
         let named = ["JETBRIDGE_TEST_KUBECONFIG", "KUBECONFIG"];
         let Some(kubeconfig) = named.into_iter().find_map(std::env::var_os) else {
-            eprintln!("skipped: no cluster; `cargo xtask cluster up` makes one, KUBECONFIG names another");
+            eprintln!(
+                "skipped: no cluster; `cargo xtask cluster up` makes one, KUBECONFIG names another"
+            );
             return None;
         };
         let process = std::process::id();
         let time = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_micros();
         let namespace = format!("jb-test-{process}-{time}-{level}");
-        let cluster =
-            Self { kubeconfig: kubeconfig.into(), namespace, level: level.to_owned() };
+        let cluster = Self { kubeconfig: kubeconfig.into(), namespace, level: level.to_owned() };
         cluster.apply(&cluster.objects());
         Some(cluster)
     }
@@ -76,29 +77,6 @@ impl Cluster {
             .expect("kubectl is installed");
         kubectl.stdin.take().unwrap().write_all(objects.as_bytes()).unwrap();
         assert!(kubectl.wait().unwrap().success());
-    }
-
-    pub(crate) fn settings(&self) -> Settings {
-        let images = Images {
-            runner: image("JETBRIDGE_TEST_RUNNER_IMAGE", "localhost/jetbridge-runner:0.1.0"),
-            resources: image("JETBRIDGE_TEST_RESOURCES_IMAGE", "localhost/jetbridge-resources:0.1.0"),
-            task: image("JETBRIDGE_TEST_TASK_IMAGE", "docker.io/library/busybox:latest"),
-        };
-        let mut settings = Settings::new(&self.namespace, "artifacts", images);
-        settings.cache_claim = Some("caches".to_owned());
-        settings
-    }
-
-    pub(crate) async fn runtime(&self, adjust: impl FnOnce(&mut Settings)) -> KubernetesRuntime {
-        let mut settings = self.settings();
-        adjust(&mut settings);
-        let access = Access { kubeconfig: Some(self.kubeconfig.clone()), context: None };
-        KubernetesRuntime::new(settings, &access).await.expect("the cluster can be used")
-    }
-
-    /// The beginning of handles.
-    pub(crate) fn unique(&self, name: &str) -> String {
-        format!("{}-{name}", self.namespace)
     }
 
     /// Removes everything, in the background of the cluster.

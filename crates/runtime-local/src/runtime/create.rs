@@ -21,8 +21,8 @@ use crate::launch::{
     EtcFiles, Failure, FailureKind, IdMaps, Init, Launch, Limits, NetworkPlan, Outcome, Ownership,
     Root, VolumeMount, VolumeSource,
 };
-use jb_runtime::placement::{Placed, absolute, place};
 use crate::store::{MAX_LAYERS, Pin, Store, VolumeRecord, file_name, read_json};
+use jb_runtime::placement::{Placed, absolute, place};
 
 /// How long the shim may take, mostly for handing large volumes to another user.
 const SHIM_TIMEOUT: Duration = Duration::from_secs(600);

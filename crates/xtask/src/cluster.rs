@@ -79,9 +79,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let place = Place::new(&options.dir)?;
     match &options.action {
         Action::Up { network_policy } => {
-            println!("{}", up(&options.dir, *network_policy)?.display());
+            up(&options.dir, *network_policy)?;
+            println!("{}", place.kubeconfig().display());
         }
-        Action::Down => sweep::down(&place)?,
+        Action::Down => down(&options.dir)?,
         Action::Kubectl { arguments } => {
             let mut command = kubectl(&place, &Programs::built()?);
             // In this process's place, so that terminals, signals and the exit status are its own.
@@ -92,18 +93,37 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             println!("export KUBECONFIG={}", place.kubeconfig().display());
             println!("export JETBRIDGE_CLUSTER_HOST={}", place.host_address());
         }
-        Action::Build => {
-            programs::build()?;
-        }
+        Action::Build => build()?,
     }
     Ok(())
 }
 
-/// Starts the cluster of a directory unless it runs; returns its kubeconfig.
-pub(crate) fn up(dir: &Path, network_policy: NetworkPolicy) -> anyhow::Result<PathBuf> {
-    let place = Place::new(dir)?;
-    start::up(&place, network_policy)?;
-    Ok(place.kubeconfig())
+/// Starts the cluster of a directory unless it runs.
+pub(crate) fn up(dir: &Path, network_policy: NetworkPolicy) -> anyhow::Result<()> {
+    start::up(&Place::new(dir)?, network_policy)
+}
+
+/// Stops the cluster of a directory, if there is one, and removes it.
+pub(crate) fn down(dir: &Path) -> anyhow::Result<()> {
+    sweep::down(&Place::new(dir)?)
+}
+
+/// Builds what clusters are made of.
+pub(crate) fn build() -> anyhow::Result<()> {
+    crate::install::cluster_tools()?;
+    programs::build().map(|_| ())
+}
+
+/// Why no cluster can be had here; None when one can.
+pub(crate) fn obstacle() -> Option<&'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("it needs root");
+    }
+    programs::obstacle()
+}
+
+pub(crate) fn kubeconfig(dir: &Path) -> PathBuf {
+    dir.join(place::KUBECONFIG)
 }
 
 /// `kubectl` that speaks to this cluster.

@@ -146,7 +146,7 @@ pub(crate) fn files(
     network_policy: NetworkPolicy,
 ) -> Vec<(&'static str, String)> {
     vec![
-        ("admin.conf", kubeconfig(place, ADMIN)),
+        (place::KUBECONFIG, kubeconfig(place, ADMIN)),
         ("kubelet.conf", kubeconfig(place, KUBELET)),
         ("kubelet.json", kubelet(place)),
         ("containerd.toml", containerd(place, programs)),

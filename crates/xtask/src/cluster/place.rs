@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
+/// The administrator's access, in the cluster's directory.
+pub(crate) const KUBECONFIG: &str = "admin.conf";
 pub(crate) const NODE: &str = "node";
 pub(crate) const DOMAIN: &str = "cluster.local";
 /// Addresses of pods and services. They are seen inside the cluster's network namespace only.
@@ -36,7 +38,7 @@ impl Place {
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
-        self.dir.join("admin.conf")
+        self.dir.join(KUBECONFIG)
     }
 
     pub(crate) fn containerd_socket(&self) -> PathBuf {

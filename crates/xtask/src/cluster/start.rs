@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 
 use crate::cluster::configuration::{self, PAUSE_IMAGE};
 use crate::cluster::place::{NODE, Place};
-use crate::cluster::programs::{self, Programs};
+use crate::cluster::programs::Programs;
 use crate::cluster::{NetworkPolicy, certificates, kubectl_ok, objects, processes, sweep, wires};
 use crate::images::archive::{Run, write as write_archive};
 use crate::images::packages::Packages;
@@ -26,8 +26,8 @@ pub(crate) fn up(place: &Place, network_policy: NetworkPolicy) -> anyhow::Result
     if running(place) {
         return Ok(());
     }
-    crate::install::cluster_tools()?;
-    let programs = programs::build()?;
+    super::build()?;
+    let programs = Programs::built()?;
     let begin = Instant::now();
     sweep::down(place)?;
     directories(place)?;

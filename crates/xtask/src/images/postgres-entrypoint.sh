@@ -2,7 +2,6 @@
 # Makes a database cluster at the first start, then becomes the server. What it is told is what the widely used
 # image of PostgreSQL is told: POSTGRES_USER, POSTGRES_DB, POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE, PGDATA.
 set -eu
-bin=$(echo /usr/lib/postgresql/*/bin)
 user=${POSTGRES_USER:-postgres}
 database=${POSTGRES_DB:-$user}
 
@@ -18,12 +17,12 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   rm -rf "$new"
   mkdir -p "$new"
   printf '%s\n' "$password" >"$new.password"
-  "$bin/initdb" --pgdata="$new" --username="$user" --pwfile="$new.password" \
+  initdb --pgdata="$new" --username="$user" --pwfile="$new.password" \
     --auth-host=scram-sha-256 --auth-local=trust --encoding=UTF8 --locale=C.UTF-8
   rm "$new.password"
   echo 'host all all all scram-sha-256' >>"$new/pg_hba.conf"
   if [ "$database" != postgres ]; then
-    printf 'CREATE DATABASE "%s"\n' "$database" | "$bin/postgres" --single -j -D "$new" postgres >/dev/null
+    printf 'CREATE DATABASE "%s"\n' "$database" | postgres --single -j -D "$new" postgres >/dev/null
   fi
   if [ -d "$PGDATA" ] && ! rmdir "$PGDATA"; then
     echo "$PGDATA holds files that are no database, or is a mount point: name a new directory inside the volume" >&2
@@ -31,4 +30,4 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   fi
   mv "$new" "$PGDATA"
 fi
-exec "$bin/postgres" -D "$PGDATA" -c "listen_addresses=*" -c "unix_socket_directories=/var/run/postgresql" "$@"
+exec postgres -D "$PGDATA" -c "listen_addresses=*" -c "unix_socket_directories=/var/run/postgresql" "$@"

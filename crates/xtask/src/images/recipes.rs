@@ -107,9 +107,10 @@ fn resources(
     users(&mut tree, &[("resource", 65532, "/home/resource")]);
     tree.directory("home/resource", 0o755);
     tree.owned("home/resource", 65532, 65532);
+    tree.file("opt/resources/jb-resources", 0o755, programs.resources.clone());
     for kind in TYPES {
         let directory = format!("opt/resources/{kind}");
-        tree.file(format!("{directory}/jb-resources"), 0o755, programs.resources.clone());
+        tree.same("opt/resources/jb-resources", format!("{directory}/jb-resources"));
         tree.file(format!("{directory}/type"), 0o644, *kind);
         for script in ["check", "in", "out"] {
             tree.link(format!("{directory}/{script}"), "jb-resources");
@@ -128,6 +129,16 @@ fn postgres(path: &Path, name: &str, packages: &Packages) -> anyhow::Result<()> 
         path.file_name().is_some_and(|name| name == "llvmjit.so")
             || path.components().any(|part| part.as_os_str() == "bitcode")
     });
+    // The programs of the one version that is there, under names that no version is in.
+    let programs: Vec<String> = tree
+        .below("usr/lib/postgresql")
+        .filter(|path| path.parent().is_some_and(|directory| directory.ends_with("bin")))
+        .map(|path| path.display().to_string())
+        .collect();
+    for program in programs {
+        let name = program.rsplit('/').next().unwrap_or(&program);
+        tree.link(format!("usr/bin/{name}"), &format!("/{program}"));
+    }
     users(&mut tree, &[("postgres", POSTGRES_USER, "/var/lib/postgresql")]);
     for directory in ["var/lib/postgresql", "run/postgresql"] {
         tree.directory(directory, 0o700);
@@ -158,7 +169,6 @@ fn task(path: &Path, name: &str, packages: &Packages) -> anyhow::Result<()> {
             "dash",
             "diffutils",
             "findutils",
-            "gawk",
             "git",
             "grep",
             "gzip",

@@ -62,6 +62,14 @@ impl Tree {
         self.insert(path.as_ref(), Entry { mode: 0o777, uid: 0, gid: 0, kind });
     }
 
+    /// Puts the same file at another path: in the layer it is there once.
+    pub(crate) fn same(&mut self, from: impl AsRef<Path>, to: impl AsRef<Path>) {
+        let from = self.resolve(from.as_ref());
+        if let Some(entry) = self.entries.get(&from).cloned() {
+            self.insert(to.as_ref(), entry);
+        }
+    }
+
     /// Gives a path, which must be there, to a user.
     pub(crate) fn owned(&mut self, path: impl AsRef<Path>, uid: u64, gid: u64) {
         let path = self.resolve(path.as_ref());
@@ -164,6 +172,7 @@ impl Tree {
     /// Writes a tar with everything in order of paths, all of the same time.
     pub(crate) fn write(&self, out: impl Write) -> io::Result<()> {
         let mut tar = tar::Builder::new(out);
+        let mut written: BTreeMap<_, &Path> = BTreeMap::new();
         for (path, entry) in &self.entries {
             let mut header = tar::Header::new_gnu();
             header.set_mode(entry.mode);
@@ -177,6 +186,13 @@ impl Tree {
                     tar.append_data(&mut header, path, io::empty())?;
                 }
                 Kind::File(content) => {
+                    let file = (Arc::as_ptr(content), entry.mode, entry.uid, entry.gid);
+                    if let Some(first) = written.get(&file) {
+                        header.set_entry_type(tar::EntryType::Link);
+                        tar.append_link(&mut header, path, first)?;
+                        continue;
+                    }
+                    written.insert(file, path);
                     header.set_entry_type(tar::EntryType::Regular);
                     header.set_size(content.len() as u64);
                     tar.append_data(&mut header, path, content.as_slice())?;

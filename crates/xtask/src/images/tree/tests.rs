@@ -61,3 +61,15 @@ fn a_path_that_leads_out_is_refused() {
     let error = plain(Path::new("usr/../../etc/passwd")).unwrap_err();
     assert_eq!(error.to_string(), "the path usr/../../etc/passwd leads out of its package");
 }
+
+#[test]
+fn a_file_at_two_paths_is_in_the_layer_once() {
+    let mut tree = Tree::default();
+    tree.file("opt/one", 0o755, vec![7; 10_000]);
+    tree.same("opt/one", "opt/two");
+    let layer = bytes(&tree);
+    assert!(layer.len() < 15_000, "{} bytes", layer.len());
+    let mut back = Tree::default();
+    back.unpack(layer.as_slice()).unwrap();
+    assert_eq!(back.content("opt/two"), tree.content("opt/one"));
+}

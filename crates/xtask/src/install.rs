@@ -12,6 +12,17 @@ struct Tool {
     package: &'static str,
 }
 
+/// What the measurements need beside what is built.
+const PEERS: &[Tool] = &[
+    Tool {
+        what: "busybox (the measured image)",
+        found_by: &["/bin/busybox"],
+        package: "busybox-static",
+    },
+    Tool { what: "runc (the floor beside our containers)", found_by: &["runc"], package: "runc" },
+];
+
+/// What the tests need.
 const TOOLS: &[Tool] = &[
     Tool { what: "git", found_by: &["git"], package: "git" },
     Tool {
@@ -81,6 +92,13 @@ pub(crate) fn tools() -> Vec<&'static str> {
         );
     }
     missing.into_iter().map(|tool| tool.package).collect()
+}
+
+/// Installs what the measurements miss, and says what they still do.
+pub(crate) fn peers() {
+    for tool in install(PEERS) {
+        println!("MISSING: {}. Install the package `{}`.", tool.what, tool.package);
+    }
 }
 
 /// Installs what a cluster needs.

@@ -115,6 +115,8 @@ pub(crate) struct Programs {
     pub(crate) server: Vec<u8>,
     pub(crate) runner: Vec<u8>,
     pub(crate) resources: Vec<u8>,
+    /// What moves artifacts in pods, where the server carries it.
+    pub(crate) artifacts: Option<Vec<u8>>,
 }
 
 impl Programs {
@@ -123,7 +125,9 @@ impl Programs {
         // The server's build puts the programs it carries here.
         let embedded = crate::server::target().join("embedded").join(host()?);
         let embedded = embedded.join(if release { "embedded" } else { "debug" });
+        let artifacts = embedded.join("jb-artifacts");
         Ok(Self {
+            artifacts: artifacts.exists().then(|| read(&artifacts)).transpose()?,
             server: read(&server)?,
             runner: read(&embedded.join("jb-runner"))?,
             resources: read(&embedded.join("jb-resources"))?,

@@ -82,10 +82,13 @@ fn server(path: &Path, name: &str, packages: &Packages, programs: &Programs) -> 
     write_archive(path, name, &run, &tree)
 }
 
-/// Nothing but the program, so that it can be mounted as a volume into any container.
+/// Nothing but the programs, so that it can be mounted as a volume into any container.
 fn runner(path: &Path, name: &str, programs: &Programs) -> anyhow::Result<()> {
     let mut tree = Tree::default();
     tree.file("jb-runner", 0o755, programs.runner.clone());
+    if let Some(artifacts) = &programs.artifacts {
+        tree.file("jb-artifacts", 0o755, artifacts.clone());
+    }
     let run = Run { user: SERVER_USER, entrypoint: &["/jb-runner"], ..Run::default() };
     write_archive(path, name, &run, &tree)
 }

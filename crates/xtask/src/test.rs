@@ -1,10 +1,13 @@
 //! `cargo xtask test`: everything that must hold, in one command.
 
+use std::ffi::OsStr;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+
+use crate::install::on_path;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -15,10 +18,42 @@ pub(crate) struct Options {
     only_tests: bool,
 }
 
+/// A check by a program that takes minutes to compile: it runs where someone installed it.
+struct Check {
+    what: &'static str,
+    program: &'static str,
+    arguments: &'static [&'static str],
+    install: &'static str,
+}
+
+const CHECKS: [Check; 2] = [
+    Check {
+        what: "spelling",
+        program: "typos",
+        arguments: &[],
+        install: "cargo install --locked typos-cli",
+    },
+    // Advisories need the network and change by themselves: `cargo deny check advisories` is for releases.
+    Check {
+        what: "licenses, sources and bans of dependencies",
+        program: "cargo-deny",
+        arguments: &["--offline", "--log-level", "error", "check", "bans", "licenses", "sources"],
+        install: "cargo install --locked cargo-deny",
+    },
+];
+
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
     let missing = crate::install::tools();
+    let mut unchecked = Vec::new();
     if !options.only_tests {
+        for check in &CHECKS {
+            if on_path(check.program) {
+                step(check.what, command(check.program, check.arguments))?;
+            } else {
+                unchecked.push(check);
+            }
+        }
         step("formatting", cargo(&["fmt", "--all", "--check"]))?;
         step(
             "lints",
@@ -40,11 +75,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for package in missing {
         println!("SKIPPED: what needs `{package}`");
     }
+    for Check { what, program, install, .. } in unchecked {
+        println!("NOT CHECKED: {what}, as there is no `{program}`; `{install}` installs it");
+    }
     Ok(())
 }
 
 fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
+}
+
+fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments);
     command
 }

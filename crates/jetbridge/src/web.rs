@@ -156,10 +156,9 @@ fn database_url(options: &DatabaseOptions, state: &std::path::Path) -> String {
         }
         url.push('@');
     }
+    // An address needs a host beside a user; with a socket it is not used.
     let host = options.postgres_host.as_deref().unwrap_or("127.0.0.1");
-    if options.postgres_socket.is_none() {
-        url.push_str(&format!("{host}:{}", options.postgres_port));
-    }
+    url.push_str(&format!("{host}:{}", options.postgres_port));
     url.push_str(&format!(
         "/{}?sslmode={}",
         encoded(&options.postgres_database),
@@ -167,7 +166,7 @@ fn database_url(options: &DatabaseOptions, state: &std::path::Path) -> String {
     ));
     if let Some(socket) = &options.postgres_socket {
         let socket = encoded(&socket.to_string_lossy());
-        url.push_str(&format!("&host={socket}&port={}", options.postgres_port));
+        url.push_str(&format!("&host={socket}"));
     }
     url
 }

@@ -12,6 +12,17 @@ struct Tool {
     package: &'static str,
 }
 
+/// What the measurements need beside what is built.
+const PEERS: &[Tool] = &[
+    Tool {
+        what: "busybox (the measured image)",
+        found_by: &["/bin/busybox"],
+        package: "busybox-static",
+    },
+    Tool { what: "runc (the floor beside our containers)", found_by: &["runc"], package: "runc" },
+];
+
+/// What the tests need.
 const TOOLS: &[Tool] = &[
     Tool { what: "git", found_by: &["git"], package: "git" },
     Tool {
@@ -41,9 +52,28 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Installs what is missing; returns what still is.
+/// Installs what the tests miss; returns what they still do.
 pub(crate) fn tools() -> Vec<&'static str> {
-    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !present(tool)).collect();
+    let missing = install(TOOLS);
+    for tool in &missing {
+        println!(
+            "MISSING: {}; its tests are skipped. Install the package `{}` to run them.",
+            tool.what, tool.package
+        );
+    }
+    missing.into_iter().map(|tool| tool.package).collect()
+}
+
+/// Installs what the measurements miss, and says what they still do.
+pub(crate) fn peers() {
+    for tool in install(PEERS) {
+        println!("MISSING: {}. Install the package `{}`.", tool.what, tool.package);
+    }
+}
+
+/// Installs what is missing; returns what still is.
+fn install(tools: &'static [Tool]) -> Vec<&'static Tool> {
+    let missing: Vec<&Tool> = tools.iter().filter(|tool| !present(tool)).collect();
     if missing.is_empty() {
         return Vec::new();
     }
@@ -61,14 +91,7 @@ pub(crate) fn tools() -> Vec<&'static str> {
             println!("apt-get could not install all of them");
         }
     }
-    let missing: Vec<&Tool> = missing.into_iter().filter(|tool| !present(tool)).collect();
-    for tool in &missing {
-        println!(
-            "MISSING: {}; its tests are skipped. Install the package `{}` to run them.",
-            tool.what, tool.package
-        );
-    }
-    missing.into_iter().map(|tool| tool.package).collect()
+    missing.into_iter().filter(|tool| !present(tool)).collect()
 }
 
 fn present(tool: &Tool) -> bool {

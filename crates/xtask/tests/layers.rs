@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["jb-build"],
     &["jb-wire"],
     &["jb-runtime"],
-    &["jb-store", "jb-oci", "jb-runtime-local", "jb-git-http"],
+    &["jb-store", "jb-oci", "jb-runtime-local", "jb-git-http", "jb-test-postgres"],
     &["jb-engine"],
     &["jb-http"],
     &["jetbridge", "jb-runner", "jb-resources", "xtask"],

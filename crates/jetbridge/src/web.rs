@@ -8,16 +8,17 @@ use anyhow::{Context as _, bail};
 use jb_engine::Engine;
 use jb_http::{Clock as _, LocalUser, System};
 use jb_model::config::ContainerLimits;
+use jb_runtime::Runtime as _;
 use jb_store::{EncryptionKey, Store};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::{AuthOptions, BuildOptions, DatabaseOptions, WebOptions};
+use crate::cli::{AuthOptions, DatabaseOptions, WebOptions};
 use crate::engine_port::EnginePort;
-use crate::local;
 use crate::logging::Logging;
+use crate::{base_defaults, local};
 
 /// Requests under way when the server is told to end may take this long.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -42,7 +43,8 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
     let runtime = local::runtime(&options.state, &state)?;
     let gateway = runtime.host_gateway().to_string();
-    let settings = engine_settings(&options.builds, external_url.clone(), lease_owner(&state))?;
+    let settings = engine_settings(&options, external_url.clone(), lease_owner(&state))?;
+    base_defaults::warn_of_unused(&settings.base_defaults, &runtime.base_types());
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
 
     let port =
@@ -55,6 +57,10 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
         cookie_secure: options.auth.cookie_secure,
         signing_key: signing_key(&store).await?,
         role_overrides: role_overrides(&options.auth)?,
+        features: jb_http::Features {
+            resource_causality: options.listen.enable_resource_causality,
+            ..Default::default()
+        },
         ..Default::default()
     };
     let state = jb_http::AppState::new(
@@ -237,10 +243,12 @@ fn lease_owner(state: &std::path::Path) -> String {
 }
 
 fn engine_settings(
-    options: &BuildOptions,
+    options: &WebOptions,
     external_url: String,
     owner: String,
 ) -> anyhow::Result<jb_engine::Settings> {
+    let base_defaults = base_defaults::read(&options.types)?;
+    let options = &options.builds;
     let memory = options.default_task_memory_limit.as_deref();
     let memory_bytes = memory
         .map(|text| {
@@ -287,5 +295,6 @@ fn engine_settings(
             default_days: options.default_days_to_retain_build_logs,
             max_days: options.max_days_to_retain_build_logs,
         },
+        base_defaults,
     })
 }

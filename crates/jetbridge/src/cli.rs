@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod kubernetes;
+
+pub(crate) use kubernetes::{Detection, KubernetesOptions, PodSecurityLevel};
+
 #[derive(Parser)]
 #[command(
     name = "jetbridge",
@@ -55,6 +59,8 @@ pub(crate) struct WebOptions {
     #[command(flatten)]
     pub builds: BuildOptions,
     #[command(flatten)]
+    pub types: TypeOptions,
+    #[command(flatten)]
     pub kubernetes: KubernetesOptions,
     /// Log lines as JSON instead of text
     #[arg(long)]
@@ -78,6 +84,9 @@ pub(crate) struct ListenOptions {
     /// A name for this installation, shown to its users
     #[arg(long, default_value = "")]
     pub cluster_name: String,
+    /// Tell which builds and versions a version led to and came from; may be expensive for the database
+    #[arg(long)]
+    pub enable_resource_causality: bool,
 }
 
 #[derive(Args)]
@@ -168,70 +177,11 @@ pub(crate) struct BuildOptions {
     pub gc_failed_grace_period: String,
 }
 
-/// Where steps run as pods. Without a namespace they run on this machine.
 #[derive(Args)]
-pub(crate) struct KubernetesOptions {
-    /// Run steps as pods of this namespace instead of on this machine
-    #[arg(long, value_name = "NAMESPACE", help_heading = KUBERNETES)]
-    pub kubernetes_namespace: Option<String>,
-    /// How to reach the cluster [default: what KUBECONFIG names, else as the pod this server runs in]
-    #[arg(long, value_name = "FILE", help_heading = KUBERNETES)]
-    pub kubernetes_kubeconfig: Option<PathBuf>,
-    /// A context of that file other than its current one
-    #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
-    pub kubernetes_context: Option<String>,
-    /// The claim that holds artifacts; all nodes mount it at the same time
-    #[arg(long, value_name = "NAME", default_value = "jetbridge-artifacts", help_heading = KUBERNETES)]
-    pub kubernetes_artifact_store_claim: String,
-    /// The claim that holds caches of tasks; without one they are empty in every build
-    #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
-    pub kubernetes_cache_pvc: Option<String>,
-    /// The image with the runner and its helper
-    #[arg(long, value_name = "IMAGE", default_value = concat!("localhost/jetbridge-runner:", env!("CARGO_PKG_VERSION")), help_heading = KUBERNETES)]
-    pub kubernetes_runner_image: String,
-    /// The image with the built-in resource types
-    #[arg(long, value_name = "IMAGE", default_value = concat!("localhost/jetbridge-resources:", env!("CARGO_PKG_VERSION")), help_heading = KUBERNETES)]
-    pub kubernetes_resources_image: String,
-    /// The image of tasks that name none
-    #[arg(long, value_name = "IMAGE", default_value = concat!("localhost/jetbridge-task:", env!("CARGO_PKG_VERSION")), help_heading = KUBERNETES)]
-    pub kubernetes_task_image: String,
-    /// The Pod Security level that the namespace enforces, which bounds what steps may do
-    #[arg(long, value_enum, default_value = "restricted", help_heading = KUBERNETES)]
-    pub kubernetes_pod_security: PodSecurityLevel,
-    /// Mount images as volumes, which starts pods faster, or copy from them
-    #[arg(long, value_enum, default_value = "auto", help_heading = KUBERNETES)]
-    pub kubernetes_image_volumes: Detection,
-    /// Give pods users of their own, so that root in them is nobody on their node
-    #[arg(long, value_enum, default_value = "auto", help_heading = KUBERNETES)]
-    pub kubernetes_user_namespaces: Detection,
-    /// A secret with which nodes pull images
-    #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
-    pub kubernetes_image_pull_secret: Vec<String>,
-    /// The service account of steps' pods; none of them gets its token
-    #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
-    pub kubernetes_service_account: Option<String>,
-    /// How long a pod may take to start, images and waiting for room included
-    #[arg(long, value_name = "DURATION", default_value = "10m", help_heading = KUBERNETES)]
-    pub kubernetes_pod_startup_timeout: String,
-    /// The longest any pod lives
-    #[arg(long, value_name = "DURATION", default_value = "168h", help_heading = KUBERNETES)]
-    pub kubernetes_pod_deadline: String,
-}
-
-const KUBERNETES: &str = "Kubernetes";
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(crate) enum PodSecurityLevel {
-    Restricted,
-    Baseline,
-    Privileged,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(crate) enum Detection {
-    Auto,
-    Always,
-    Never,
+pub(crate) struct TypeOptions {
+    /// A YAML file of defaults for the source of each base resource type, e.g. `registry-image: {registry_mirror: {host: mirror.example.com}}`
+    #[arg(long, value_name = "FILE")]
+    pub base_resource_type_defaults: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -254,6 +204,8 @@ pub(crate) struct RunOptions {
     /// A local directory instead of a `get`
     #[arg(short, long, value_name = "NAME=DIR")]
     pub input: Vec<String>,
+    #[command(flatten)]
+    pub types: TypeOptions,
     #[command(flatten)]
     pub state: StateOptions,
 }

@@ -5,6 +5,7 @@
     reason = "a command line tool talks to its terminal"
 )]
 
+mod base_defaults;
 mod cli;
 mod doctor;
 mod embedded;

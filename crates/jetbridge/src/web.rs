@@ -14,11 +14,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::{AuthOptions, BuildOptions, DatabaseOptions, WebOptions};
+use crate::cli::{AuthOptions, DatabaseOptions, WebOptions};
 use crate::engine_port::EnginePort;
-use crate::kubernetes;
-use crate::local;
 use crate::logging::Logging;
+use crate::{base_defaults, kubernetes, local};
 
 /// Requests under way when the server is told to end may take this long.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -42,7 +41,8 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     let users = local_users(&options.auth)?;
     store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
     let (runtime, gateway) = runtime(&options, &state).await?;
-    let settings = engine_settings(&options.builds, external_url.clone(), lease_owner(&state))?;
+    let settings = engine_settings(&options, external_url.clone(), lease_owner(&state))?;
+    base_defaults::warn_of_unused(&settings.base_defaults, &runtime.base_types());
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
 
     let port =
@@ -55,6 +55,10 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
         cookie_secure: options.auth.cookie_secure,
         signing_key: signing_key(&store).await?,
         role_overrides: role_overrides(&options.auth)?,
+        features: jb_http::Features {
+            resource_causality: options.listen.enable_resource_causality,
+            ..Default::default()
+        },
         ..Default::default()
     };
     let state = jb_http::AppState::new(
@@ -165,10 +169,9 @@ fn database_url(options: &DatabaseOptions, state: &std::path::Path) -> String {
         }
         url.push('@');
     }
+    // An address needs a host beside a user; with a socket it is not used.
     let host = options.postgres_host.as_deref().unwrap_or("127.0.0.1");
-    if options.postgres_socket.is_none() {
-        url.push_str(&format!("{host}:{}", options.postgres_port));
-    }
+    url.push_str(&format!("{host}:{}", options.postgres_port));
     url.push_str(&format!(
         "/{}?sslmode={}",
         encoded(&options.postgres_database),
@@ -176,7 +179,7 @@ fn database_url(options: &DatabaseOptions, state: &std::path::Path) -> String {
     ));
     if let Some(socket) = &options.postgres_socket {
         let socket = encoded(&socket.to_string_lossy());
-        url.push_str(&format!("&host={socket}&port={}", options.postgres_port));
+        url.push_str(&format!("&host={socket}"));
     }
     url
 }
@@ -253,10 +256,12 @@ fn lease_owner(state: &std::path::Path) -> String {
 }
 
 fn engine_settings(
-    options: &BuildOptions,
+    options: &WebOptions,
     external_url: String,
     owner: String,
 ) -> anyhow::Result<jb_engine::Settings> {
+    let base_defaults = base_defaults::read(&options.types)?;
+    let options = &options.builds;
     let memory = options.default_task_memory_limit.as_deref();
     let memory_bytes = memory
         .map(|text| {
@@ -303,5 +308,6 @@ fn engine_settings(
             default_days: options.default_days_to_retain_build_logs,
             max_days: options.max_days_to_retain_build_logs,
         },
+        base_defaults,
     })
 }

@@ -36,7 +36,7 @@ pub(crate) async fn prepare(
             let (check, get) = jb_build::plan_task_image(
                 image,
                 &plan.resource_types,
-                &Default::default(),
+                &context.engine.settings.base_defaults,
                 &leaf.plan.id,
                 &plan.tags,
                 plan.check_skip_interval,

@@ -40,7 +40,17 @@ fn last_id(stream: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_goes_on_while_its_server_is_dead() {
-    let Some(mut server) = Server::start().await else { return };
+    let Some(server) = Server::start().await else { return };
+    goes_on_while_its_server_is_dead(server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_goes_on_while_its_server_on_postgresql_is_dead() {
+    let Some(server) = Server::on_postgres("goes_on").await else { return };
+    goes_on_while_its_server_is_dead(server).await;
+}
+
+async fn goes_on_while_its_server_is_dead(mut server: Server) {
     let api = server.login().await;
     api.set_pipeline("p", PIPELINE).await;
     let build = api.trigger("p", "counts").await;

@@ -74,6 +74,15 @@ impl Server {
         server
     }
 
+    /// On a database of its own of a real PostgreSQL, reached by its socket.
+    pub async fn on_postgres(database: &str) -> Option<Self> {
+        let cluster = jb_test_postgres::cluster()?;
+        cluster.psql(&format!("CREATE DATABASE {database} TEMPLATE template0"));
+        let socket = cluster.socket().to_str().unwrap();
+        let options = ["--postgres-socket", socket, "--postgres-user", "postgres"];
+        Self::with(&[&options[..], &["--postgres-database", database]].concat()).await
+    }
+
     async fn ready(&mut self) {
         let url = format!("{}/readyz", self.url);
         let client = crate::api::client();

@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod kubernetes;
+
+pub(crate) use kubernetes::{Detection, KubernetesOptions, PodSecurityLevel};
+
 #[derive(Parser)]
 #[command(
     name = "jetbridge",
@@ -56,6 +60,8 @@ pub(crate) struct WebOptions {
     pub builds: BuildOptions,
     #[command(flatten)]
     pub types: TypeOptions,
+    #[command(flatten)]
+    pub kubernetes: KubernetesOptions,
     /// Log lines as JSON instead of text
     #[arg(long)]
     pub log_json: bool,

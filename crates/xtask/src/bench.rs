@@ -47,6 +47,7 @@ impl Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    crate::install::peers();
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
         None => crate::server::build(true)?,

@@ -128,7 +128,7 @@ async fn a_put_that_fails_says_so() {
 }
 
 impl Server {
-    async fn check(&self, resource: &str) -> (BuildId, BuildStatus) {
+    pub(crate) async fn check(&self, resource: &str) -> (BuildId, BuildStatus) {
         let resource = self.resource(resource).await;
         let request = jb_engine::checks::CheckRequest::default();
         let engine = self.engine();

@@ -1,5 +1,6 @@
 //! What the server says about itself, and how much of it.
 
+use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
@@ -21,7 +22,8 @@ impl Logging {
         let filter = EnvFilter::try_new(with_quiet(level))
             .with_context(|| format!("--log-level `{level}` is no level"))?;
         let (filter, handle) = reload::Layer::new(filter);
-        let layer = fmt::layer().with_writer(std::io::stderr);
+        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
         let layer = if json { layer.json().boxed() } else { layer.boxed() };
         tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
         let first = match level {

@@ -178,3 +178,13 @@ fn a_flag_that_cannot_be_is_refused_with_its_name() {
         assert!(said.contains(word), "{options:?}: {said}");
     }
 }
+
+#[test]
+fn a_log_that_nobody_watches_has_no_colours() {
+    let state = tempfile::tempdir().unwrap();
+    let mut command = jetbridge();
+    command.args(["web", "--bind-ip", "127.0.0.1", "--bind-port", &free_port().to_string()]);
+    command.arg("--state-dir").arg(state.path()).args(["--auth-duration", "soon"]);
+    let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert!(said.contains("applying migration") && !said.contains('\x1b'), "{said:?}");
+}

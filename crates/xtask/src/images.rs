@@ -123,14 +123,30 @@ impl Programs {
     fn build(release: bool) -> anyhow::Result<Self> {
         let server = crate::server::build(release)?;
         // The server's build puts the programs it carries here.
-        let embedded = crate::server::target().join("embedded").join(host()?);
-        let embedded = embedded.join(if release { "embedded" } else { "debug" });
-        let artifacts = embedded.join("jb-artifacts");
+        let embedded = crate::server::target().join("embedded");
+        let host = host()?;
+        let profile = if release { "embedded" } else { "dev" };
+        let programs = embedded.join(&host).join(if release { "embedded" } else { "debug" });
+        // The server carries no program that only pods run: it is built here, as the others were.
+        let artifacts = if crate::server::root().join("crates/artifacts").exists() {
+            let mut command = crate::server::cargo();
+            command
+                .args(["build", "--package", "jb-artifacts", "--profile", profile])
+                .args(["--target", &host, "--target-dir"])
+                .arg(&embedded)
+                .env("RUSTFLAGS", "-C target-feature=+crt-static");
+            if !command.status().context("start cargo")?.success() {
+                bail!("building jb-artifacts failed");
+            }
+            Some(read(&programs.join("jb-artifacts"))?)
+        } else {
+            None
+        };
         Ok(Self {
-            artifacts: artifacts.exists().then(|| read(&artifacts)).transpose()?,
+            artifacts,
             server: read(&server)?,
-            runner: read(&embedded.join("jb-runner"))?,
-            resources: read(&embedded.join("jb-resources"))?,
+            runner: read(&programs.join("jb-runner"))?,
+            resources: read(&programs.join("jb-resources"))?,
         })
     }
 }

@@ -140,7 +140,7 @@ impl Started {
 }
 
 fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = crate::server::cargo();
     command.args(arguments);
     command
 }

@@ -33,6 +33,23 @@ pub(crate) struct Options {
     /// The images' tag
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     pub(crate) tag: String,
+    /// Whether the server is built already
+    #[arg(skip)]
+    pub(crate) is_built: bool,
+}
+
+impl Options {
+    /// All images as a cluster on this machine is given them.
+    pub(crate) fn local() -> Self {
+        Self {
+            dir: crate::server::target().join("images"),
+            only: Vec::new(),
+            dev: true,
+            prefix: "localhost".to_owned(),
+            tag: env!("CARGO_PKG_VERSION").to_owned(),
+            is_built: false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -89,7 +106,7 @@ pub(crate) fn assemble(options: &Options) -> anyhow::Result<Vec<PathBuf>> {
         .with_context(|| format!("create {}", options.dir.display()))?;
     let packages = Packages::new(&cache()?)?;
     let programs = if wanted.iter().any(|image| image.needs_build()) {
-        Some(Programs::build(!options.dev)?)
+        Some(Programs::build(!options.dev, options.is_built)?)
     } else {
         None
     };
@@ -120,8 +137,9 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    fn build(release: bool) -> anyhow::Result<Self> {
-        let server = crate::server::build(release)?;
+    fn build(release: bool, is_built: bool) -> anyhow::Result<Self> {
+        let server =
+            if is_built { crate::server::binary(release) } else { crate::server::build(release)? };
         // The server's build puts the programs it carries here.
         let embedded = crate::server::target().join("embedded");
         let host = host()?;

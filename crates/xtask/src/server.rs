@@ -35,7 +35,12 @@ pub(crate) fn build(release: bool) -> anyhow::Result<PathBuf> {
     if !command.status().context("start cargo")?.success() {
         bail!("building jetbridge failed");
     }
-    Ok(target().join(if release { "release" } else { "debug" }).join("jetbridge"))
+    Ok(binary(release))
+}
+
+/// Where cargo puts the server.
+pub(crate) fn binary(release: bool) -> PathBuf {
+    target().join(if release { "release" } else { "debug" }).join("jetbridge")
 }
 
 /// A running server; ended with its children when dropped.

@@ -1,5 +1,6 @@
 //! Installs JetBridge on a cluster as its users do, runs a pipeline through its service, and uninstalls it.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
@@ -58,6 +59,10 @@ pub(crate) fn run(options: &Options, place: &Place) -> anyhow::Result<()> {
             place.dir.display()
         )
     })?;
+    // Of two trials on one cluster, the second waits.
+    let path = place.dir.join("trial.lock");
+    let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    lock.lock().with_context(|| format!("lock {}", path.display()))?;
     if !options.loaded {
         trial.load()?;
     }

@@ -117,7 +117,7 @@ fn variables(objects: &Objects) -> BTreeMap<String, Value> {
     let web = all.iter_mut().find(|container| container["name"] == "web").unwrap();
     let variables = web["env"].as_array().unwrap().iter();
     let named = variables.map(|variable| {
-        let value = variable.get("value").or(variable.get("valueFrom")).unwrap();
+        let value = variable.get("value").or_else(|| variable.get("valueFrom")).unwrap();
         (variable["name"].as_str().unwrap().to_owned(), value.clone())
     });
     named.collect()

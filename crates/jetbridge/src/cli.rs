@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod kubernetes;
+
+pub(crate) use kubernetes::{Detection, KubernetesOptions, PodSecurityLevel};
+
 #[derive(Parser)]
 #[command(
     name = "jetbridge",
@@ -54,6 +58,10 @@ pub(crate) struct WebOptions {
     pub auth: AuthOptions,
     #[command(flatten)]
     pub builds: BuildOptions,
+    #[command(flatten)]
+    pub types: TypeOptions,
+    #[command(flatten)]
+    pub kubernetes: KubernetesOptions,
     /// Log lines as JSON instead of text
     #[arg(long)]
     pub log_json: bool,
@@ -76,6 +84,9 @@ pub(crate) struct ListenOptions {
     /// A name for this installation, shown to its users
     #[arg(long, default_value = "")]
     pub cluster_name: String,
+    /// Tell which builds and versions a version led to and came from; may be expensive for the database
+    #[arg(long)]
+    pub enable_resource_causality: bool,
 }
 
 #[derive(Args)]
@@ -167,6 +178,13 @@ pub(crate) struct BuildOptions {
 }
 
 #[derive(Args)]
+pub(crate) struct TypeOptions {
+    /// A YAML file of defaults for the source of each base resource type, e.g. `registry-image: {registry_mirror: {host: mirror.example.com}}`
+    #[arg(long, value_name = "FILE")]
+    pub base_resource_type_defaults: Option<PathBuf>,
+}
+
+#[derive(Args)]
 #[command(after_help = "Example: jetbridge run ci/pipeline.yml -j test -i repo=.")]
 pub(crate) struct RunOptions {
     /// The pipeline's file; - reads it from stdin
@@ -186,6 +204,8 @@ pub(crate) struct RunOptions {
     /// A local directory instead of a `get`
     #[arg(short, long, value_name = "NAME=DIR")]
     pub input: Vec<String>,
+    #[command(flatten)]
+    pub types: TypeOptions,
     #[command(flatten)]
     pub state: StateOptions,
 }

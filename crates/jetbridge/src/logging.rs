@@ -18,7 +18,7 @@ pub(crate) struct Logging {
 impl Logging {
     /// Starts logging to stderr. Directives such as `jb_engine=debug,warn` are taken too.
     pub(crate) fn start(level: &str, json: bool) -> anyhow::Result<Self> {
-        let filter = EnvFilter::try_new(level)
+        let filter = EnvFilter::try_new(with_quiet(level))
             .with_context(|| format!("--log-level `{level}` is no level"))?;
         let (filter, handle) = reload::Layer::new(filter);
         let layer = fmt::layer().with_writer(std::io::stderr);
@@ -47,7 +47,12 @@ impl Logging {
             LogLevel::Info => "info",
             LogLevel::Error | LogLevel::Fatal => "error",
         };
-        (self.change)(EnvFilter::new(filter));
+        (self.change)(EnvFilter::new(with_quiet(filter)));
         *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
     }
+}
+
+/// What these say of failed requests, whoever made those says better; more particular directives win.
+fn with_quiet(level: &str) -> String {
+    format!("kube_client::client::builder=off,{level}")
 }

@@ -5,10 +5,12 @@
     reason = "a command line tool talks to its terminal"
 )]
 
+mod base_defaults;
 mod cli;
 mod doctor;
 mod embedded;
 mod engine_port;
+mod kubernetes;
 mod local;
 mod logging;
 mod run;

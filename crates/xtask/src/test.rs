@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must hold, in one command.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::JoinHandle;
@@ -9,6 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::cluster::{self, NetworkPolicy};
+use crate::install::on_path;
 use crate::{deploy, images};
 
 #[derive(Args)]
@@ -26,6 +28,30 @@ pub(crate) struct Options {
 /// Where the cluster of the tests lies; it is made anew for each run.
 const CLUSTER_DIR: &str = "/var/tmp/jetbridge-test-cluster";
 
+/// A check by a program that takes minutes to compile: it runs where someone installed it.
+struct Check {
+    what: &'static str,
+    program: &'static str,
+    arguments: &'static [&'static str],
+    install: &'static str,
+}
+
+const CHECKS: [Check; 2] = [
+    Check {
+        what: "spelling",
+        program: "typos",
+        arguments: &[],
+        install: "cargo install --locked typos-cli",
+    },
+    // Advisories need the network and change by themselves: `cargo deny check advisories` is for releases.
+    Check {
+        what: "licenses, sources and bans of dependencies",
+        program: "cargo-deny",
+        arguments: &["--offline", "--log-level", "error", "check", "bans", "licenses", "sources"],
+        install: "cargo install --locked cargo-deny",
+    },
+];
+
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
     let missing = crate::install::tools();
@@ -35,7 +61,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if let Kubernetes::None { why } = &kubernetes {
         println!("MISSING: Kubernetes ({why}); its tests are skipped");
     }
+    let mut unchecked = Vec::new();
     if !options.only_tests {
+        for check in &CHECKS {
+            if on_path(check.program) {
+                step(check.what, command(check.program, check.arguments))?;
+            } else {
+                unchecked.push(check);
+            }
+        }
         step("formatting", cargo(&["fmt", "--all", "--check"]))?;
         step(
             "lints",
@@ -74,6 +108,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     if tools.is_err() {
         println!("SKIPPED: what needs helm and kustomize");
+    }
+    for Check { what, program, install, .. } in unchecked {
+        println!("NOT CHECKED: {what}, as there is no `{program}`; `{install}` installs it");
     }
     Ok(())
 }
@@ -161,6 +198,12 @@ impl Started {
 
 fn cargo(arguments: &[&str]) -> Command {
     let mut command = crate::server::cargo();
+    command.args(arguments);
+    command
+}
+
+fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments);
     command
 }

@@ -1,5 +1,6 @@
 //! A server: a store in memory, a fake runtime and an engine that can be dropped and begun anew.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub(crate) struct Server {
     pub(crate) team: TeamRecord,
     pub(crate) pipeline: PipelineId,
     pub(crate) timeouts: Timeouts,
+    pub(crate) base_defaults: BTreeMap<String, Object>,
     now: Arc<AtomicI64>,
     running: Option<(Arc<Engine>, JoinHandle<()>, watch::Sender<bool>)>,
 }
@@ -44,7 +46,16 @@ impl Server {
         let team = store.ensure_main_team(&json!({}), at).await.unwrap();
         let pipeline = PipelineId(0);
         let timeouts = Timeouts { quiet: Duration::from_millis(20), ..Timeouts::default() };
-        let mut server = Self { store, fake, team, pipeline, timeouts, now, running: None };
+        let mut server = Self {
+            store,
+            fake,
+            team,
+            pipeline,
+            timeouts,
+            base_defaults: BTreeMap::new(),
+            now,
+            running: None,
+        };
         server.pipeline = server.set_pipeline("p", yaml).await;
         server
     }
@@ -68,6 +79,7 @@ impl Server {
             checks: Default::default(),
             grace: Default::default(),
             retention: Default::default(),
+            base_defaults: self.base_defaults.clone(),
         };
         let store = match allowance {
             Some(allowance) => self.store.limited(allowance),

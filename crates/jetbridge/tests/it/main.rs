@@ -10,9 +10,12 @@
 )]
 
 mod api;
+#[path = "../../../runtime-kubernetes/tests/it/cluster.rs"]
+mod cluster;
 mod execute;
 mod git;
 mod hijack;
+mod kubernetes;
 mod recordings;
 mod refusals;
 mod restart;

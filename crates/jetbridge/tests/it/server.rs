@@ -43,6 +43,8 @@ pub struct Server {
     child: Child,
     port: u16,
     options: Vec<String>,
+    /// Whether containers are on this machine.
+    local: bool,
     pub url: String,
     pub state: tempfile::TempDir,
 }
@@ -57,14 +59,19 @@ impl Server {
         if !containers_run() {
             return None;
         }
+        Some(Self::launch(options, true).await)
+    }
+
+    /// One whose steps run elsewhere, as the options say.
+    pub async fn launch(options: &[&str], local: bool) -> Self {
         let state = tempfile::Builder::new().prefix("jetbridge-it-").tempdir().unwrap();
         let port = free_port();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let child = command(state.path(), port, &options).spawn().unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let mut server = Self { child, port, options, url, state };
+        let mut server = Self { child, port, options, url, state, local };
         server.ready().await;
-        Some(server)
+        server
     }
 
     /// On a database of its own of a real PostgreSQL, reached by its socket.
@@ -130,6 +137,9 @@ impl Drop for Server {
         // It may be dead already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if !self.local {
+            return;
+        }
         let state = self.state.path();
         let cleaned = jetbridge().arg("clean").arg("--state-dir").arg(state).status();
         assert!(

@@ -9,7 +9,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeF
 use super::rootfs::Overlay;
 use super::users::{self, Ids};
 use crate::launch::{Attempt, Failure, Launch, Ownership, VolumeSource};
-use crate::volume::merged::MergedDir;
+use jb_archive::merged::MergedDir;
 
 /// Keeps what is mounted here from appearing outside.
 pub(super) fn make_private() -> Result<(), Failure> {

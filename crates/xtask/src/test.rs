@@ -103,8 +103,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for package in missing {
         println!("SKIPPED: what needs `{package}`");
     }
-    if let Some(why) = skipped {
-        println!("SKIPPED: what needs Kubernetes ({why})");
+    if let Some(what) = skipped {
+        println!("SKIPPED: {what}");
     }
     if tools.is_err() {
         println!("SKIPPED: what needs helm and kustomize");
@@ -186,12 +186,12 @@ impl Started {
         Ok(())
     }
 
-    /// Ends it; returns why there was none.
+    /// Ends it; returns what could not run.
     fn stop(self) -> anyhow::Result<Option<String>> {
         match self {
             Self::Own(dir) => cluster::down(Path::new(&dir)).map(|()| None),
-            Self::Given => Ok(None),
-            Self::None { why } => Ok(Some(why)),
+            Self::Given => Ok(Some("what needs a cluster of this machine's own".to_owned())),
+            Self::None { why } => Ok(Some(format!("what needs Kubernetes ({why})"))),
         }
     }
 }

@@ -21,11 +21,12 @@ mod supervisor;
 mod turns;
 mod workspace;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jb_model::config::ContainerLimits;
-use jb_model::{BuildStatus, Timestamp};
+use jb_model::{BuildStatus, Object, Timestamp};
 use jb_runtime::Runtime;
 use jb_store::{BuildRecord, Store};
 
@@ -48,6 +49,8 @@ pub struct Settings {
     pub grace: gc::decide::GraceSettings,
     pub retention: retention::policy::RetentionLimits,
     pub agents: agents::AgentSettings,
+    /// Merged under the source of every resource, type and image of a base type, by the type's name.
+    pub base_defaults: BTreeMap<String, Object>,
 }
 
 /// Limits for steps that have none of their own; `None` is no limit.
@@ -100,7 +103,8 @@ impl Engine {
         clock: Clock,
     ) -> Arc<Self> {
         let configs = Arc::new(scheduler::configs::Configs::new(store.clone()));
-        let planner = Arc::new(scheduler::plans::Planner::default());
+        let planner = scheduler::plans::Planner { base_defaults: settings.base_defaults.clone() };
+        let planner = Arc::new(planner);
         let checks = checks::Checks::new(
             store.clone(),
             configs.clone(),

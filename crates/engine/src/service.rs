@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use jb_model::{
-    BuildEvent, BuildId, BuildStatus, ContainerHandle, PipelineId, TeamId, Value, VolumeHandle,
+    BuildEvent, BuildId, BuildStatus, ContainerHandle, PipelineConfig, PipelineId, TeamId, Value,
+    VolumeHandle,
 };
 use jb_pipeline::vars::{Missing, interpolate};
 use jb_runtime::ByteStream;
@@ -160,6 +161,14 @@ impl Engine {
         self.runtime.create_volume(&handle).await?;
         self.runtime.stream_in(&handle, ".", tar).await?;
         Ok(handle)
+    }
+
+    /// What is wrong with the secrets that a configuration names, see [`jb_pipeline::check_credentials`].
+    pub fn check_credentials(&self, config: &PipelineConfig) -> Vec<String> {
+        match Secrets::new(&config.var_sources) {
+            Ok(secrets) => jb_pipeline::check_credentials(config, |var| secrets.lookup(var)),
+            Err(error) => vec![error],
+        }
     }
 
     /// Replaces the vars in a text of a pipeline's configuration.

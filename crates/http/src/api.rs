@@ -3,9 +3,11 @@
 mod artifacts;
 mod badges;
 mod builds;
+mod causality;
 mod cc;
 mod config;
 mod containers;
+mod dump;
 mod events;
 mod hijack;
 mod jobs;
@@ -27,7 +29,7 @@ use axum::response::{IntoResponse, Response};
 use jb_authz::{
     Action, Decision, Found, Guard, MatchedPath, Method, PipelineView, Subject, authorize, find,
 };
-use jb_store::ResourceKind;
+use jb_store::{Direction, ResourceKind};
 
 use crate::call::{Call, find_build, find_pipeline};
 use crate::cookies;
@@ -240,7 +242,7 @@ async fn dispatch(call: Call) -> Result<Response> {
         Action::UnpausePipeline => pipelines::unpause(call).await,
         Action::ExposePipeline => pipelines::set_public(call, true).await,
         Action::HidePipeline => pipelines::set_public(call, false).await,
-        Action::GetVersionsDB => versions::dump(call).await,
+        Action::GetVersionsDB => dump::get(call).await,
         Action::RenamePipeline => pipelines::rename(call).await,
         Action::ListPipelineBuilds => pipelines::builds(call).await,
         Action::CreatePipelineBuild => builds::create_in_pipeline(call).await,
@@ -271,8 +273,8 @@ async fn dispatch(call: Call) -> Result<Response> {
         Action::SetPinCommentOnResource => resources::pin_comment(call).await,
         Action::ListBuildsWithVersionAsInput => versions::input_to(call).await,
         Action::ListBuildsWithVersionAsOutput => versions::output_of(call).await,
-        Action::GetDownstreamResourceCausality => versions::causality(call).await,
-        Action::GetUpstreamResourceCausality => versions::causality(call).await,
+        Action::GetDownstreamResourceCausality => causality::get(call, Direction::Downstream).await,
+        Action::GetUpstreamResourceCausality => causality::get(call, Direction::Upstream).await,
         Action::GetCC => cc::get(call).await,
         Action::ListWorkers => workers::list(call).await,
         Action::RegisterWorker | Action::HeartbeatWorker | Action::DeleteWorker => {
@@ -309,7 +311,8 @@ async fn dispatch(call: Call) -> Result<Response> {
         Action::GetWall => system::wall(call).await,
         Action::SetWall => system::set_wall(call).await,
         Action::ClearWall => system::clear_wall(call).await,
-        Action::GetOpenIDConfiguration | Action::GetSigningKeys => Ok(system::no_id_tokens()),
+        Action::GetOpenIDConfiguration => Ok(system::openid_configuration(&call)),
+        Action::GetSigningKeys => Ok(system::signing_keys()),
         Action::GetComponents => system::components(call).await,
         Action::PauseAllComponents => system::pause_all_components(call, true).await,
         Action::UnpauseAllComponents => system::pause_all_components(call, false).await,

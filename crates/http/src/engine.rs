@@ -1,7 +1,9 @@
 //! What the HTTP edge asks of the engine. Everything else it reads from and writes to the store.
 
 use async_trait::async_trait;
-use jb_model::{BuildId, ContainerHandle, PipelineId, TeamId, Timestamp, Version, VolumeHandle};
+use jb_model::{
+    BuildId, ContainerHandle, PipelineConfig, PipelineId, TeamId, Timestamp, Version, VolumeHandle,
+};
 use jb_runtime::client::RunnerClient;
 use jb_runtime::{BaseType, ByteStream};
 use jb_store::ResourceKind;
@@ -126,6 +128,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Replaces the vars in a text of a pipeline's configuration, such as a webhook's token.
     async fn evaluate(&self, pipeline: PipelineId, text: &str) -> Result<String, EngineError>;
+
+    /// What is wrong with the secrets that a configuration names; empty when all of them are there.
+    fn check_credentials(&self, config: &PipelineConfig) -> Vec<String>;
 
     fn log_level(&self) -> LogLevel;
 

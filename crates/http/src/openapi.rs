@@ -163,5 +163,24 @@ fn responses(route: &Route, shape: &schemas::Shape) -> Value {
     if route.rejects_archived || route.action == Action::CreateJobBuild {
         refuse("409", "The pipeline is archived, or the job does not allow this.");
     }
+    if takes_remote_workers(route.action) {
+        responses.retain(|status, _| !status.starts_with('2'));
+        let why = "Containers run where the server says; no worker registers from outside.";
+        responses.insert("501".to_owned(), json!({"description": why}));
+    }
     Value::Object(responses)
+}
+
+/// Routes for workers on other machines, of which this server has none.
+fn takes_remote_workers(action: Action) -> bool {
+    matches!(
+        action,
+        Action::RegisterWorker
+            | Action::HeartbeatWorker
+            | Action::LandWorker
+            | Action::RetireWorker
+            | Action::DeleteWorker
+            | Action::ReportWorkerContainers
+            | Action::ReportWorkerVolumes
+    )
 }

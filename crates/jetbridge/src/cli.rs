@@ -7,6 +7,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::agents::AgentOptions;
 
+mod kubernetes;
+
+pub(crate) use kubernetes::{Detection, KubernetesOptions, PodSecurityLevel};
+
 #[derive(Parser)]
 #[command(
     name = "jetbridge",
@@ -58,6 +62,10 @@ pub(crate) struct WebOptions {
     pub builds: BuildOptions,
     #[command(flatten)]
     pub agents: AgentOptions,
+    #[command(flatten)]
+    pub types: TypeOptions,
+    #[command(flatten)]
+    pub kubernetes: KubernetesOptions,
     /// Log lines as JSON instead of text
     #[arg(long)]
     pub log_json: bool,
@@ -80,6 +88,9 @@ pub(crate) struct ListenOptions {
     /// A name for this installation, shown to its users
     #[arg(long, default_value = "")]
     pub cluster_name: String,
+    /// Tell which builds and versions a version led to and came from; may be expensive for the database
+    #[arg(long)]
+    pub enable_resource_causality: bool,
 }
 
 #[derive(Args)]
@@ -171,6 +182,13 @@ pub(crate) struct BuildOptions {
 }
 
 #[derive(Args)]
+pub(crate) struct TypeOptions {
+    /// A YAML file of defaults for the source of each base resource type, e.g. `registry-image: {registry_mirror: {host: mirror.example.com}}`
+    #[arg(long, value_name = "FILE")]
+    pub base_resource_type_defaults: Option<PathBuf>,
+}
+
+#[derive(Args)]
 #[command(after_help = "Example: jetbridge run ci/pipeline.yml -j test -i repo=.")]
 pub(crate) struct RunOptions {
     /// The pipeline's file; - reads it from stdin
@@ -192,6 +210,8 @@ pub(crate) struct RunOptions {
     pub input: Vec<String>,
     #[command(flatten)]
     pub agents: AgentOptions,
+    #[command(flatten)]
+    pub types: TypeOptions,
     #[command(flatten)]
     pub state: StateOptions,
 }

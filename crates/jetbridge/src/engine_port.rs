@@ -8,7 +8,9 @@ use jb_engine::checks::CheckRequest;
 use jb_http::{
     CheckOptions, CheckTarget, Engine as Port, EngineError, Hijack, LogLevel, WorkerInfo,
 };
-use jb_model::{BuildId, ContainerHandle, PipelineId, TeamId, Timestamp, VolumeHandle};
+use jb_model::{
+    BuildId, ContainerHandle, PipelineConfig, PipelineId, TeamId, Timestamp, VolumeHandle,
+};
 use jb_runtime::ByteStream;
 
 use crate::logging::Logging;
@@ -109,6 +111,10 @@ impl Port for EnginePort {
 
     async fn evaluate(&self, pipeline: PipelineId, text: &str) -> Result<String, EngineError> {
         self.engine.evaluate(pipeline, text).await.map_err(failed)
+    }
+
+    fn check_credentials(&self, config: &PipelineConfig) -> Vec<String> {
+        self.engine.check_credentials(config)
     }
 
     fn log_level(&self) -> LogLevel {

@@ -1,5 +1,6 @@
 //! What the server says about itself, and how much of it.
 
+use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
@@ -18,10 +19,11 @@ pub(crate) struct Logging {
 impl Logging {
     /// Starts logging to stderr. Directives such as `jb_engine=debug,warn` are taken too.
     pub(crate) fn start(level: &str, json: bool) -> anyhow::Result<Self> {
-        let filter = EnvFilter::try_new(level)
+        let filter = EnvFilter::try_new(with_quiet(level))
             .with_context(|| format!("--log-level `{level}` is no level"))?;
         let (filter, handle) = reload::Layer::new(filter);
-        let layer = fmt::layer().with_writer(std::io::stderr);
+        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
         let layer = if json { layer.json().boxed() } else { layer.boxed() };
         tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
         let first = match level {
@@ -47,7 +49,12 @@ impl Logging {
             LogLevel::Info => "info",
             LogLevel::Error | LogLevel::Fatal => "error",
         };
-        (self.change)(EnvFilter::new(filter));
+        (self.change)(EnvFilter::new(with_quiet(filter)));
         *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
     }
+}
+
+/// What these say of failed requests, whoever made those says better; more particular directives win.
+fn with_quiet(level: &str) -> String {
+    format!("kube_client::client::builder=off,{level}")
 }

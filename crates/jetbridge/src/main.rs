@@ -6,10 +6,12 @@
 )]
 
 mod agents;
+mod base_defaults;
 mod cli;
 mod doctor;
 mod embedded;
 mod engine_port;
+mod kubernetes;
 mod local;
 mod logging;
 mod run;

@@ -14,13 +14,14 @@ use jb_build::planner::{PlanIds, PlanOptions};
 use jb_engine::Engine;
 use jb_http::{Clock as _, System};
 use jb_model::{BuildId, BuildStatus, JobConfig, PipelineConfig, PipelineId, TeamId};
+use jb_runtime::Runtime as _;
 use jb_store::{BuildInput, SaveOutcome, SavePipeline, Store};
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::cli::RunOptions;
 use crate::logging::Logging;
-use crate::{local, terminal};
+use crate::{base_defaults, local, terminal};
 
 /// A pipeline's file may not be larger than this.
 const FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -31,6 +32,7 @@ const PIPELINE: &str = "run";
 
 pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     Logging::start("warn", false)?;
+    let base_defaults = base_defaults::read(&options.types)?;
     let text = read(&options.pipeline)?;
     let vars = vars::collect(&options)?;
     let checked = jb_pipeline::check_pipeline_with_vars(&text, &[&vars]);
@@ -62,7 +64,9 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         grace: Default::default(),
         retention: Default::default(),
         agents: crate::agents::settings(&options.agents)?,
+        base_defaults,
     };
+    base_defaults::warn_of_unused(&settings.base_defaults, &runtime.base_types());
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
     let (stop, stopped) = watch::channel(false);
     let loops = tokio::spawn(engine.clone().run(stopped));
@@ -170,7 +174,10 @@ impl Session {
             planned,
             &versions,
             &mut PlanIds::after(0),
-            &PlanOptions { manual: true, ..PlanOptions::default() },
+            &PlanOptions {
+                manual: true,
+                base_defaults: self.engine.settings.base_defaults.clone(),
+            },
         )?;
         inputs::use_local(&mut plan, &local);
         let row = store.job_by_name(self.pipeline_id, &job.name).await?;

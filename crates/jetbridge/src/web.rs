@@ -14,10 +14,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::{AuthOptions, BuildOptions, DatabaseOptions, WebOptions};
+use crate::cli::{AuthOptions, DatabaseOptions, WebOptions};
 use crate::engine_port::EnginePort;
-use crate::local;
 use crate::logging::Logging;
+use crate::{base_defaults, kubernetes, local};
 
 /// Requests under way when the server is told to end may take this long.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -40,10 +40,9 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     let store = open_store(&options.database, &state).await?;
     let users = local_users(&options.auth)?;
     store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
-    let runtime = local::runtime(&options.state, &state)?;
-    let gateway = runtime.host_gateway().to_string();
-    let mut settings = engine_settings(&options.builds, external_url.clone(), lease_owner(&state))?;
-    settings.agents = crate::agents::settings(&options.agents)?;
+    let (runtime, gateway) = runtime(&options, &state).await?;
+    let settings = engine_settings(&options, external_url.clone(), lease_owner(&state))?;
+    base_defaults::warn_of_unused(&settings.base_defaults, &runtime.base_types());
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
 
     let port =
@@ -56,6 +55,10 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
         cookie_secure: options.auth.cookie_secure,
         signing_key: signing_key(&store).await?,
         role_overrides: role_overrides(&options.auth)?,
+        features: jb_http::Features {
+            resource_causality: options.listen.enable_resource_causality,
+            ..Default::default()
+        },
         ..Default::default()
     };
     let state = jb_http::AppState::new(
@@ -72,6 +75,21 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     loops.await.context("the engine's loops")?;
     store.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where steps run, and where they reach this server's machine, if that is known.
+async fn runtime(
+    options: &WebOptions,
+    state: &std::path::Path,
+) -> anyhow::Result<(Arc<dyn jb_runtime::Runtime>, String)> {
+    if let Some(namespace) = &options.kubernetes.kubernetes_namespace {
+        let name = options.state.name.as_deref();
+        let runtime = kubernetes::runtime(&options.kubernetes, namespace, name).await?;
+        return Ok((runtime, String::new()));
+    }
+    let runtime = local::runtime(&options.state, state)?;
+    let gateway = runtime.host_gateway().to_string();
+    Ok((runtime, gateway))
 }
 
 /// Serves until SIGTERM or SIGINT. Streams that never end by themselves are cut after a while.
@@ -238,10 +256,12 @@ fn lease_owner(state: &std::path::Path) -> String {
 }
 
 fn engine_settings(
-    options: &BuildOptions,
+    options: &WebOptions,
     external_url: String,
     owner: String,
 ) -> anyhow::Result<jb_engine::Settings> {
+    let base_defaults = base_defaults::read(&options.types)?;
+    let options = &options.builds;
     let memory = options.default_task_memory_limit.as_deref();
     let memory_bytes = memory
         .map(|text| {
@@ -288,6 +308,7 @@ fn engine_settings(
             default_days: options.default_days_to_retain_build_logs,
             max_days: options.max_days_to_retain_build_logs,
         },
-        agents: Default::default(),
+        base_defaults,
+        agents: crate::agents::settings(&options.agents)?,
     })
 }

@@ -4,6 +4,7 @@
 //! [`validate::validate`]; [`check::check_pipeline`] does all three and says what an API client should hear.
 
 pub mod check;
+pub mod credentials;
 pub mod diagnostic;
 pub mod glob;
 pub mod identifier;
@@ -17,6 +18,7 @@ pub mod validate;
 pub mod vars;
 
 pub use check::{CheckedPipeline, check_pipeline, check_pipeline_with_vars};
+pub use credentials::check_credentials;
 pub use diagnostic::{Code, Diagnostic, Section, Severity};
 pub use parse::{ParsedPipeline, parse_pipeline, parse_pipeline_value};
 pub use task_file::{TaskFileError, parse_task_config};

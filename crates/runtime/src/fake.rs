@@ -306,6 +306,10 @@ impl Runtime for FakeRuntime {
         "fake"
     }
 
+    fn runs_agents(&self) -> bool {
+        true
+    }
+
     fn base_types(&self) -> Vec<BaseType> {
         self.inner.types.values().map(|kind| kind.base.clone()).collect()
     }

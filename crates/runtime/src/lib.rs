@@ -8,13 +8,16 @@
 //! - `create` with a handle that exists returns the existing container and changes nothing.
 //! - A container and its processes outlive the server process that created them.
 //! - An input mount shows the volume's content; writes to it do not reach the volume.
-//! - An output or cache mount is a volume of its own that survives the container.
+//! - A cache mount is a volume of its own that survives the container.
+//! - So is an output mount, or the copy of an input, once the container was settled; what is written to it afterwards
+//!   may be lost.
 //! - `destroy` ends every process, removes the container, and succeeds when it is gone already.
 //! - Volumes live until `destroy_volume`; one in use by a container is kept until that is destroyed.
 
 pub mod client;
 pub mod conformance;
 pub mod fake;
+pub mod placement;
 pub mod spec;
 
 use async_trait::async_trait;
@@ -23,7 +26,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 pub use spec::{
-    AGENT_PROGRAM, ContainerKind, ContainerSpec, Image, Mount, MountSource, Network, User,
+    AGENT_PROGRAM, ContainerKind, ContainerSpec, Coordinates, Image, Mount, MountSource, Network,
+    User,
 };
 
 /// A two-way byte stream to a runner.
@@ -80,11 +84,25 @@ pub trait Runtime: Send + Sync + 'static {
     /// Base resource types this runtime can run without an image from elsewhere.
     fn base_types(&self) -> Vec<BaseType>;
 
+    /// Whether this runtime has containers for agents: their program, and a directory that an agent's container and its
+    /// gateway's share so that a socket in it joins them.
+    fn runs_agents(&self) -> bool {
+        false
+    }
+
     /// Finds or creates the container and starts its runner; returns when the runner can be connected to.
     async fn create(&self, spec: &ContainerSpec) -> Result<()>;
 
     /// Opens a new stream to the runner of a container.
     async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>>;
+
+    /// Makes what a container wrote to its outputs theirs, wherever its volumes are kept; called after the process
+    /// that writes them ended, and harmless to repeat. Runtimes whose containers write to the volumes themselves have
+    /// nothing to do.
+    async fn settle(&self, handle: &ContainerHandle) -> Result<()> {
+        let _ = handle;
+        Ok(())
+    }
 
     /// Ends every process of the container and removes it.
     async fn destroy(&self, handle: &ContainerHandle) -> Result<()>;

@@ -14,10 +14,12 @@
 pub mod artifacts;
 pub mod builds;
 pub mod caches;
+pub mod causality;
 pub mod change;
 mod checkpoint;
 pub mod containers;
 mod dialect;
+pub mod dump;
 pub mod error;
 pub mod events;
 pub mod jobs;
@@ -44,8 +46,10 @@ pub use builds::{
     BuildInput, BuildOutput, BuildRecord, NewCheckBuild, NextBuild, RerunOf, RetentionBuild,
 };
 pub use caches::{CacheRecord, NewCache, NewVolume, TaskCacheKey, VolumeRecord};
+pub use causality::{CausalBuild, CausalUse, Causality, Direction, Traced};
 pub use change::Change;
 pub use containers::{ContainerFilter, ContainerRecord, ContainerState, NewContainer};
+pub use dump::{DumpedRerun, DumpedUse, DumpedVersion, VersionsDump};
 pub use error::{Error, Result};
 pub use events::{Position, StoredEvent};
 pub use jobs::{BuildBrief, DueJob, JobInput, JobOutput, JobRecord, NextInput, NextInputChoice};

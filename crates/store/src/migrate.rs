@@ -30,7 +30,8 @@ macro_rules! migrations {
 }
 
 /// All migrations in order.
-pub(crate) const MIGRATIONS: &[Migration] = migrations![1 "0001_initial", 2 "0002_transcripts"];
+pub(crate) const MIGRATIONS: &[Migration] =
+    migrations![1 "0001_initial", 2 "0002_pipeline_user_data", 3 "0003_transcripts"];
 
 const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (
     number BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)";

@@ -22,7 +22,7 @@ macro_rules! select_pipelines {
     ($rest:literal) => {
         concat!(
             "SELECT p.id, p.team_id, t.name AS team_name, p.name, p.instance_vars, p.version, p.groups,
-             p.display, p.paused, p.paused_by, p.paused_at, p.public, p.archived, p.last_updated,
+             p.display, p.user_data, p.paused, p.paused_by, p.paused_at, p.public, p.archived, p.last_updated,
              p.parent_job_id, p.parent_build_id
              FROM pipelines p JOIN teams t ON t.id = p.team_id ",
             $rest
@@ -56,6 +56,8 @@ pub struct PipelineRecord {
     pub groups: Value,
     /// The `display` of the configuration.
     pub display: Option<Value>,
+    /// The `user_data` of the configuration, anything but null.
+    pub user_data: Option<Value>,
     pub paused: bool,
     pub paused_by: Option<String>,
     pub paused_at: Option<Timestamp>,
@@ -229,9 +231,14 @@ impl Store {
         })
     }
 
-    /// Removes a pipeline with its jobs, resources and builds. False when it was not there.
+    /// Removes a pipeline with its jobs, resources and builds; who drives one of these hears of it. False when it was
+    /// not there.
     pub async fn destroy_pipeline(&self, pipeline: PipelineId) -> Result<bool> {
         transact!(self, async |tx| {
+            let running = "SELECT id FROM builds WHERE pipeline_id = $1 AND completed = 0";
+            for row in tx.rows(running, args![pipeline]).await? {
+                tx.changed(Change::Build(BuildId(row.req_int("id")?)));
+            }
             tx.execute(
                 "DELETE FROM scopes
                  WHERE owner_id IN (SELECT id FROM resources WHERE pipeline_id = $1)",
@@ -268,6 +275,7 @@ fn pipeline_record(row: &Row) -> Result<PipelineRecord> {
         config_version: row.req_int("version")?,
         groups: row.req_json("groups")?,
         display: row.opt_json("display")?,
+        user_data: row.opt_json("user_data")?,
         paused: row.req_bool("paused")?,
         paused_by: row.opt_text("paused_by")?,
         paused_at: row.opt_time("paused_at")?,

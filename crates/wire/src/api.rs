@@ -27,12 +27,14 @@ pub use requests::{
     CheckRequest, CommentRequest, NewName, PinCommentRequest, SetTeamRequest, VersionRequest,
 };
 pub use resource::{
-    Causality, CausalityBuild, CausalityJob, CausalityResource, CausalityVersion, MetadataField,
-    Resource, ResourceVersion, Shared, SharedBy,
+    Causality, CausalityBuild, CausalityJob, CausalityResource, CausalityVersion, DebugInput,
+    DebugJob, DebugOutput, DebugRerun, DebugResource, DebugVersion, MetadataField, Resource,
+    ResourceVersion, Shared, SharedBy, VersionsDb,
 };
 pub use system::{
     Component, ComponentHealth, ConfigErrors, ConfigResponse, DatabaseHealth, DetailedError,
-    Health, Info, SaveConfigResponse, User, UserInfo, Wall, Warning, WorkerHealth,
+    Health, Info, KeySet, OpenIdConfiguration, SaveConfigResponse, User, UserInfo, Wall, Warning,
+    WorkerHealth,
 };
 pub use team::{Team, TeamAuth, TeamResponse};
 

@@ -1,10 +1,17 @@
 //! `cargo xtask test`: everything that must hold, in one command.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+
+use crate::cluster::{self, NetworkPolicy};
+use crate::install::on_path;
+use crate::{deploy, images};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -13,18 +20,65 @@ pub(crate) struct Options {
     /// Leave out formatting and lints
     #[arg(long)]
     only_tests: bool,
+    /// Leave out what needs a Kubernetes cluster
+    #[arg(long)]
+    without_kubernetes: bool,
 }
+
+/// Where the cluster of the tests lies; it is made anew for each run.
+const CLUSTER_DIR: &str = "/var/tmp/jetbridge-test-cluster";
+
+/// A check by a program that takes minutes to compile: it runs where someone installed it.
+struct Check {
+    what: &'static str,
+    program: &'static str,
+    arguments: &'static [&'static str],
+    install: &'static str,
+}
+
+const CHECKS: [Check; 2] = [
+    Check {
+        what: "spelling",
+        program: "typos",
+        arguments: &[],
+        install: "cargo install --locked typos-cli",
+    },
+    // Advisories need the network and change by themselves: `cargo deny check advisories` is for releases.
+    Check {
+        what: "licenses, sources and bans of dependencies",
+        program: "cargo-deny",
+        arguments: &["--offline", "--log-level", "error", "check", "bans", "licenses", "sources"],
+        install: "cargo install --locked cargo-deny",
+    },
+];
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
     let missing = crate::install::tools();
+    let kubernetes = Kubernetes::choose(options);
+    // Where there is no Go, or nowhere to have the modules from, the tests do without.
+    let tools = std::thread::spawn(deploy::tools::build);
+    if let Kubernetes::None { why } = &kubernetes {
+        println!("MISSING: Kubernetes ({why}); its tests are skipped");
+    }
+    let mut unchecked = Vec::new();
     if !options.only_tests {
+        for check in &CHECKS {
+            if on_path(check.program) {
+                step(check.what, command(check.program, check.arguments))?;
+            } else {
+                unchecked.push(check);
+            }
+        }
         step("formatting", cargo(&["fmt", "--all", "--check"]))?;
         step(
             "lints",
             cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         )?;
     }
+    // Compiling goes on while the cluster's programs are built.
+    step("compiling the tests", cargo(&["test", "--quiet", "--workspace", "--no-run"]))?;
+    let cluster = kubernetes.start()?;
     let mut tests = cargo(&["test", "--workspace"]);
     if let Some(filter) = &options.filter {
         tests.arg(filter);
@@ -35,16 +89,121 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if !missing.contains(&"docker-registry") {
         tests.env("JETBRIDGE_REQUIRE_REGISTRY", "1");
     }
+    cluster.tell(&mut tests)?;
+    let tools = tools.join().map_err(|_| anyhow::anyhow!("building helm panicked"))?;
+    match &tools {
+        Ok(_) => {
+            tests.env("JETBRIDGE_REQUIRE_HELM", "1");
+        }
+        Err(error) => println!("MISSING: helm and kustomize ({error:#}); their tests are skipped"),
+    }
     step("tests", tests)?;
+    let skipped = cluster.stop()?;
     println!("all passed in {} s", begin.elapsed().as_secs());
     for package in missing {
         println!("SKIPPED: what needs `{package}`");
     }
+    if let Some(what) = skipped {
+        println!("SKIPPED: {what}");
+    }
+    if tools.is_err() {
+        println!("SKIPPED: what needs helm and kustomize");
+    }
+    for Check { what, program, install, .. } in unchecked {
+        println!("NOT CHECKED: {what}, as there is no `{program}`; `{install}` installs it");
+    }
     Ok(())
 }
 
+/// The cluster that tests run on, before it is there.
+enum Kubernetes {
+    /// One of this machine, whose programs are being built.
+    Own(JoinHandle<anyhow::Result<()>>),
+    /// The one that `KUBECONFIG` names.
+    Given,
+    None {
+        why: String,
+    },
+}
+
+impl Kubernetes {
+    fn choose(options: &Options) -> Self {
+        if options.without_kubernetes {
+            return Self::None { why: "--without-kubernetes".to_owned() };
+        }
+        if std::env::var_os("KUBECONFIG").is_some() {
+            return Self::Given;
+        }
+        if let Some(why) = cluster::obstacle() {
+            return Self::None { why: why.to_owned() };
+        }
+        Self::Own(std::thread::spawn(cluster::build))
+    }
+
+    fn start(self) -> anyhow::Result<Started> {
+        match self {
+            Self::Own(building) => {
+                println!("== Kubernetes");
+                let built = building.join().map_err(|_| anyhow::anyhow!("building it panicked"))?;
+                built.context("build Kubernetes")?;
+                let dir = PathBuf::from(CLUSTER_DIR);
+                cluster::down(&dir)?;
+                cluster::up(&dir, NetworkPolicy::Enforced)?;
+                // The tests' own build has made the server.
+                let images = images::Options { is_built: true, ..images::Options::local() };
+                cluster::load(&dir, &images::assemble(&images)?)?;
+                Ok(Started::Own(dir))
+            }
+            Self::Given => Ok(Started::Given),
+            Self::None { why } => Ok(Started::None { why }),
+        }
+    }
+}
+
+/// The cluster that tests run on. One of our own is left running when a test fails: the next run removes it.
+enum Started {
+    Own(PathBuf),
+    Given,
+    None { why: String },
+}
+
+impl Started {
+    fn tell(&self, tests: &mut Command) -> anyhow::Result<()> {
+        match self {
+            Self::Own(dir) => {
+                let mut path = vec![cluster::commands(dir)];
+                path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+                tests.env("PATH", std::env::join_paths(path)?);
+                tests.env("KUBECONFIG", cluster::kubeconfig(dir));
+                tests.env("JETBRIDGE_CLUSTER_DIR", dir);
+                tests.env("JETBRIDGE_REQUIRE_KUBERNETES", "1");
+            }
+            Self::Given => {
+                tests.env("JETBRIDGE_REQUIRE_KUBERNETES", "1");
+            }
+            Self::None { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Ends it; returns what could not run.
+    fn stop(self) -> anyhow::Result<Option<String>> {
+        match self {
+            Self::Own(dir) => cluster::down(Path::new(&dir)).map(|()| None),
+            Self::Given => Ok(Some("what needs a cluster of this machine's own".to_owned())),
+            Self::None { why } => Ok(Some(format!("what needs Kubernetes ({why})"))),
+        }
+    }
+}
+
 fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = crate::server::cargo();
+    command.args(arguments);
+    command
+}
+
+fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments);
     command
 }

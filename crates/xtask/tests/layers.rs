@@ -10,11 +10,13 @@ const LAYERS: &[&[&str]] = &[
     &["jb-pipeline", "jb-resolve", "jb-authz"],
     &["jb-build"],
     &["jb-wire"],
-    &["jb-runtime"],
+    &["jb-runtime", "jb-archive"],
+    &["jb-artifacts"],
     &[
         "jb-store",
         "jb-oci",
         "jb-runtime-local",
+        "jb-runtime-kubernetes",
         "jb-git-http",
         "jb-scripted-model",
         "jb-test-postgres",
@@ -25,7 +27,8 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Adapters never depend on each other, but for these.
-const PEERS: &[(&str, &str)] = &[("jb-runtime-local", "jb-oci")];
+const PEERS: &[(&str, &str)] =
+    &[("jb-runtime-local", "jb-oci"), ("jb-runtime-kubernetes", "jb-oci")];
 
 /// What the pure layers must not use.
 const IMPURE: &[&str] = &["tokio", "sqlx", "axum", "reqwest", "rustix", "libc", "getrandom"];
@@ -47,6 +50,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["jb-http", "jb-git-http", "jb-scripted-model", "jb-agent", "jetbridge"]),
     ("reqwest", &["jb-oci", "jb-agent", "xtask"]),
     ("clap", &["jetbridge", "xtask"]),
+    ("kube", &["jb-runtime-kubernetes"]),
+    ("k8s-openapi", &["jb-runtime-kubernetes"]),
 ];
 
 /// Normal dependencies of each crate of the workspace.

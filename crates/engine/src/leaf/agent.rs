@@ -49,6 +49,9 @@ pub(crate) async fn run(
         return Ok(Done::new(Outcome::Aborted, Vec::new()));
     };
     let exits = follow(context, leaf, &made, started).await;
+    if let Ok(Some(exit)) = &exits {
+        script::settle(context, &made.agent, exit).await?;
+    }
     // What the agent wrote is there for the step's hooks even when it failed.
     for (name, volume) in &made.outputs {
         context.register_artifact(leaf, name, volume).await?;
@@ -64,6 +67,10 @@ async fn make(
     plan: &TaskPlan,
     agent: &AgentConfig,
 ) -> Result<Option<Made>, Trouble> {
+    let worker = context.engine.runtime.worker_name().to_owned();
+    if !context.engine.runtime.runs_agents() {
+        return Err(Trouble::new(format!("the worker `{worker}` cannot run agents")));
+    }
     let config = context.task_config(leaf, plan).await?;
     let setup = Setup::new(context, leaf, agent).await?;
     let handle = script::container_handle(context, &leaf.plan, ContainerKind::Agent);
@@ -71,7 +78,7 @@ async fn make(
     let (image, image_config) = task::image(context, leaf, plan, &config).await?;
     let layout = task::layout(context, leaf, plan, &config, &handle).await?;
     let origin = &leaf.plan.id;
-    let (time, worker) = (context.now(), context.engine.runtime.worker_name().to_owned());
+    let time = context.now();
     let selected = BuildEvent::SelectedWorker { origin: origin.clone(), time, worker };
     context.once(origin, "selected", vec![selected]).await?;
 
@@ -83,8 +90,9 @@ async fn make(
     let socket = Mount { path: SOCKET_DIR.to_owned(), source: MountSource::Cache(socket) };
     let recording =
         Mount { path: RECORDING_DIR.to_owned(), source: MountSource::Output(recording) };
-    let spec = gateway_container(&gateway, vec![socket.clone(), recording]);
     let step_name = format!("{}/gateway", plan.name);
+    let mut spec = gateway_container(&gateway, vec![socket.clone(), recording]);
+    spec.coordinates = context.coordinates(leaf, &step_name);
     if !context.create_container(leaf, &spec, &step_name).await? {
         return Ok(None);
     }
@@ -93,6 +101,7 @@ async fn make(
     let mut spec =
         task::container_spec(context, &plan, &config, &layout, image, &image_config, &handle);
     spec.kind = ContainerKind::Agent;
+    spec.coordinates = context.coordinates(leaf, &plan.name);
     spec.mounts.push(socket);
     if !context.create_container(leaf, &spec, &plan.name).await? {
         return Ok(None);
@@ -137,6 +146,7 @@ fn gateway_container(handle: &ContainerHandle, mounts: Vec<Mount>) -> ContainerS
         privileged: false,
         network: Network::Outbound,
         user: User::Named("root".to_owned()),
+        coordinates: Default::default(),
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) async fn prepare(
             let (check, get) = jb_build::plan_task_image(
                 image,
                 &plan.resource_types,
-                &Default::default(),
+                &context.engine.settings.base_defaults,
                 &leaf.plan.id,
                 &plan.tags,
                 plan.check_skip_interval,
@@ -62,7 +62,10 @@ pub(crate) async fn run(
     let origin = leaf.plan.id.clone();
     let selected = BuildEvent::SelectedWorker { origin: origin.clone(), time, worker };
     context.once(&origin, "selected", vec![selected]).await?;
-    let spec = container_spec(context, plan, &config, &layout, image, &image_config, &handle);
+    let spec = ContainerSpec {
+        coordinates: context.coordinates(leaf, &plan.name),
+        ..container_spec(context, plan, &config, &layout, image, &image_config, &handle)
+    };
     let process = process_spec(context, plan, &config, image_config)?;
     let start =
         BuildEvent::StartTask { origin: origin.clone(), time, config: summary(&config, &process) };
@@ -84,6 +87,9 @@ pub(crate) async fn run(
             Ok(())
         })
         .await;
+    if let Ok(exit) = &exit {
+        script::settle(context, &handle, exit).await?;
+    }
     // What a task wrote is there for its hooks even when it failed.
     for (name, volume) in &layout.outputs {
         context.register_artifact(leaf, name, volume).await?;
@@ -215,6 +221,7 @@ pub(super) fn container_spec(
         privileged: plan.privileged,
         network: if plan.hermetic { Network::Hermetic } else { Network::Outbound },
         user: user.map_or(User::Image, User::Named),
+        coordinates: Default::default(),
     }
 }
 

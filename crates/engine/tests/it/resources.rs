@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use jb_model::{BuildId, BuildStatus, Plan, PlanId, PlanStep};
+use jb_model::{BuildEvent, BuildId, BuildStatus, Plan, PlanId, PlanStep};
+use jb_runtime::fake::FakeRuntime;
 use jb_store::Page;
+use serde_json::json;
 
 use crate::server::Server;
 
@@ -126,7 +128,7 @@ async fn a_put_that_fails_says_so() {
 }
 
 impl Server {
-    async fn check(&self, resource: &str) -> (BuildId, BuildStatus) {
+    pub(crate) async fn check(&self, resource: &str) -> (BuildId, BuildStatus) {
         let resource = self.resource(resource).await;
         let request = jb_engine::checks::CheckRequest::default();
         let engine = self.engine();
@@ -245,4 +247,39 @@ fn archive(name: &str, content: &[u8]) -> jb_runtime::ByteStream {
     header.set_mode(0o644);
     archive.append_data(&mut header, name, content).unwrap();
     Box::new(std::io::Cursor::new(archive.into_inner().unwrap()))
+}
+
+#[tokio::test]
+async fn base_defaults_lie_under_the_sources_of_resources_types_and_task_images() {
+    let yaml = r#"
+resource_types: [{name: custom, type: mock, source: {mirror_self: true}, check_every: never}]
+resources:
+- {name: bare, type: mock, check_every: never, source: {}}
+- {name: own, type: mock, check_every: never, source: {initial_version: mine}}
+- {name: typed, type: custom, check_every: never, source: {initial_version: t1}}
+jobs:
+- name: j
+  plan:
+  - get: bare
+  - get: own
+  - get: typed
+  - {task: t, config: {platform: linux, run: {path: echo, args: [hello]},
+      image_resource: {type: mock, source: {mirror_self: true}}}}
+"#;
+    let mut server = Server::stopped(FakeRuntime::new(), yaml).await;
+    let source = json!({"initial_version": "from-defaults"});
+    server.base_defaults.insert("mock".to_owned(), source.as_object().unwrap().clone());
+    server.start(None);
+    let (build, status) = server.run("j").await;
+    assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.errors(build).await);
+    let events = server.events(build).await;
+    let got: Vec<String> = events
+        .into_iter()
+        .filter_map(|event| match event {
+            BuildEvent::FinishGet { version, .. } => version?.get("version").cloned(),
+            _ => None,
+        })
+        .collect();
+    // The resource, its own word over the defaults, the type's image, what is of the type, the task's image.
+    assert_eq!(got, ["from-defaults", "mine", "from-defaults", "t1", "from-defaults"]);
 }

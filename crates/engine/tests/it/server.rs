@@ -1,5 +1,6 @@
 //! A server: a store in memory, a fake runtime and an engine that can be dropped and begun anew.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub(crate) struct Server {
     pub(crate) pipeline: PipelineId,
     pub(crate) timeouts: Timeouts,
     pub(crate) agents: AgentSettings,
+    pub(crate) base_defaults: BTreeMap<String, Object>,
     now: Arc<AtomicI64>,
     running: Option<(Arc<Engine>, JoinHandle<()>, watch::Sender<bool>)>,
 }
@@ -47,7 +49,17 @@ impl Server {
         let pipeline = PipelineId(0);
         let timeouts = Timeouts { quiet: Duration::from_millis(20), ..Timeouts::default() };
         let agents = AgentSettings::default();
-        let mut server = Self { store, fake, team, pipeline, timeouts, agents, now, running: None };
+        let mut server = Self {
+            store,
+            fake,
+            team,
+            pipeline,
+            timeouts,
+            agents,
+            base_defaults: BTreeMap::new(),
+            now,
+            running: None,
+        };
         server.pipeline = server.set_pipeline("p", yaml).await;
         server
     }
@@ -72,6 +84,7 @@ impl Server {
             grace: Default::default(),
             retention: Default::default(),
             agents: self.agents.clone(),
+            base_defaults: self.base_defaults.clone(),
         };
         let store = match allowance {
             Some(allowance) => self.store.limited(allowance),

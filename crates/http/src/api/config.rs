@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::response::Response;
+use jb_model::PipelineConfig;
 use jb_pipeline::check_pipeline;
 use jb_store::{Error, SaveOutcome, SavePipeline};
 use jb_wire::api::{ConfigResponse, SaveConfigResponse, Warning};
@@ -51,6 +52,9 @@ pub(super) async fn save(mut call: Call) -> Result<Response> {
         warnings.extend(identifier::check(call.param(param), what).map_err(refused)?);
     }
     let instance_vars = instance_vars::parse(&call.query).map_err(refused)?;
+    if call.query.has("check_creds") {
+        check_credentials(&call, &checked.config)?;
+    }
     let team = call.team().await?;
     let save = SavePipeline {
         team: team.id,
@@ -76,6 +80,19 @@ pub(super) async fn save(mut call: Call) -> Result<Response> {
         }
     };
     Ok(json(status, &SaveConfigResponse { errors: Vec::new(), warnings }))
+}
+
+/// Refuses a configuration that names secrets which are not there.
+fn check_credentials(call: &Call, config: &PipelineConfig) -> Result<()> {
+    let errors = call.state.engine().check_credentials(config);
+    let occurred = match errors.len() {
+        0 => return Ok(()),
+        1 => "1 error occurred".to_owned(),
+        many => format!("{many} errors occurred"),
+    };
+    let list: Vec<String> = errors.iter().map(|error| format!("\t* {error}\n")).collect();
+    let list = list.concat();
+    Err(refused(format!("credential validation failed\n\n{occurred}:\n{list}\n")))
 }
 
 /// The version that the client has read; 0 for a pipeline that it believes to be new.

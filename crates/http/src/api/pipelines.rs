@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use jb_model::{Object, Value};
+use jb_model::Object;
 use jb_store::{Error, PipelineRecord};
 use jb_wire::api::{NewName, SaveConfigResponse};
 
@@ -28,13 +28,7 @@ fn present_all(found: jb_store::Result<Vec<PipelineRecord>>) -> Result<Response>
 }
 
 pub(super) async fn get(call: Call) -> Result<Response> {
-    let pipeline = call.pipeline().await?;
-    let mut shown = present::pipeline(&pipeline);
-    let config = call.store().pipeline_config(pipeline.id).await.map_err(store_failure)?;
-    if let Some((config, _)) = config {
-        shown.user_data = config.get("user_data").cloned().unwrap_or(Value::Null);
-    }
-    Ok(ok(&shown))
+    Ok(ok(&present::pipeline(&call.pipeline().await?)))
 }
 
 pub(super) async fn delete(call: Call) -> Result<Response> {

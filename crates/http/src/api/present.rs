@@ -177,7 +177,7 @@ pub(crate) fn pipeline(pipeline: &PipelineRecord) -> api::Pipeline {
                 background_filter: text(display, "background_filter"),
             }
         }),
-        user_data: Value::Null,
+        user_data: pipeline.user_data.clone().unwrap_or(Value::Null),
         parent_build_id: pipeline.parent_build.map_or(0, |build| build.0),
         parent_job_id: pipeline.parent_job.map_or(0, |job| job.0),
         last_updated: pipeline.last_updated.unix_seconds(),

@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use jb_model::{Object, Timestamp};
 use jb_wire::api::{
-    Component, ComponentHealth, DatabaseHealth, Health, Info, User, Wall, WorkerHealth,
+    Component, ComponentHealth, DatabaseHealth, Health, Info, KeySet, OpenIdConfiguration, User,
+    Wall, WorkerHealth,
 };
 
 use crate::call::{Call, store_failure};
@@ -196,7 +197,20 @@ pub(super) fn cli(call: &Call) -> Result<Response> {
     Err(Failure::text(StatusCode::NOT_FOUND, text))
 }
 
-pub(super) fn no_id_tokens() -> Response {
-    let text = "this server does not issue identity tokens\n";
-    respond(StatusCode::NOT_IMPLEMENTED, TEXT, text)
+/// Where the identity tokens of `idtoken` var sources would come from.
+pub(super) fn openid_configuration(call: &Call) -> Response {
+    let issuer = &call.state.settings().external_url;
+    ok(&OpenIdConfiguration {
+        issuer: issuer.clone(),
+        jwks_uri: format!("{issuer}/.well-known/jwks.json"),
+        claims_supported: ["aud", "iat", "iss", "sub"],
+        response_types_supported: ["idtoken"],
+        id_token_signing_alg_values_supported: ["RS256", "ES256"],
+        subject_types_supported: ["public"],
+    })
+}
+
+/// This server signs no identity tokens yet, so it has no keys: a verifier that asks trusts nothing.
+pub(super) fn signing_keys() -> Response {
+    ok(&KeySet { keys: [] })
 }

@@ -1,6 +1,5 @@
 //! Versions of resources.
 
-use axum::http::StatusCode;
 use axum::response::Response;
 use jb_model::{Version, VersionId};
 use jb_store::{BuildRecord, ResourceKind, ResourceRecord, ResourceVersion};
@@ -11,7 +10,7 @@ use super::{pages, present};
 use crate::call::{Call, store_failure};
 use crate::instance_vars;
 use crate::page::{Neighbours, Page, link};
-use crate::reply::{BAD_REQUEST, Failure, NOT_FOUND, Result, TEXT, done, ok, respond};
+use crate::reply::{BAD_REQUEST, Failure, NOT_FOUND, Result, done, ok};
 
 /// What a version says about itself is for those with a role, unless the resource is public.
 fn shows_metadata(call: &Call, resource: &ResourceRecord) -> bool {
@@ -59,7 +58,7 @@ pub(super) async fn list(call: Call) -> Result<Response> {
     Ok(response)
 }
 
-fn version_id(call: &Call) -> Result<VersionId> {
+pub(super) fn version_id(call: &Call) -> Result<VersionId> {
     let id = call.param("resource_config_version_id").parse();
     id.map(VersionId).map_err(|_| BAD_REQUEST)
 }
@@ -120,20 +119,4 @@ pub(super) async fn clear(call: Call, kind: ResourceKind) -> Result<Response> {
     let resource = call.checkable(kind, param).await?;
     let removed = call.store().clear_versions(resource.id, call.state.now()).await;
     Ok(ok(&VersionsRemoved { versions_removed: removed.map_err(store_failure)? }))
-}
-
-/// Which builds a version passed through is not told by this server yet.
-pub(super) async fn causality(call: Call) -> Result<Response> {
-    version_id(&call)?;
-    call.resource().await?;
-    if !call.state.settings().features.resource_causality {
-        return Err(Failure::Status(StatusCode::FORBIDDEN));
-    }
-    Ok(respond(StatusCode::NOT_IMPLEMENTED, TEXT, "this server does not trace causality\n"))
-}
-
-pub(super) async fn dump(call: Call) -> Result<Response> {
-    call.pipeline_id().await?;
-    let text = "this server has no dump of its versions; see /builds and /versions\n";
-    Ok(respond(StatusCode::NOT_IMPLEMENTED, TEXT, text))
 }

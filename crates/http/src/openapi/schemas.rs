@@ -108,7 +108,7 @@ pub(crate) fn shape(action: Action) -> Shape {
         Action::UnpausePipeline => act("Unpause a pipeline"),
         Action::ExposePipeline => act("Make a pipeline public"),
         Action::HidePipeline => act("Make a pipeline private"),
-        Action::GetVersionsDB => get("A dump of versions for debugging", "Object"),
+        Action::GetVersionsDB => get("A dump of versions for debugging", "VersionsDB"),
         Action::RenamePipeline => {
             send("Rename a pipeline", "NewName").gives(&[200], "SaveConfigResponse")
         }
@@ -143,8 +143,8 @@ pub(crate) fn shape(action: Action) -> Shape {
         Action::SetPinCommentOnResource => send("Comment a pin", "PinComment"),
         Action::ListBuildsWithVersionAsInput => get("Builds that used a version", "Builds"),
         Action::ListBuildsWithVersionAsOutput => get("Builds that made a version", "Builds"),
-        Action::GetDownstreamResourceCausality => get("What a version led to", "Object"),
-        Action::GetUpstreamResourceCausality => get("What a version came from", "Object"),
+        Action::GetDownstreamResourceCausality => get("What a version led to", "Causality"),
+        Action::GetUpstreamResourceCausality => get("What a version came from", "Causality"),
         Action::GetCC => {
             Shape { response: Some(("application/xml", "Text")), ..act("Jobs for build monitors") }
         }
@@ -213,8 +213,10 @@ pub(crate) fn shape(action: Action) -> Shape {
         Action::GetWall => get("The message for everyone", "Wall"),
         Action::SetWall => send("Set the message for everyone", "Wall"),
         Action::ClearWall => act("Remove the message for everyone"),
-        Action::GetOpenIDConfiguration => get("Where identity tokens come from", "Object"),
-        Action::GetSigningKeys => get("The keys of identity tokens", "Object"),
+        Action::GetOpenIDConfiguration => {
+            get("Where identity tokens come from", "OpenIDConfiguration")
+        }
+        Action::GetSigningKeys => get("The keys of identity tokens", "KeySet"),
         Action::GetComponents => get("The server's periodic parts", "Components"),
         Action::PauseAllComponents => act("Pause all components"),
         Action::UnpauseAllComponents => act("Unpause all components"),
@@ -337,6 +339,27 @@ const OBJECTS: &[(&str, &str)] = &[
         "id: integer, metadata?: [MetadataField], version: Version, enabled: boolean",
     ),
     ("MetadataField", "name: string, value: string"),
+    (
+        "Causality",
+        "jobs: [CausalityJob], builds: [CausalityBuild], resources: [CausalityResource], \
+         resource_versions: [CausalityVersion]",
+    ),
+    ("CausalityJob", "id: integer, name: string, build_ids?: [integer]"),
+    (
+        "CausalityBuild",
+        "id: integer, name: string, job_id: integer, status: BuildStatus, \
+         resource_version_ids?: [integer]",
+    ),
+    ("CausalityResource", "id: integer, name: string, version_ids?: [integer]"),
+    (
+        "CausalityVersion",
+        "id: integer, resource_id: integer, version: Version, build_ids?: [integer]",
+    ),
+    (
+        "VersionsDB",
+        "Jobs: [Object], Resources: [Object], ResourceVersions: [Object], \
+         BuildOutputs: [Object], BuildInputs: [Object], BuildReruns: [Object]",
+    ),
     ("Shared", "resources: [SharedBy], resource_types: [SharedBy]"),
     ("SharedBy", "name: string, pipeline_name: string, team_name: string"),
     (
@@ -375,6 +398,13 @@ const OBJECTS: &[(&str, &str)] = &[
         "status: string, timestamp: string, database: Object, workers: Object, \
          components: [Object]",
     ),
+    (
+        "OpenIDConfiguration",
+        "issuer: string, jwks_uri: string, claims_supported: [string], \
+         response_types_supported: [string], id_token_signing_alg_values_supported: [string], \
+         subject_types_supported: [string]",
+    ),
+    ("KeySet", "keys: [Object]"),
     ("Warning", "type: string, message: string"),
     ("SaveConfigResponse", "errors?: [string], warnings?: [Warning]"),
     ("ConfigResponse", "config: PipelineConfig"),

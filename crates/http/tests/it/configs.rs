@@ -62,8 +62,14 @@ async fn configurations_are_created_updated_and_read_back() {
     );
     let updated = setting.put(JSON, &version, &two).await;
     assert_eq!((updated.status, updated.text().as_str()), (StatusCode::OK, "{}\n"));
-    let pipeline = setting.server.get("/api/v1/teams/main/pipelines/p").token(&setting.token);
-    assert_eq!(pipeline.send().await.json()["user_data"], json!({"a": 1}));
+    let read =
+        async |path: &str| setting.server.get(path).token(&setting.token).send().await.json();
+    assert_eq!(read("/api/v1/teams/main/pipelines/p").await["user_data"], json!({"a": 1}));
+    assert_eq!(read("/api/v1/teams/main/pipelines").await[0]["user_data"], json!({"a": 1}));
+    assert_eq!(read("/api/v1/pipelines").await[0]["user_data"], json!({"a": 1}));
+    let version = setting.get().await.header("x-concourse-config-version").to_owned();
+    setting.put(YAML, &version, one).await;
+    assert!(read("/api/v1/pipelines").await[0].get("user_data").is_none());
 }
 
 #[tokio::test]
@@ -128,4 +134,24 @@ async fn instances_are_told_apart_by_their_vars() {
     let refused = server.put(path).token(token).json(&unordered).send().await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     assert!(refused.text().contains("nosuch"), "{}", refused.text());
+}
+
+#[tokio::test]
+async fn secrets_are_looked_for_when_asked() {
+    let setting = Setting::new().await;
+    let missing = "
+resources: [{name: r, type: mock, source: {a: ((token)), b: ((one)), c: ((two))}, webhook_token: ((three))}]
+jobs: [{name: j, plan: [{get: r}]}]
+";
+    let path = format!("{CONFIG}?check_creds=");
+    let refused = setting.put_to(&path, YAML, "", missing).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    let said = "credential validation failed\n\n2 errors occurred:\n\t* undefined vars: one, two\n\t* undefined vars: three\n\n";
+    assert_eq!(refused.json(), json!({"errors": [said]}));
+    assert_eq!(setting.get().await.status, StatusCode::NOT_FOUND, "nothing was saved");
+    let there = "resources: [{name: r, type: mock, source: {a: ((token))}}]\njobs: [{name: j, plan: [{get: r}]}]\n";
+    assert_eq!(setting.put_to(&path, YAML, "", there).await.status, StatusCode::CREATED);
+    let version = setting.get().await.header("x-concourse-config-version").to_owned();
+    let unasked = setting.put(YAML, &version, missing).await;
+    assert_eq!(unasked.status, StatusCode::OK, "builds will tell");
 }

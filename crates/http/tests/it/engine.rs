@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use jb_http::{CheckOptions, CheckTarget, Engine, EngineError, Hijack, LogLevel, WorkerInfo};
-use jb_model::{BuildId, ContainerHandle, PipelineId, TeamId, Timestamp, VolumeHandle};
+use jb_model::{
+    BuildId, ContainerHandle, PipelineConfig, PipelineId, TeamId, Timestamp, VolumeHandle,
+};
 use jb_runtime::client::RunnerClient;
 use jb_runtime::{BaseType, ByteStream};
 use jb_store::{NewCheckBuild, Store};
@@ -126,6 +128,12 @@ impl Engine for FakeEngine {
 
     async fn evaluate(&self, _: PipelineId, text: &str) -> Result<String, EngineError> {
         Ok(text.replace("((token))", "evaluated"))
+    }
+
+    fn check_credentials(&self, config: &PipelineConfig) -> Vec<String> {
+        jb_pipeline::check_credentials(config, |var| {
+            Ok::<_, String>((var.path == "token").then(|| "evaluated".into()))
+        })
     }
 
     fn log_level(&self) -> LogLevel {

@@ -21,3 +21,4 @@ mod recordings;
 mod schemas;
 mod server;
 mod teams;
+mod versions;

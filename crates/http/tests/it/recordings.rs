@@ -54,6 +54,8 @@ const SCRIPT: &[Step] = &[
     Replay("order"),
     Replay("check"),
     Happens(CheckFindsVersion),
+    Replay("get-teams-main-pipelines-rec-resources-src-versions-1-downstream"),
+    Replay("get-teams-main-pipelines-rec-resources-src-versions-1-input_to"),
     Replay("trigger-unit"),
     Happens(UnitRuns),
     Replay("builds"),

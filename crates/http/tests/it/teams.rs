@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::server::Server;
+use crate::server::{EXTERNAL_URL, Server};
 
 #[tokio::test]
 async fn teams_are_set_renamed_and_destroyed() {
@@ -156,6 +156,41 @@ async fn small_answers() {
     let badge = server.get("/api/v1/pipelines/p/jobs/j/badge?title=x").send().await;
     assert_eq!(badge.status, StatusCode::MOVED_PERMANENTLY);
     assert_eq!(badge.header("location"), "/api/v1/teams/main/pipelines/p/jobs/j/badge?title=x");
+}
+
+#[tokio::test]
+async fn identity_tokens_have_no_keys_yet() {
+    let server = Server::new().await;
+    let about = server.get("/.well-known/openid-configuration").send().await;
+    assert_eq!(
+        about.json(),
+        json!({
+            "issuer": EXTERNAL_URL,
+            "jwks_uri": format!("{EXTERNAL_URL}/.well-known/jwks.json"),
+            "claims_supported": ["aud", "iat", "iss", "sub"],
+            "response_types_supported": ["idtoken"],
+            "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+            "subject_types_supported": ["public"],
+        })
+    );
+    let keys = server.get("/.well-known/jwks.json").send().await;
+    assert_eq!((keys.status, keys.json()), (StatusCode::OK, json!({"keys": []})));
+}
+
+#[tokio::test]
+async fn a_worker_on_another_machine_is_told_why_it_cannot_register() {
+    let server = Server::new().await;
+    let token = server.login("test").await;
+    for (method, path) in [("PUT", "/api/v1/workers/vm/land"), ("PUT", "/api/v1/workers/vm/retire")]
+    {
+        let answer = server.call(method, path).token(&token).send().await;
+        assert_eq!(answer.status, StatusCode::NOT_IMPLEMENTED, "{path}");
+        assert!(answer.text().contains("takes no remote workers"), "{path}: {}", answer.text());
+    }
+    // Registering is for the system, which nobody here can be.
+    let register =
+        server.post("/api/v1/workers?ttl=30s").token(&token).json(&json!({})).send().await;
+    assert_eq!(register.status, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]

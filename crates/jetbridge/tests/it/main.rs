@@ -11,9 +11,12 @@
 
 mod agents;
 mod api;
+#[path = "../../../runtime-kubernetes/tests/it/cluster.rs"]
+mod cluster;
 mod execute;
 mod git;
 mod hijack;
+mod kubernetes;
 mod recordings;
 mod refusals;
 mod restart;

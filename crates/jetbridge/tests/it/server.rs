@@ -44,6 +44,8 @@ pub struct Server {
     port: u16,
     options: Vec<String>,
     env: Vec<(String, String)>,
+    /// Whether containers are on this machine.
+    local: bool,
     pub url: String,
     pub state: tempfile::TempDir,
 }
@@ -62,6 +64,15 @@ impl Server {
         if !containers_run() {
             return None;
         }
+        Some(Self::launch_with(options, env, true).await)
+    }
+
+    /// One whose steps run elsewhere, as the options say.
+    pub async fn launch(options: &[&str], local: bool) -> Self {
+        Self::launch_with(options, &[], local).await
+    }
+
+    async fn launch_with(options: &[&str], env: &[(&str, &str)], local: bool) -> Self {
         let state = tempfile::Builder::new().prefix("jetbridge-it-").tempdir().unwrap();
         let port = free_port();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
@@ -69,9 +80,9 @@ impl Server {
             env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let child = command(state.path(), port, &options).envs(env.clone()).spawn().unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let mut server = Self { child, port, options, env, url, state };
+        let mut server = Self { child, port, options, env, url, state, local };
         server.ready().await;
-        Some(server)
+        server
     }
 
     /// On a database of its own of a real PostgreSQL, reached by its socket.
@@ -138,6 +149,9 @@ impl Drop for Server {
         // It may be dead already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if !self.local {
+            return;
+        }
         let state = self.state.path();
         let cleaned = jetbridge().arg("clean").arg("--state-dir").arg(state).status();
         assert!(

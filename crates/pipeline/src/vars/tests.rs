@@ -190,7 +190,8 @@ proptest! {
     #[test]
     fn without_values_nothing_changes(value in any_value()) {
         let kept = interpolate(&value, Missing::Keep, |_| Ok::<_, ()>(None));
-        prop_assert_eq!(kept, Ok(value));
+        // `((.))` is refused, values or not.
+        prop_assert!(kept == Ok(value) || matches!(kept, Err(InterpolateError::Invalid(_))), "{kept:?}");
     }
 
     #[test]
@@ -207,8 +208,9 @@ proptest! {
     fn a_filled_value_has_no_reference_left(value in any_value()) {
         let filled = interpolate(&value, Missing::Fail, |_| Ok::<_, ()>(Some(Value::from("v"))));
         if let Ok(filled) = filled {
-            let again = interpolate(&filled, Missing::Keep, |_| Ok::<_, ()>(None)).unwrap();
-            prop_assert_eq!(again, filled);
+            // Inserted text may make something that looks like a reference: it is not looked at again.
+            let again = interpolate(&filled, Missing::Keep, |_| Ok::<_, ()>(None));
+            prop_assert!(again == Ok(filled) || matches!(again, Err(InterpolateError::Invalid(_))), "{again:?}");
         }
     }
 

@@ -71,8 +71,8 @@ async fn insert(
         .one(
             "INSERT INTO pipelines (team_id, name, instance_vars, instance_digest, version, last_version,
              config, groups, display, position, instance_position, paused, paused_at, last_updated,
-             parent_job_id, parent_build_id)
-             VALUES ($1, $2, $3, $4, 1, 1, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING id",
+             parent_job_id, parent_build_id, user_data)
+             VALUES ($1, $2, $3, $4, 1, 1, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING id",
             args![
                 save.team,
                 save.name,
@@ -88,6 +88,7 @@ async fn insert(
                 now,
                 job,
                 build,
+                shape.user_data.map(Value::to_string),
             ],
         )
         .await?;
@@ -118,7 +119,7 @@ async fn update(
     let sealed = tx.sealed("pipelines.config", save.config)?;
     tx.execute(
         "UPDATE pipelines SET version = $2, last_version = $2, config = $3, groups = $4, display = $5,
-         last_updated = $6, parent_job_id = $7, parent_build_id = $8 WHERE id = $1",
+         last_updated = $6, parent_job_id = $7, parent_build_id = $8, user_data = $9 WHERE id = $1",
         args![
             pipeline,
             version,
@@ -128,6 +129,7 @@ async fn update(
             now,
             job,
             build,
+            shape.user_data.map(Value::to_string),
         ],
     )
     .await?;

@@ -10,6 +10,7 @@ use crate::{JobInput, JobOutput, ResourceKind};
 pub(crate) struct Shape<'a> {
     pub(crate) groups: Value,
     pub(crate) display: Option<&'a Value>,
+    pub(crate) user_data: Option<&'a Value>,
     pub(crate) jobs: Vec<JobShape<'a>>,
     pub(crate) resources: Vec<ResourceShape<'a>>,
 }
@@ -59,6 +60,7 @@ pub(crate) fn shape(config: &Value) -> Shape<'_> {
     Shape {
         groups: groups.cloned().unwrap_or_else(|| json!([])),
         display: config.get("display").filter(|display| !display.is_null()),
+        user_data: config.get("user_data").filter(|data| !data.is_null()),
         jobs: list(config, "jobs").iter().map(|job| job_shape(job, groups)).collect(),
         resources: resources
             .iter()

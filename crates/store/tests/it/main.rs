@@ -32,6 +32,7 @@ macro_rules! conformance {
 }
 
 mod builds;
+mod causality;
 mod coverage;
 mod engines;
 mod events;

@@ -74,6 +74,7 @@ pub struct Causality {
 pub struct CausalityJob {
     pub id: i64,
     pub name: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub build_ids: Vec<i64>,
 }
 
@@ -83,6 +84,7 @@ pub struct CausalityBuild {
     pub name: String,
     pub job_id: i64,
     pub status: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resource_version_ids: Vec<i64>,
 }
 
@@ -90,6 +92,7 @@ pub struct CausalityBuild {
 pub struct CausalityResource {
     pub id: i64,
     pub name: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub version_ids: Vec<i64>,
 }
 
@@ -98,5 +101,82 @@ pub struct CausalityVersion {
     pub id: i64,
     pub resource_id: i64,
     pub version: Version,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub build_ids: Vec<i64>,
+}
+
+/// What the resolver of inputs goes by in one pipeline, for debugging.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct VersionsDb {
+    pub jobs: Vec<DebugJob>,
+    pub resources: Vec<DebugResource>,
+    pub resource_versions: Vec<DebugVersion>,
+    /// What succeeded builds made, and what they used: both vouch for versions.
+    pub build_outputs: Vec<DebugOutput>,
+    pub build_inputs: Vec<DebugInput>,
+    pub build_reruns: Vec<DebugRerun>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DebugJob {
+    #[serde(rename = "Name")]
+    pub name: String,
+    #[serde(rename = "ID")]
+    pub id: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DebugResource {
+    #[serde(rename = "Name")]
+    pub name: String,
+    #[serde(rename = "ID")]
+    pub id: i64,
+    /// Null until the first check.
+    #[serde(rename = "ScopeID")]
+    pub scope_id: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DebugVersion {
+    #[serde(rename = "VersionID")]
+    pub version_id: i64,
+    #[serde(rename = "ResourceID")]
+    pub resource_id: i64,
+    #[serde(rename = "CheckOrder")]
+    pub check_order: i64,
+    #[serde(rename = "ScopeID")]
+    pub scope_id: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DebugOutput {
+    #[serde(flatten)]
+    pub version: DebugVersion,
+    #[serde(rename = "BuildID")]
+    pub build_id: i64,
+    #[serde(rename = "JobID")]
+    pub job_id: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DebugInput {
+    #[serde(flatten)]
+    pub version: DebugVersion,
+    #[serde(rename = "BuildID")]
+    pub build_id: i64,
+    #[serde(rename = "JobID")]
+    pub job_id: i64,
+    #[serde(rename = "InputName")]
+    pub input_name: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DebugRerun {
+    #[serde(rename = "BuildID")]
+    pub build_id: i64,
+    #[serde(rename = "JobID")]
+    pub job_id: i64,
+    #[serde(rename = "RerunOf")]
+    pub rerun_of: i64,
 }

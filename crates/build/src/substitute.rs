@@ -4,7 +4,7 @@
 //! when the step runs. A text that is nothing but one reference takes the value as it is; inside a longer text only
 //! strings and numbers can stand. Where the plan wants text, a value of another kind is an error.
 
-use jb_model::agent::ResultSchema;
+use jb_model::agent::{AgentConfig, ResultSchema};
 use jb_model::config::{ImageResource, PutInputs, ResourceTypeConfig, TaskConfig};
 use jb_model::plan::{GetPlan, TypeImage, VersionSource};
 use jb_model::{Object, Plan, PlanStep, Value};
@@ -64,11 +64,7 @@ impl<'a> Substitution<'a> {
                     self.task_config(config)?;
                 }
                 if let Some(agent) = &mut task.agent {
-                    self.texts([&mut agent.model, &mut agent.prompt, &mut agent.prompt_file])?;
-                    self.texts([&mut agent.budget.time])?;
-                    if let Some(ResultSchema::File(file)) = &mut agent.result {
-                        self.text(file)?;
-                    }
+                    self.agent(agent)?;
                 }
                 for resource_type in &mut task.resource_types {
                     self.resource_type(resource_type)?;
@@ -125,6 +121,15 @@ impl<'a> Substitution<'a> {
     fn image(&self, image: &mut TypeImage) -> Result<()> {
         let plans = [&mut image.check, &mut image.get].into_iter().flatten();
         plans.into_iter().try_for_each(|plan| self.plan(plan))
+    }
+
+    fn agent(&self, agent: &mut AgentConfig) -> Result<()> {
+        self.texts([&mut agent.model, &mut agent.prompt, &mut agent.prompt_file])?;
+        self.texts([&mut agent.budget.time])?;
+        match &mut agent.result {
+            Some(ResultSchema::File(file)) => self.text(file),
+            Some(ResultSchema::Inline(_)) | None => Ok(()),
+        }
     }
 
     fn task_config(&self, config: &mut TaskConfig) -> Result<()> {

@@ -261,6 +261,7 @@ fn engine_settings(
     owner: String,
 ) -> anyhow::Result<jb_engine::Settings> {
     let base_defaults = base_defaults::read(&options.types)?;
+    let agents = crate::agents::settings(&options.agents)?;
     let options = &options.builds;
     let memory = options.default_task_memory_limit.as_deref();
     let memory_bytes = memory
@@ -309,6 +310,6 @@ fn engine_settings(
             max_days: options.max_days_to_retain_build_logs,
         },
         base_defaults,
-        agents: crate::agents::settings(&options.agents)?,
+        agents,
     })
 }

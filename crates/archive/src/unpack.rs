@@ -30,17 +30,17 @@ const BLOCK: usize = 4096;
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'a> {
     /// The directory whose content is extracted; everything else is left out.
-    pub below: &'a Path,
+    pub below: &'a str,
     /// Paths below it that are left out with all that is below them.
     pub except: &'a [&'a str],
 }
 
 impl Part<'_> {
-    const WHOLE: Part<'static> = Part { below: Path::new(""), except: &[] };
+    const WHOLE: Part<'static> = Part { below: "", except: &[] };
 
     /// A path of the archive as it is extracted; none when it is left out.
     fn wanted(&self, names: Vec<OsString>) -> Option<Vec<OsString>> {
-        let below = components(self.below).ok()?;
+        let below = components(Path::new(self.below)).ok()?;
         let wanted = names.strip_prefix(below.as_slice())?.to_vec();
         let path: PathBuf = wanted.iter().collect();
         let left_out = self.except.iter().any(|except| path.starts_with(except));

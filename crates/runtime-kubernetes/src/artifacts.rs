@@ -388,6 +388,7 @@ fn describe(command: &Command) -> String {
         Command::Install { .. }
         | Command::Prepare { .. }
         | Command::Extract { .. }
+        | Command::Boot { .. }
         | Command::Publish { .. } => "use the volumes".to_owned(),
     }
 }

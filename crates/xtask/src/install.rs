@@ -52,7 +52,37 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Installs what the tests miss; returns what they still do.
+/// What a cluster needs besides Go and the packages it unpacks for itself.
+const CLUSTER_TOOLS: &[Tool] = &[
+    Tool { what: "a C compiler", found_by: &["cc"], package: "gcc" },
+    Tool {
+        what: "pkg-config (finding libraries)",
+        found_by: &["pkg-config"],
+        package: "pkg-config",
+    },
+    Tool {
+        what: "libseccomp's headers (building runc)",
+        found_by: &["/usr/include/seccomp.h"],
+        package: "libseccomp-dev",
+    },
+    Tool {
+        what: "ip (the node's network)",
+        found_by: &["/usr/sbin/ip", "/sbin/ip", "ip"],
+        package: "iproute2",
+    },
+    Tool {
+        what: "iptables (services and pods' way out)",
+        found_by: &["/usr/sbin/iptables", "iptables"],
+        package: "iptables",
+    },
+    Tool {
+        what: "nft (the node's way out, network policies)",
+        found_by: &["/usr/sbin/nft", "nft"],
+        package: "nftables",
+    },
+];
+
+/// Installs what the tests need and is missing; returns the packages that still are.
 pub(crate) fn tools() -> Vec<&'static str> {
     let missing = install(TOOLS);
     for tool in &missing {
@@ -71,6 +101,14 @@ pub(crate) fn peers() {
     }
 }
 
+/// Installs what a cluster needs.
+pub(crate) fn cluster_tools() -> anyhow::Result<()> {
+    if let Some(tool) = install(CLUSTER_TOOLS).first() {
+        anyhow::bail!("a cluster needs {}; install the package `{}`", tool.what, tool.package);
+    }
+    Ok(())
+}
+
 /// Installs what is missing; returns what still is.
 fn install(tools: &'static [Tool]) -> Vec<&'static Tool> {
     let missing: Vec<&Tool> = tools.iter().filter(|tool| !present(tool)).collect();
@@ -79,16 +117,18 @@ fn install(tools: &'static [Tool]) -> Vec<&'static Tool> {
     }
     let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
     if can_install() {
-        println!("installing {}", packages.join(", "));
+        eprintln!("installing {}", packages.join(", "));
         // A stale package list is the usual reason for a failure, so it is read anew first.
         let _ = Command::new("apt-get").args(["-qq", "update"]).status();
         let status = Command::new("apt-get")
             .args(["-qq", "install", "--yes", "--no-install-recommends"])
             .args(&packages)
             .env("DEBIAN_FRONTEND", "noninteractive")
+            // What it says is not this command's answer.
+            .stdout(std::io::stderr())
             .status();
         if !status.is_ok_and(|status| status.success()) {
-            println!("apt-get could not install all of them");
+            eprintln!("apt-get could not install all of them");
         }
     }
     missing.into_iter().filter(|tool| !present(tool)).collect()

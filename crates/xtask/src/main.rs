@@ -7,7 +7,9 @@
 
 mod api;
 mod bench;
+mod cluster;
 mod demo;
+mod images;
 mod install;
 mod server;
 mod test;
@@ -25,8 +27,12 @@ struct Cli {
 enum Task {
     /// Measure what the server costs, beside what the same costs without it
     Bench(bench::Options),
+    /// Run a real Kubernetes of one node on this machine
+    Cluster(cluster::Options),
     /// Build, start a server, and run a pipeline on a real git repository
     Demo(demo::Options),
+    /// Assemble the images of a deployment, without a daemon
+    Images(images::Options),
     /// Install what the tests need where possible, and run every test
     Test(test::Options),
 }
@@ -35,7 +41,9 @@ fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     match cli.task {
         Task::Bench(options) => bench::run(&options),
+        Task::Cluster(options) => cluster::run(&options),
         Task::Demo(options) => demo::run(&options),
+        Task::Images(options) => images::run(&options),
         Task::Test(options) => test::run(&options),
     }
 }

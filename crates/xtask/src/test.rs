@@ -1,12 +1,15 @@
 //! `cargo xtask test`: everything that must hold, in one command.
 
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use crate::cluster::{self, NetworkPolicy};
 use crate::install::on_path;
 
 #[derive(Args)]
@@ -16,6 +19,9 @@ pub(crate) struct Options {
     /// Leave out formatting and lints
     #[arg(long)]
     only_tests: bool,
+    /// Leave out what needs a Kubernetes cluster
+    #[arg(long)]
+    without_kubernetes: bool,
 }
 
 /// A check by a program that takes minutes to compile: it runs where someone installed it.
@@ -42,10 +48,17 @@ const CHECKS: [Check; 2] = [
     },
 ];
 
+/// Where the cluster of the tests lies; it is made anew for each run.
+const CLUSTER_DIR: &str = "/var/tmp/jetbridge-test-cluster";
+
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
     let missing = crate::install::tools();
     let mut unchecked = Vec::new();
+    let kubernetes = Kubernetes::choose(options);
+    if let Kubernetes::None { why } = &kubernetes {
+        println!("MISSING: Kubernetes ({why}); its tests are skipped");
+    }
     if !options.only_tests {
         for check in &CHECKS {
             if on_path(check.program) {
@@ -60,6 +73,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         )?;
     }
+    // Compiling goes on while the cluster's programs are built.
+    step("compiling the tests", cargo(&["test", "--quiet", "--workspace", "--no-run"]))?;
+    let cluster = kubernetes.start()?;
     let mut tests = cargo(&["test", "--workspace"]);
     if let Some(filter) = &options.filter {
         tests.arg(filter);
@@ -70,7 +86,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if !missing.contains(&"docker-registry") {
         tests.env("JETBRIDGE_REQUIRE_REGISTRY", "1");
     }
+    cluster.tell(&mut tests);
     step("tests", tests)?;
+    let skipped = cluster.stop()?;
     println!("all passed in {} s", begin.elapsed().as_secs());
     for package in missing {
         println!("SKIPPED: what needs `{package}`");
@@ -78,7 +96,84 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for Check { what, program, install, .. } in unchecked {
         println!("NOT CHECKED: {what}, as there is no `{program}`; `{install}` installs it");
     }
+    if let Some(why) = skipped {
+        println!("SKIPPED: what needs Kubernetes ({why})");
+    }
     Ok(())
+}
+
+/// The cluster that tests run on, before it is there.
+enum Kubernetes {
+    /// One of this machine, whose programs are being built.
+    Own(JoinHandle<anyhow::Result<()>>),
+    /// The one that `KUBECONFIG` names.
+    Given,
+    None {
+        why: String,
+    },
+}
+
+impl Kubernetes {
+    fn choose(options: &Options) -> Self {
+        if options.without_kubernetes {
+            return Self::None { why: "--without-kubernetes".to_owned() };
+        }
+        if std::env::var_os("KUBECONFIG").is_some() {
+            return Self::Given;
+        }
+        if let Some(why) = cluster::obstacle() {
+            return Self::None { why: why.to_owned() };
+        }
+        Self::Own(std::thread::spawn(cluster::build))
+    }
+
+    fn start(self) -> anyhow::Result<Started> {
+        match self {
+            Self::Own(building) => {
+                println!("== Kubernetes");
+                let built = building.join().map_err(|_| anyhow::anyhow!("building it panicked"))?;
+                built.context("build Kubernetes")?;
+                let dir = PathBuf::from(CLUSTER_DIR);
+                cluster::down(&dir)?;
+                cluster::up(&dir, NetworkPolicy::Enforced)?;
+                Ok(Started::Own(dir))
+            }
+            Self::Given => Ok(Started::Given),
+            Self::None { why } => Ok(Started::None { why }),
+        }
+    }
+}
+
+/// The cluster that tests run on. One of our own is left running when a test fails: the next run removes it.
+enum Started {
+    Own(PathBuf),
+    Given,
+    None { why: String },
+}
+
+impl Started {
+    fn tell(&self, tests: &mut Command) {
+        match self {
+            Self::Own(dir) => {
+                tests.env("KUBECONFIG", cluster::kubeconfig(dir));
+                tests.env("JETBRIDGE_CLUSTER_DIR", dir);
+                tests.env("JETBRIDGE_REQUIRE_KUBERNETES", "1");
+            }
+            Self::Given => {
+                tests.env("JETBRIDGE_REQUIRE_KUBERNETES", "1");
+            }
+            Self::None { .. } => {}
+        }
+    }
+
+    /// Ends it; returns why there was none.
+    fn stop(self) -> anyhow::Result<Option<String>> {
+        match self {
+            Self::Own(dir) => cluster::down(Path::new(&dir)).map(|()| None),
+            Self::Given => Ok(None),
+            Self::None { why } => Ok(Some(why)),
+        }
+    }
 }
 
 fn cargo(arguments: &[&str]) -> Command {

@@ -1,0 +1,161 @@
+//! `cargo xtask cluster`: a real Kubernetes of one node on this machine, for tests and for trying things out.
+//!
+//! Its components are the stock ones, built from their Go modules. They run as processes of this machine in a network
+//! namespace, control groups and a directory of their own, so several clusters can run side by side and
+//! `down` leaves nothing.
+
+mod certificates;
+mod configuration;
+mod objects;
+mod place;
+mod processes;
+mod programs;
+mod start;
+mod sweep;
+mod wires;
+
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::cluster::place::Place;
+use crate::cluster::programs::Programs;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    action: Action,
+    /// Where the cluster's state lies; each directory is a cluster of its own
+    #[arg(
+        long,
+        global = true,
+        env = "JETBRIDGE_CLUSTER_DIR",
+        default_value = "/var/tmp/jetbridge-cluster"
+    )]
+    dir: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Start it and print the path of its kubeconfig; does nothing when it runs
+    Up {
+        /// Whether NetworkPolicies are enforced, or only stored as on clusters without support for them
+        #[arg(
+            long,
+            value_enum,
+            env = "JETBRIDGE_CLUSTER_NETWORK_POLICY",
+            default_value = "enforced"
+        )]
+        network_policy: NetworkPolicy,
+    },
+    /// Stop it and remove all it has left on this machine
+    Down,
+    /// Run kubectl against it
+    Kubectl {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Give it images: OCI or docker archives, such as `cargo xtask images` makes
+    Load {
+        #[arg(required = true)]
+        archives: Vec<PathBuf>,
+    },
+    /// Print how a shell's programs reach it, for `eval "$(cargo xtask cluster env)"`
+    Env,
+    /// Build what it is made of, which `up` does, too; needs no root
+    Build,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NetworkPolicy {
+    Enforced,
+    Stored,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let place = Place::new(&options.dir)?;
+    match &options.action {
+        Action::Up { network_policy } => {
+            up(&options.dir, *network_policy)?;
+            println!("{}", place.kubeconfig().display());
+        }
+        Action::Down => down(&options.dir)?,
+        Action::Kubectl { arguments } => {
+            let mut command = kubectl(&place, &Programs::built()?);
+            // In this process's place, so that terminals, signals and the exit status are its own.
+            return Err(command.args(arguments).exec()).context("start kubectl");
+        }
+        Action::Load { archives } => load(&place, &Programs::built()?, archives)?,
+        Action::Env => {
+            println!("export KUBECONFIG={}", place.kubeconfig().display());
+            println!("export JETBRIDGE_CLUSTER_HOST={}", place.host_address());
+        }
+        Action::Build => build()?,
+    }
+    Ok(())
+}
+
+/// Starts the cluster of a directory unless it runs.
+pub(crate) fn up(dir: &Path, network_policy: NetworkPolicy) -> anyhow::Result<()> {
+    start::up(&Place::new(dir)?, network_policy)
+}
+
+/// Stops the cluster of a directory, if there is one, and removes it.
+pub(crate) fn down(dir: &Path) -> anyhow::Result<()> {
+    sweep::down(&Place::new(dir)?)
+}
+
+/// Builds what clusters are made of.
+pub(crate) fn build() -> anyhow::Result<()> {
+    crate::install::cluster_tools()?;
+    programs::build().map(|_| ())
+}
+
+/// Why no cluster can be had here; None when one can.
+pub(crate) fn obstacle() -> Option<&'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("it needs root");
+    }
+    programs::obstacle()
+}
+
+pub(crate) fn kubeconfig(dir: &Path) -> PathBuf {
+    dir.join(place::KUBECONFIG)
+}
+
+/// `kubectl` that speaks to this cluster.
+fn kubectl(place: &Place, programs: &Programs) -> Command {
+    let mut command = Command::new(&programs.kubernetes);
+    command.arg("kubectl").env("KUBECONFIG", place.kubeconfig());
+    command
+}
+
+/// Runs `kubectl` with arguments that must succeed.
+fn kubectl_ok(place: &Place, programs: &Programs, arguments: &[&str]) -> anyhow::Result<()> {
+    let output = kubectl(place, programs).args(arguments).output().context("start kubectl")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("kubectl {}: {}", arguments.join(" "), said.trim());
+    }
+    Ok(())
+}
+
+/// Imports images, so that pods use them without any registry.
+fn load(place: &Place, programs: &Programs, archives: &[PathBuf]) -> anyhow::Result<()> {
+    for archive in archives {
+        let output = programs
+            .ctr(place)
+            .args(["images", "import", "--digests=true"])
+            .arg(archive)
+            .output()
+            .context("start ctr")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("import {}: {}", archive.display(), said.trim());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! `cargo xtask images`: the images of a deployment, assembled from what was built here and from Debian packages.
+//! No daemon and no registry takes part; the same programs and packages give the same bytes.
+
+pub(crate) mod archive;
+pub(crate) mod packages;
+pub(crate) mod recipes;
+pub(crate) mod tree;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+
+use crate::images::packages::Packages;
+
+#[derive(Args, Clone)]
+pub(crate) struct Options {
+    /// Where the archives go, one NAME.tar per image
+    #[arg(value_name = "DIR", default_value = "target/images")]
+    pub(crate) dir: PathBuf,
+    /// Only this image; may be given several times
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) only: Vec<Image>,
+    /// Programs as `cargo build` makes them, which is sooner done than with `--release`
+    #[arg(long)]
+    pub(crate) dev: bool,
+    /// What the images' names begin with
+    #[arg(long, value_name = "REGISTRY/PATH", default_value = "localhost")]
+    pub(crate) prefix: String,
+    /// The images' tag
+    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+    pub(crate) tag: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Image {
+    /// The server
+    #[value(name = "jetbridge")]
+    Server,
+    /// The program that every container runs first
+    #[value(name = "jetbridge-runner")]
+    Runner,
+    /// The built-in resource types, with git and ssh
+    #[value(name = "jetbridge-resources")]
+    Resources,
+    /// A PostgreSQL server
+    #[value(name = "jetbridge-postgres")]
+    Postgres,
+    /// A shell and the usual tools, for tasks
+    #[value(name = "jetbridge-task")]
+    Task,
+}
+
+impl Image {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Server => "jetbridge",
+            Self::Runner => "jetbridge-runner",
+            Self::Resources => "jetbridge-resources",
+            Self::Postgres => "jetbridge-postgres",
+            Self::Task => "jetbridge-task",
+        }
+    }
+
+    /// Whether it holds a program of this workspace.
+    fn needs_build(self) -> bool {
+        matches!(self, Self::Server | Self::Runner | Self::Resources)
+    }
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    for path in assemble(options)? {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// Makes the archives; returns their paths.
+pub(crate) fn assemble(options: &Options) -> anyhow::Result<Vec<PathBuf>> {
+    let wanted: Vec<Image> = if options.only.is_empty() {
+        Image::value_variants().to_vec()
+    } else {
+        options.only.clone()
+    };
+    fs::create_dir_all(&options.dir)
+        .with_context(|| format!("create {}", options.dir.display()))?;
+    let packages = Packages::new(&cache()?)?;
+    let programs = if wanted.iter().any(|image| image.needs_build()) {
+        Some(Programs::build(!options.dev)?)
+    } else {
+        None
+    };
+    let mut paths = Vec::new();
+    for image in wanted {
+        let begin = Instant::now();
+        let path = options.dir.join(format!("{}.tar", image.name()));
+        let name = format!("{}/{}:{}", options.prefix, image.name(), options.tag);
+        // An interrupted run leaves no half an image under the image's name.
+        let partial = path.with_extension("partial");
+        recipes::write(image, &partial, &name, &packages, programs.as_ref())
+            .with_context(|| format!("assemble {name}"))?;
+        fs::rename(&partial, &path).with_context(|| format!("write {}", path.display()))?;
+        let size = fs::metadata(&path)?.len();
+        eprintln!("{name}: {} MB in {} ms", size / 1_000_000, begin.elapsed().as_millis());
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// What was built from this workspace.
+pub(crate) struct Programs {
+    pub(crate) server: Vec<u8>,
+    pub(crate) runner: Vec<u8>,
+    pub(crate) resources: Vec<u8>,
+    /// What moves artifacts in pods, where the server carries it.
+    pub(crate) artifacts: Option<Vec<u8>>,
+}
+
+impl Programs {
+    fn build(release: bool) -> anyhow::Result<Self> {
+        let server = crate::server::build(release)?;
+        // The server's build puts the programs it carries here.
+        let embedded = crate::server::target().join("embedded").join(host()?);
+        let embedded = embedded.join(if release { "embedded" } else { "debug" });
+        let artifacts = embedded.join("jb-artifacts");
+        Ok(Self {
+            artifacts: artifacts.exists().then(|| read(&artifacts)).transpose()?,
+            server: read(&server)?,
+            runner: read(&embedded.join("jb-runner"))?,
+            resources: read(&embedded.join("jb-resources"))?,
+        })
+    }
+}
+
+/// The target that programs are built for.
+fn host() -> anyhow::Result<String> {
+    let output = Command::new("rustc").arg("-vV").output().context("start rustc")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc -vV names no host")?.to_owned())
+}
+
+/// A program without what only a debugger reads.
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let stripped = path.with_extension("stripped");
+    let status = Command::new("strip").arg("-o").arg(&stripped).arg(path).status();
+    let read = if status.is_ok_and(|status| status.success()) { &stripped } else { path };
+    let content = fs::read(read).with_context(|| format!("read {}", read.display()))?;
+    let _ = fs::remove_file(&stripped);
+    Ok(content)
+}
+
+/// Where downloads and built tools are kept: `jetbridge` in the user's cache directory.
+pub(crate) fn cache() -> anyhow::Result<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let Some(base) = base.or_else(home) else {
+        bail!("neither XDG_CACHE_HOME nor HOME says where to keep downloads")
+    };
+    let dir = base.join("jetbridge");
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    Ok(dir)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

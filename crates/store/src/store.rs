@@ -98,8 +98,9 @@ impl Store {
         let name = instance_name()?;
         let committed = Arc::new(Notify::new());
         let companion = match &engine {
-            Engine::Sqlite { readers, .. } => {
-                tokio::spawn(checkpoint::run(readers.clone(), committed.clone())).abort_handle()
+            Engine::Sqlite { readers, reserve, .. } => {
+                let task = checkpoint::run(readers.clone(), reserve.clone(), committed.clone());
+                tokio::spawn(task).abort_handle()
             }
             Engine::Postgres { pool } => {
                 let task =
@@ -137,7 +138,7 @@ impl Store {
     pub async fn close(&self) {
         self.inner.companion.abort();
         match &self.inner.engine {
-            Engine::Sqlite { writer, readers } => {
+            Engine::Sqlite { writer, readers, .. } => {
                 readers.close().await;
                 writer.close().await;
             }
@@ -192,6 +193,14 @@ impl Store {
     /// Whether other servers may use the same database.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self.inner.engine, Engine::Postgres { .. })
+    }
+
+    /// Refuses when the disk is too full for logs.
+    pub(crate) fn room_for_logs(&self) -> Result<()> {
+        match &self.inner.engine {
+            Engine::Sqlite { reserve: Some(reserve), .. } => reserve.room_for_logs(),
+            Engine::Sqlite { .. } | Engine::Postgres { .. } => Ok(()),
+        }
     }
 
     pub(crate) async fn begin(&self) -> Result<Tx> {

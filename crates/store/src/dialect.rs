@@ -13,6 +13,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::Semaphore;
 
 use crate::reserve::Reserve;
 use crate::sql::{Tx, args, rows_sqlite};
@@ -22,6 +23,8 @@ use crate::{Change, Error, Result};
 const SQLITE_BUSY: Duration = Duration::from_secs(5);
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
+/// Connections that may be held across other queries: less than half, so that these always find one.
+const TURNS_MAX: usize = 6;
 /// How long to wait for a connection before giving up.
 const ACQUIRE: Duration = Duration::from_secs(30);
 /// Limit of a notification's payload, below the server's 8,000 bytes.
@@ -44,6 +47,8 @@ pub(crate) enum Engine {
     },
     Postgres {
         pool: PgPool,
+        /// Connections that may be held while others are waited for.
+        turns: Arc<Semaphore>,
     },
 }
 
@@ -124,7 +129,7 @@ async fn open_postgres(url: &str) -> Result<Engine> {
         .connect_with(options)
         .await
         .map_err(failed)?;
-    Ok(Engine::Postgres { pool })
+    Ok(Engine::Postgres { pool, turns: Arc::new(Semaphore::new(TURNS_MAX)) })
 }
 
 fn open_error(url: &str, error: &sqlx::Error) -> Error {

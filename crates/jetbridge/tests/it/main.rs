@@ -11,6 +11,7 @@
 
 mod api;
 mod execute;
+mod full_disk;
 mod git;
 mod hijack;
 mod recordings;

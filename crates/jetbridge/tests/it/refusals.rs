@@ -124,6 +124,38 @@ async fn a_pipeline_that_is_wrong_is_explained_and_changes_nothing() {
     assert_eq!(Api::send(nobody).await.status, StatusCode::UNAUTHORIZED);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_that_are_not_there_are_named_before_a_pipeline_is_saved() {
+    let Some(server) = Server::start().await else { return };
+    let api = server.login().await;
+    let yaml = |var: &str| {
+        format!(
+            "var_sources: [{{name: vs, type: dummy, config: {{vars: {{known: {{deep: sesame}}}}}}}}]\n\
+             resources: [{{name: r, type: mock, source: {{token: ((vs:{var}))}}}}]\n\
+             jobs: [{{name: j, plan: [{{get: r}}]}}]\n"
+        )
+    };
+    let set = |query: &str, var: &str| {
+        let path = format!("/teams/main/pipelines/p/config{query}");
+        let put = api.request(Method::PUT, &path).header("content-type", "application/x-yaml");
+        Api::send(put.body(yaml(var)))
+    };
+    for (var, word) in
+        [("nosuch", "undefined vars: vs:nosuch"), ("known.nosuch", "missing field 'nosuch'")]
+    {
+        let answer = set("?check_creds=", var).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text());
+        let errors = answer.json()["errors"][0].as_str().unwrap().to_owned();
+        assert!(errors.starts_with("credential validation failed"), "{errors}");
+        assert!(errors.contains(word) && !errors.contains("sesame"), "{errors}");
+    }
+    let missing = api.request(Method::GET, "/teams/main/pipelines/p/config");
+    assert_eq!(Api::send(missing).await.status, StatusCode::NOT_FOUND, "nothing was saved");
+    let answer = set("?check_creds=", "known.deep").await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    assert!(!answer.text().contains("sesame"), "{}", answer.text());
+}
+
 #[test]
 fn a_pipeline_that_is_wrong_does_not_run() {
     let dir = tempfile::tempdir().unwrap();

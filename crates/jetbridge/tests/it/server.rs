@@ -1,7 +1,7 @@
 //! A server of its own for a test, with its state in a temporary directory.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -44,7 +44,35 @@ pub struct Server {
     port: u16,
     options: Vec<String>,
     pub url: String,
+    /// Unmounted before its directory is removed.
+    _disk: Option<Disk>,
     pub state: tempfile::TempDir,
+}
+
+/// A file system of its own on a directory, in memory.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(directory: &Path, size: &str) -> Self {
+        let options = format!("size={size},mode=755");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "jetbridge-it"])
+            .arg(directory)
+            .status();
+        assert!(mounted.unwrap().success(), "mount {}", directory.display());
+        Self(directory.to_owned())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(
+            std::thread::panicking() || unmounted.is_ok_and(|status| status.success()),
+            "{} is left mounted",
+            self.0.display()
+        );
+    }
 }
 
 impl Server {
@@ -54,15 +82,29 @@ impl Server {
     }
 
     pub async fn with(options: &[&str]) -> Option<Self> {
+        Self::on_disk(options, None).await
+    }
+
+    /// With its state on a file system of this size, as `mount` takes it, that nothing else uses.
+    pub async fn on_disk_of(size: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: only root can mount a file system to fill");
+            return None;
+        }
+        Self::on_disk(&[], Some(size)).await
+    }
+
+    async fn on_disk(options: &[&str], size: Option<&str>) -> Option<Self> {
         if !containers_run() {
             return None;
         }
         let state = tempfile::Builder::new().prefix("jetbridge-it-").tempdir().unwrap();
+        let disk = size.map(|size| Disk::mount(state.path(), size));
         let port = free_port();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let child = command(state.path(), port, &options).spawn().unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let mut server = Self { child, port, options, url, state };
+        let mut server = Self { child, port, options, url, _disk: disk, state };
         server.ready().await;
         Some(server)
     }

@@ -17,6 +17,12 @@ jobs:
     config:
       platform: linux
       run: {path: dd, args: [if=/dev/zero, of=/everything, bs=1M]}
+- name: fills-silently
+  plan:
+  - task: fill
+    config:
+      platform: linux
+      run: {path: sh, args: [-c, 'dd if=/dev/zero of=/everything bs=1M 2>/dev/null; exit 3']}
 - name: floods
   plan:
   - task: flood
@@ -64,7 +70,7 @@ async fn speaks_again(api: &Api) {
     .await;
 }
 
-async fn a_disk_filled_by(job: &str) {
+async fn a_disk_filled_by(job: &str, says_why: bool) {
     let Some(mut server) = Server::on_disk_of("192m").await else { return };
     let ballast = Ballast::on(server.state.path(), 64 << 20);
     let api = server.login().await;
@@ -74,7 +80,11 @@ async fn a_disk_filled_by(job: &str) {
 
     let filling = api.trigger("p", job).await;
     let ended = api.ended(filling).await;
-    assert_tells(&ended);
+    if says_why {
+        assert_tells(&ended);
+    } else {
+        assert_eq!(ended, ("failed".to_owned(), String::new()), "its exit found room");
+    }
     // The server goes on, and says the same of what it cannot do.
     let refused = api.trigger("p", "speaks").await;
     assert_tells(&api.ended(refused).await);
@@ -93,10 +103,15 @@ async fn a_disk_filled_by(job: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_fills_the_disk_ends_and_harms_nothing() {
-    a_disk_filled_by("fills").await;
+    a_disk_filled_by("fills", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_fills_the_disk_and_says_nothing_ends_as_its_process_does() {
+    a_disk_filled_by("fills-silently", false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_fills_the_disk_ends_its_build_and_harms_nothing() {
-    a_disk_filled_by("floods").await;
+    a_disk_filled_by("floods", true).await;
 }

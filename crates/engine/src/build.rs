@@ -225,6 +225,11 @@ impl BuildContext {
         Ok(build.is_none_or(|build| build.aborted))
     }
 
+    /// Whether the build went with its pipeline or team.
+    pub(crate) async fn is_deleted(&self) -> jb_store::Result<bool> {
+        Ok(self.engine.store.build(self.build.id).await?.is_none())
+    }
+
     /// Records the end of the build and lets go of it.
     pub(crate) async fn finished(&self, status: BuildStatus) -> jb_store::Result<()> {
         let store = &self.engine.store;

@@ -6,6 +6,10 @@ use std::path::PathBuf;
 use axum::http::HeaderValue;
 use clap::{Args, Parser, Subcommand};
 
+mod kubernetes;
+
+pub(crate) use kubernetes::{Detection, KubernetesOptions, PodSecurityLevel};
+
 #[derive(Parser)]
 #[command(
     name = "jetbridge",
@@ -59,6 +63,8 @@ pub(crate) struct WebOptions {
     pub types: TypeOptions,
     #[command(flatten)]
     pub responses: ResponseOptions,
+    #[command(flatten)]
+    pub kubernetes: KubernetesOptions,
     /// Log lines as JSON instead of text
     #[arg(long)]
     pub log_json: bool,

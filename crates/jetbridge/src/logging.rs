@@ -47,7 +47,7 @@ impl Logging {
             LogLevel::Info => "info",
             LogLevel::Error | LogLevel::Fatal => "error",
         };
-        (self.change)(EnvFilter::new(filter));
+        (self.change)(EnvFilter::new(with_quiet(filter)));
         *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
     }
 }
@@ -58,10 +58,16 @@ fn filter_of(level: &str) -> anyhow::Result<EnvFilter> {
     let is_level = |part: &str| {
         part.contains('=') || (!part.is_empty() && part.parse::<LevelFilter>().is_ok())
     };
-    let filter = EnvFilter::try_new(level).ok().filter(|_| level.split(',').all(is_level));
+    let filter =
+        EnvFilter::try_new(with_quiet(level)).ok().filter(|_| level.split(',').all(is_level));
     filter.with_context(|| {
         format!("--log-level `{level}` is no level; there are error, warn, info, debug and trace")
     })
+}
+
+/// What these say of failed requests, whoever made those says better; more particular directives win.
+fn with_quiet(level: &str) -> String {
+    format!("kube_client::client::builder=off,{level}")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod cli;
 mod doctor;
 mod embedded;
 mod engine_port;
+mod kubernetes;
 mod local;
 mod logging;
 mod run;

@@ -10,7 +10,6 @@ use axum::http::{HeaderValue, Uri};
 use jb_engine::Engine;
 use jb_http::{Clock as _, LocalUser, System};
 use jb_model::config::ContainerLimits;
-use jb_runtime::Runtime as _;
 use jb_store::{EncryptionKey, Store};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -20,7 +19,7 @@ use tokio::sync::watch;
 use crate::cli::{AuthOptions, DatabaseOptions, ListenOptions, ResponseOptions, WebOptions};
 use crate::engine_port::EnginePort;
 use crate::logging::Logging;
-use crate::{base_defaults, local};
+use crate::{base_defaults, kubernetes, local};
 
 /// Requests under way when the server is told to end may take this long.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -39,8 +38,7 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     let users = local_users(&options.auth)?;
     warn_of_nobody(&options.auth, &users);
     store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
-    let runtime = local::runtime(&options.state, &state)?;
-    let gateway = runtime.host_gateway().to_string();
+    let (runtime, gateway) = runtime(&options, &state).await?;
     let settings = engine_settings(&options, external_url.clone(), lease_owner(&state))?;
     base_defaults::warn_of_unused(&settings.base_defaults, &runtime.base_types());
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
@@ -63,6 +61,21 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     loops.await.context("the engine's loops")?;
     store.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where steps run, and where they reach this server's machine, if that is known.
+async fn runtime(
+    options: &WebOptions,
+    state: &std::path::Path,
+) -> anyhow::Result<(Arc<dyn jb_runtime::Runtime>, String)> {
+    if let Some(namespace) = &options.kubernetes.kubernetes_namespace {
+        let name = options.state.name.as_deref();
+        let runtime = kubernetes::runtime(&options.kubernetes, namespace, name).await?;
+        return Ok((runtime, String::new()));
+    }
+    let runtime = local::runtime(&options.state, state)?;
+    let gateway = runtime.host_gateway().to_string();
+    Ok((runtime, gateway))
 }
 
 /// Serves until SIGTERM or SIGINT. Streams that never end by themselves are cut after a while.

@@ -9,7 +9,11 @@ mod tests;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Serve(Options),
-    Connect { socket: PathBuf },
+    /// `announce` writes one zero byte to stdout once it is connected, before anything of the runner's.
+    Connect {
+        socket: PathBuf,
+        announce: bool,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -39,13 +43,14 @@ pub(crate) enum Socket {
 const USAGE: &str =
     "usage: jb-runner serve --journal DIR (--socket PATH | --socket-fd N) [--main ID] \
 [--linger SECONDS] [--grace SECONDS] [--journal-limit BYTES] [--echo]
-       jb-runner connect --socket PATH";
+       jb-runner connect --socket PATH [--announce]";
 
 pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
     let mut words = arguments.iter();
     let command = words.next().map(String::as_str);
     let (mut journal, mut socket, mut main, mut linger) = (None, None, None, None);
     let (mut echo, mut grace, mut journal_limit) = (false, Duration::from_secs(10), None);
+    let mut announce = false;
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value\n{USAGE}"));
         match word.as_str() {
@@ -57,6 +62,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
             "--grace" => grace = Duration::from_secs(number(word, value()?)?),
             "--journal-limit" => journal_limit = Some(number(word, value()?)?),
             "--echo" => echo = true,
+            "--announce" => announce = true,
             _ => return Err(format!("unknown argument `{word}`\n{USAGE}")),
         }
     }
@@ -77,7 +83,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
             }))
         }
         Some("connect") => match socket {
-            Some(Socket::Path(socket)) => Ok(Command::Connect { socket }),
+            Some(Socket::Path(socket)) => Ok(Command::Connect { socket, announce }),
             _ => Err(missing("--socket")),
         },
         _ => Err(USAGE.to_owned()),

@@ -9,13 +9,16 @@ use std::path::Path;
 const PIECE: usize = 256 << 10;
 
 /// Copies both ways until the runner closes its side.
-pub(crate) fn bridge(socket: &Path) -> Result<u8, String> {
+pub(crate) fn bridge(socket: &Path, announce: bool) -> Result<u8, String> {
     let failed = |what: &str, error: io::Error| {
         format!("{what} the runner at {}: {error}", socket.display())
     };
     let mut from = UnixStream::connect(socket).map_err(|error| failed("connect to", error))?;
     let mut to = from.try_clone().map_err(|error| failed("connect to", error))?;
     let (mut input, mut output) = stdio().map_err(|error| failed("connect to", error))?;
+    if announce {
+        output.write_all(&[0]).map_err(|error| failed("announce", error))?;
+    }
     std::thread::spawn(move || {
         // Whatever ends the input ends the conversation; the other direction reports it.
         let _ = copy(&mut input, &mut to);

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match args::parse(&arguments) {
         Ok(args::Command::Serve(options)) => serve::serve(options),
-        Ok(args::Command::Connect { socket }) => connect::bridge(&socket),
+        Ok(args::Command::Connect { socket, announce }) => connect::bridge(&socket, announce),
         Err(message) => {
             say(&message);
             return ExitCode::from(2);

@@ -13,8 +13,6 @@ mod launch;
 mod mountinfo;
 mod netlink;
 mod network;
-mod plan;
-mod privilege;
 mod probe;
 mod process;
 mod runtime;
@@ -23,7 +21,8 @@ mod shim;
 mod store;
 mod transfer;
 mod userns;
-mod volume;
+
+use jb_archive::privilege;
 
 pub use network::Subnet;
 pub use probe::{Check, Report, Standing};

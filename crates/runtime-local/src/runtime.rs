@@ -22,7 +22,7 @@ use crate::network::{Bridge, Uplink};
 use crate::probe::Report;
 use crate::settings::Settings;
 use crate::store::{Pin, Store, VolumeRecord};
-use crate::volume::merged::MergedDir;
+use jb_archive::merged::MergedDir;
 
 mod create;
 mod image;
@@ -346,7 +346,7 @@ impl Runtime for LocalRuntime {
             let (record, _pin) = inner.pinned(&handle)?;
             let merged = inner.merged(&record);
             merged
-                .and_then(|merged| crate::volume::pack::read_file(&merged, Path::new(&path), limit))
+                .and_then(|merged| jb_archive::pack::read_file(&merged, Path::new(&path), limit))
                 .map_err(|error| {
                     Error::io(format!("cannot read file `{path}` of volume `{handle}`"), error)
                 })

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
-use crate::volume::merged::{MergedDir, Node};
-use crate::volume::unpack::{self, Bounds};
+use jb_archive::merged::{MergedDir, Node};
+use jb_archive::unpack::{self, Bounds};
 
 /// Entries one archive may have.
 const MAX_ENTRIES: u64 = 10_000_000;
@@ -54,7 +54,7 @@ pub(crate) async fn stream_in(
 }
 
 fn make_directories(root: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
-    let names = crate::volume::merged::components(path)?;
+    let names = jb_archive::merged::components(path)?;
     let mut walked = std::path::PathBuf::new();
     let mut current = root.try_clone()?;
     for name in names {
@@ -76,7 +76,7 @@ pub(crate) fn stream_out<K: Send + 'static>(
     let (reader, writer) = pipe()?;
     let pack = tokio::task::spawn_blocking(move || {
         let result =
-            crate::volume::pack::pack(&node, std::io::BufWriter::with_capacity(1 << 16, writer));
+            jb_archive::pack::pack(&node, std::io::BufWriter::with_capacity(1 << 16, writer));
         drop(keep);
         result
     });
@@ -119,7 +119,7 @@ pub(crate) fn flatten(from: MergedDir, to: &Path) -> io::Result<()> {
     std::thread::scope(|scope| {
         let pack = scope.spawn(move || {
             let out = std::io::BufWriter::with_capacity(1 << 16, writer);
-            crate::volume::pack::pack(&Node::Directory(from), out)
+            jb_archive::pack::pack(&Node::Directory(from), out)
         });
         let unpacked = unpack::unpack(reader, &target, bounds, crate::privilege::is_root());
         let packed =

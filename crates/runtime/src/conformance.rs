@@ -13,8 +13,8 @@ use tokio::io::AsyncReadExt;
 
 use crate::client::{Output, ProcessSpec, RunnerClient, Stdin};
 use crate::{
-    ByteStream, ContainerKind, ContainerSpec, Error, Image, Mount, MountSource, Network, Runtime,
-    User,
+    ByteStream, ContainerKind, ContainerSpec, Coordinates, Error, Image, Mount, MountSource,
+    Network, Runtime, User,
 };
 
 mod archive;
@@ -109,6 +109,7 @@ impl Subject<'_> {
             privileged: false,
             network: Network::Outbound,
             user: User::Image,
+            coordinates: Coordinates::default(),
         }
     }
 
@@ -119,6 +120,13 @@ impl Subject<'_> {
     async fn destroy(&self, name: &str) -> Outcome {
         let destroyed = self.runtime.destroy(&self.container(name)).await;
         destroyed.map_err(|error| format!("destroy failed: {error}"))
+    }
+
+    /// Ends a container whose outputs are wanted.
+    async fn finish(&self, name: &str) -> Outcome {
+        let settled = self.runtime.settle(&self.container(name)).await;
+        settled.map_err(|error| format!("settle failed: {error}"))?;
+        self.destroy(name).await
     }
 
     async fn connect(&self, name: &str) -> Result<RunnerClient, String> {

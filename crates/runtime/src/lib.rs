@@ -8,13 +8,16 @@
 //! - `create` with a handle that exists returns the existing container and changes nothing.
 //! - A container and its processes outlive the server process that created them.
 //! - An input mount shows the volume's content; writes to it do not reach the volume.
-//! - An output or cache mount is a volume of its own that survives the container.
+//! - A cache mount is a volume of its own that survives the container.
+//! - So is an output mount, or the copy of an input, once the container was settled; what is written to it afterwards
+//!   may be lost.
 //! - `destroy` ends every process, removes the container, and succeeds when it is gone already.
 //! - Volumes live until `destroy_volume`; one in use by a container is kept until that is destroyed.
 
 pub mod client;
 pub mod conformance;
 pub mod fake;
+pub mod placement;
 pub mod spec;
 
 use async_trait::async_trait;
@@ -22,7 +25,9 @@ use jb_model::{ContainerHandle, Metadata, Object, Version, VolumeHandle};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
-pub use spec::{ContainerKind, ContainerSpec, Image, Mount, MountSource, Network, User};
+pub use spec::{
+    ContainerKind, ContainerSpec, Coordinates, Image, Mount, MountSource, Network, User,
+};
 
 /// A two-way byte stream to a runner.
 pub trait RunnerStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -83,6 +88,14 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Opens a new stream to the runner of a container.
     async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>>;
+
+    /// Makes what a container wrote to its outputs theirs, wherever its volumes are kept; called after the process
+    /// that writes them ended, and harmless to repeat. Runtimes whose containers write to the volumes themselves have
+    /// nothing to do.
+    async fn settle(&self, handle: &ContainerHandle) -> Result<()> {
+        let _ = handle;
+        Ok(())
+    }
 
     /// Ends every process of the container and removes it.
     async fn destroy(&self, handle: &ContainerHandle) -> Result<()>;

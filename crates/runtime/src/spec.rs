@@ -40,6 +40,23 @@ pub struct ContainerSpec {
     pub network: Network,
     /// Volumes are made writable for this user.
     pub user: User,
+    pub coordinates: Coordinates,
+}
+
+/// Where a container belongs, for people who meet it outside of JetBridge. No part of its identity; what does
+/// not apply is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coordinates {
+    pub team: String,
+    pub pipeline: String,
+    pub job: String,
+    /// The build's name, which is its number within its job.
+    pub build: String,
+    /// The build's number within the installation.
+    pub build_id: String,
+    pub step: String,
+    /// Counts of enclosing `attempts`, outermost first, such as `1.2`.
+    pub attempt: String,
 }
 
 /// Where the root file system comes from.

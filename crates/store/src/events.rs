@@ -61,7 +61,11 @@ impl Store {
             if let Some(position) = &position
                 && !advance(tx, build, position).await?
             {
-                return Ok(None);
+                // Who may not write shall not believe that another write was faster.
+                let sql = "SELECT 1 AS held FROM build_runs
+                           WHERE build_id = $1 AND ($2 IS NULL OR fence = $2)";
+                let held = tx.row(sql, args![build, fence.map(|fence| fence.0)]).await?;
+                return held.map(|_| None).ok_or_else(|| lost_or_missing(build, fence));
             }
             let row = tx
                 .row(
@@ -237,6 +241,10 @@ impl Store {
                     args![build, group.first, group.last],
                 )
                 .await?;
+            if deleted == 0 {
+                // The build, or its log, was deleted meanwhile.
+                return Ok(());
+            }
             if deleted != wanted {
                 // Rolls the deletion back.
                 return Err(Error::refused("another server compacts the same log"));
@@ -262,9 +270,11 @@ pub(crate) async fn advance(tx: &mut Tx, build: BuildId, position: &Position<'_>
     if moved > 0 || from > 0 {
         return Ok(moved > 0);
     }
+    // Nothing for a build that was deleted meanwhile.
     let begun = tx
         .execute(
-            "INSERT INTO event_positions (build_id, key, upto) VALUES ($1, $2, $3)
+            "INSERT INTO event_positions (build_id, key, upto)
+             SELECT b.id, $2, $3 FROM builds b WHERE b.id = $1
              ON CONFLICT (build_id, key) DO NOTHING",
             args![build, position.key, upto],
         )

@@ -24,6 +24,9 @@ pub(crate) struct Options {
     without_kubernetes: bool,
 }
 
+/// Where the cluster of the tests lies; it is made anew for each run.
+const CLUSTER_DIR: &str = "/var/tmp/jetbridge-test-cluster";
+
 /// A check by a program that takes minutes to compile: it runs where someone installed it.
 struct Check {
     what: &'static str,
@@ -48,17 +51,14 @@ const CHECKS: [Check; 2] = [
     },
 ];
 
-/// Where the cluster of the tests lies; it is made anew for each run.
-const CLUSTER_DIR: &str = "/var/tmp/jetbridge-test-cluster";
-
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
     let missing = crate::install::tools();
-    let mut unchecked = Vec::new();
     let kubernetes = Kubernetes::choose(options);
     if let Kubernetes::None { why } = &kubernetes {
         println!("MISSING: Kubernetes ({why}); its tests are skipped");
     }
+    let mut unchecked = Vec::new();
     if !options.only_tests {
         for check in &CHECKS {
             if on_path(check.program) {
@@ -93,11 +93,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for package in missing {
         println!("SKIPPED: what needs `{package}`");
     }
-    for Check { what, program, install, .. } in unchecked {
-        println!("NOT CHECKED: {what}, as there is no `{program}`; `{install}` installs it");
-    }
     if let Some(why) = skipped {
         println!("SKIPPED: what needs Kubernetes ({why})");
+    }
+    for Check { what, program, install, .. } in unchecked {
+        println!("NOT CHECKED: {what}, as there is no `{program}`; `{install}` installs it");
     }
     Ok(())
 }

@@ -10,15 +10,24 @@ const LAYERS: &[&[&str]] = &[
     &["jb-pipeline", "jb-resolve", "jb-authz"],
     &["jb-build"],
     &["jb-wire"],
-    &["jb-runtime"],
-    &["jb-store", "jb-oci", "jb-runtime-local", "jb-git-http", "jb-test-postgres"],
+    &["jb-runtime", "jb-archive"],
+    &["jb-artifacts"],
+    &[
+        "jb-store",
+        "jb-oci",
+        "jb-runtime-local",
+        "jb-runtime-kubernetes",
+        "jb-git-http",
+        "jb-test-postgres",
+    ],
     &["jb-engine"],
     &["jb-http"],
     &["jetbridge", "jb-runner", "jb-resources", "xtask"],
 ];
 
 /// Adapters never depend on each other, but for these.
-const PEERS: &[(&str, &str)] = &[("jb-runtime-local", "jb-oci")];
+const PEERS: &[(&str, &str)] =
+    &[("jb-runtime-local", "jb-oci"), ("jb-runtime-kubernetes", "jb-oci")];
 
 /// What the pure layers must not use.
 const IMPURE: &[&str] = &["tokio", "sqlx", "axum", "reqwest", "rustix", "libc", "getrandom"];
@@ -39,6 +48,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["jb-http", "jb-git-http", "jetbridge"]),
     ("reqwest", &["jb-oci", "xtask"]),
     ("clap", &["jetbridge", "xtask"]),
+    ("kube", &["jb-runtime-kubernetes"]),
+    ("k8s-openapi", &["jb-runtime-kubernetes"]),
 ];
 
 /// Normal dependencies of each crate of the workspace.

@@ -7,7 +7,7 @@ use jb_model::config::TaskConfig;
 use jb_model::plan::{GetPlan, PutPlan, TypeImage, VersionSource};
 use jb_model::{ContainerHandle, Metadata, Object, PlanId, Value, Version, VolumeHandle};
 use jb_runtime::client::ProcessSpec;
-use jb_runtime::{ContainerSpec, User};
+use jb_runtime::{ContainerSpec, Coordinates, User};
 use jb_store::{
     ContainerState, NewCache, NewContainer, NewVolume, ResourceKind, ResourceRecord, TaskCacheKey,
 };
@@ -72,6 +72,25 @@ impl BuildContext {
         self.engine.runtime.create(spec).await?;
         store.set_container_state(&spec.handle, ContainerState::Created).await?;
         Ok(true)
+    }
+
+    /// Where a step's container belongs.
+    pub(crate) fn coordinates(&self, leaf: &Leaf, step_name: &str) -> Coordinates {
+        let build = &self.build;
+        let attempts: Vec<String> = leaf.plan.attempts.iter().map(u32::to_string).collect();
+        Coordinates {
+            team: build.team_name.clone(),
+            pipeline: build
+                .pipeline
+                .as_ref()
+                .map(|pipeline| pipeline.name.clone())
+                .unwrap_or_default(),
+            job: build.job_name.clone().unwrap_or_default(),
+            build: build.name.clone(),
+            build_id: build.id.to_string(),
+            step: step_name.to_owned(),
+            attempt: attempts.join("."),
+        }
     }
 
     /// Keeps what a step's process is started with, for those who enter its container later.

@@ -86,6 +86,7 @@ pub(crate) async fn run(
         privileged: script.image.privileged,
         network: Network::Outbound,
         user: User::Named("root".to_owned()),
+        coordinates: context.coordinates(leaf, script.step_name),
     };
     if !context.create_container(leaf, &spec, script.step_name).await? {
         return Ok(Exit::never_began());
@@ -115,7 +116,24 @@ pub(crate) async fn run(
             Ok(())
         })
         .await?;
+    settle(context, &handle, &exit).await?;
     Ok(exit)
+}
+
+/// Keeps what a process wrote to its container's outputs. Those of an aborted step may be whole or not.
+pub(crate) async fn settle(
+    context: &BuildContext,
+    handle: &ContainerHandle,
+    exit: &Exit,
+) -> Result<(), Trouble> {
+    let settled = context.engine.runtime.settle(handle).await;
+    match settled {
+        Err(error) if exit.cancelled => {
+            tracing::warn!(container = %handle, %error, "keeping what an aborted step wrote");
+            Ok(())
+        }
+        settled => Ok(settled?),
+    }
 }
 
 /// The same step of the same build always has the same container.

@@ -77,7 +77,10 @@ pub(crate) async fn run(
     let time = context.now();
     let origin = leaf.plan.id.clone();
     context.once(&origin, "selected", vec![context.selected_worker(&origin)]).await?;
-    let spec = container_spec(context, plan, &config, &layout, image, &image_config, &handle);
+    let spec = ContainerSpec {
+        coordinates: context.coordinates(leaf, &plan.name),
+        ..container_spec(context, plan, &config, &layout, image, &image_config, &handle)
+    };
     let process = process_spec(context, plan, &config, image_config)?;
     let start =
         BuildEvent::StartTask { origin: origin.clone(), time, config: summary(&config, &process) };
@@ -99,6 +102,9 @@ pub(crate) async fn run(
             Ok(())
         })
         .await;
+    if let Ok(exit) = &exit {
+        script::settle(context, &handle, exit).await?;
+    }
     // What a task wrote is there for its hooks even when it failed.
     for (name, volume) in &layout.outputs {
         context.register_artifact(leaf, name, volume).await?;
@@ -201,6 +207,7 @@ fn container_spec(
         privileged: plan.privileged,
         network: if plan.hermetic { Network::Hermetic } else { Network::Outbound },
         user: user.map_or(User::Image, User::Named),
+        coordinates: Default::default(),
     }
 }
 

@@ -10,10 +10,13 @@
 )]
 
 mod api;
+#[path = "../../../runtime-kubernetes/tests/it/cluster.rs"]
+mod cluster;
 mod execute;
 mod full_disk;
 mod git;
 mod hijack;
+mod kubernetes;
 mod recordings;
 mod refusals;
 mod restart;

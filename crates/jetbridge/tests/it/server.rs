@@ -43,6 +43,8 @@ pub struct Server {
     child: Child,
     port: u16,
     options: Vec<String>,
+    /// Whether containers are on this machine.
+    local: bool,
     pub url: String,
     /// Unmounted before its directory is removed.
     _disk: Option<Disk>,
@@ -82,7 +84,10 @@ impl Server {
     }
 
     pub async fn with(options: &[&str]) -> Option<Self> {
-        Self::on_disk(options, None).await
+        if !containers_run() {
+            return None;
+        }
+        Some(Self::launch(options, true).await)
     }
 
     /// With its state on a file system of this size, as `mount` takes it, that nothing else uses.
@@ -91,22 +96,27 @@ impl Server {
             eprintln!("SKIPPED: only root can mount a file system to fill");
             return None;
         }
-        Self::on_disk(&[], Some(size)).await
-    }
-
-    async fn on_disk(options: &[&str], size: Option<&str>) -> Option<Self> {
         if !containers_run() {
             return None;
         }
+        Some(Self::begin(&[], true, Some(size)).await)
+    }
+
+    /// One whose steps run elsewhere, as the options say.
+    pub async fn launch(options: &[&str], local: bool) -> Self {
+        Self::begin(options, local, None).await
+    }
+
+    async fn begin(options: &[&str], local: bool, size: Option<&str>) -> Self {
         let state = tempfile::Builder::new().prefix("jetbridge-it-").tempdir().unwrap();
         let disk = size.map(|size| Disk::mount(state.path(), size));
         let port = free_port();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let child = command(state.path(), port, &options).spawn().unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let mut server = Self { child, port, options, url, _disk: disk, state };
+        let mut server = Self { child, port, options, url, _disk: disk, state, local };
         server.ready().await;
-        Some(server)
+        server
     }
 
     /// On a database of its own of a real PostgreSQL, reached by its socket.
@@ -172,6 +182,9 @@ impl Drop for Server {
         // It may be dead already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if !self.local {
+            return;
+        }
         let state = self.state.path();
         let cleaned = jetbridge().arg("clean").arg("--state-dir").arg(state).status();
         assert!(

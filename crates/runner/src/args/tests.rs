@@ -21,7 +21,9 @@ fn every_option_is_understood() {
     };
     assert_eq!(parse_line(line), Ok(Command::Serve(expected)));
     let socket = PathBuf::from("/s");
-    assert_eq!(parse_line("connect --socket /s"), Ok(Command::Connect { socket }));
+    let connect = |announce| Ok(Command::Connect { socket: socket.clone(), announce });
+    assert_eq!(parse_line("connect --socket /s"), connect(false));
+    assert_eq!(parse_line("connect --socket /s --announce"), connect(true));
 }
 
 #[test]

@@ -21,8 +21,8 @@ use crate::launch::{
     EtcFiles, Failure, FailureKind, IdMaps, Init, Launch, Limits, NetworkPlan, Outcome, Ownership,
     Root, VolumeMount, VolumeSource,
 };
-use crate::plan::{Placed, absolute, place};
 use crate::store::{MAX_LAYERS, Pin, Store, VolumeRecord, file_name, read_json};
+use jb_runtime::placement::{Placed, absolute, place};
 
 /// How long the shim may take, mostly for handing large volumes to another user.
 const SHIM_TIMEOUT: Duration = Duration::from_secs(600);
@@ -267,7 +267,7 @@ impl Resources<'_> {
         };
         let merged = self.inner.merged(record).map_err(explain)?;
         let path = Path::new("metadata.json");
-        let text = crate::volume::pack::read_file(&merged, path, MAX_METADATA).map_err(explain)?;
+        let text = jb_archive::pack::read_file(&merged, path, MAX_METADATA).map_err(explain)?;
         let Some(text) = text else { return Ok(serde_json::Value::Null) };
         serde_json::from_slice(&text).map_err(|error| explain(error.into()))
     }

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 use super::{Inner, LocalRuntime};
 use crate::store::{Pin, VolumeRecord};
-use crate::volume::merged::{MergedDir, Node};
+use jb_archive::merged::{MergedDir, Node};
 
 mod implied;
 

@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use crate::launch::{Attempt, Failure, Launch};
-use crate::volume::merged::{MergedDir, Node};
+use jb_archive::merged::{MergedDir, Node};
 
 /// An overlay to mount.
 pub(super) struct Overlay<'a> {

@@ -27,7 +27,7 @@ pub async fn outputs_stay(subject: Subject<'_>) -> Outcome {
     let volume = subject.volume("out");
     subject.create(&subject.spec("writer", vec![output("out", &volume)])).await?;
     subject.ok("writer", "ls out && mkdir out/d && echo made > out/d/f").await?;
-    subject.destroy("writer").await?;
+    subject.finish("writer").await?;
     same("content", subject.file(&volume, "d/f").await?, "made\n".into())?;
     subject.create(&subject.spec("next", vec![input("in", &volume)])).await?;
     same("content", subject.ok("next", "cat in/d/f").await?, "made\n".into())?;
@@ -54,11 +54,11 @@ pub async fn copies_become_outputs(subject: Subject<'_>) -> Outcome {
     let (second, third) = (subject.volume("v1"), subject.volume("v2"));
     subject.create(&subject.spec("one", vec![copied("io", &first, &second)])).await?;
     subject.ok("one", "rm io/drop; echo one > io/one").await?;
-    subject.destroy("one").await?;
+    subject.finish("one").await?;
     same("the first", subject.file(&first, "drop").await?, "d".into())?;
     subject.create(&subject.spec("two", vec![copied("io", &second, &third)])).await?;
     same("listing", subject.ok("two", "ls io; echo two > io/two").await?, "keep\none\n".into())?;
-    subject.destroy("two").await?;
+    subject.finish("two").await?;
     subject.remove_volumes(&["v0", "v1"]).await?;
     let packed =
         subject.runtime.stream_out(&third, ".").await.map_err(|error| error.to_string())?;
@@ -77,7 +77,7 @@ pub async fn mounts_nest(subject: Subject<'_>) -> Outcome {
         subject.create(&subject.spec(name, mounts.clone())).await?;
         let script = format!("cat a/x; echo {name} > a/b/f; echo {name} > a/b/c/g");
         same(name, subject.ok(name, &script).await?, "1".into())?;
-        subject.destroy(name).await?;
+        subject.finish(name).await?;
         same("inner", subject.file(&inner, "f").await?, format!("{name}\n"))?;
         same("innermost", subject.file(&innermost, "g").await?, format!("{name}\n"))?;
         mounts.reverse();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Stat, Timespec, Timestamps};
 
 use super::{Inner, rootfs};
-use crate::volume::merged::{MergedDir, Node};
+use jb_archive::merged::{MergedDir, Node};
 
 /// All that the layers of an image imply.
 pub(super) struct Implied {

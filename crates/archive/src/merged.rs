@@ -20,32 +20,32 @@ const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// One directory of the merged view.
-pub(crate) struct MergedDir {
+pub struct MergedDir {
     /// Topmost first, at least one.
     layers: Vec<OwnedFd>,
 }
 
 /// What a name in a directory stands for.
-pub(crate) enum Node {
+pub enum Node {
     Directory(MergedDir),
     Other(Other),
 }
 
 /// Anything but a directory.
-pub(crate) struct Other {
+pub struct Other {
     /// The directory it is in, in the layer that has it.
-    pub(crate) parent: OwnedFd,
-    pub(crate) name: OsString,
-    pub(crate) stat: Stat,
+    pub parent: OwnedFd,
+    pub name: OsString,
+    pub stat: Stat,
 }
 
 impl Other {
-    pub(crate) fn kind(&self) -> FileType {
+    pub fn kind(&self) -> FileType {
         FileType::from_raw_mode(self.stat.st_mode)
     }
 
     /// Opens a regular file for reading; never blocks on one that was swapped for a pipe.
-    pub(crate) fn open(&self) -> io::Result<std::fs::File> {
+    pub fn open(&self) -> io::Result<std::fs::File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = fs::openat(&self.parent, &self.name, flags, Mode::empty())?;
         if FileType::from_raw_mode(fs::fstat(&fd)?.st_mode) != FileType::RegularFile {
@@ -54,7 +54,7 @@ impl Other {
         Ok(fd.into())
     }
 
-    pub(crate) fn link_target(&self) -> io::Result<OsString> {
+    pub fn link_target(&self) -> io::Result<OsString> {
         let target: CString = fs::readlinkat(&self.parent, &self.name, Vec::new())?;
         Ok(OsString::from_vec(target.into_bytes()))
     }
@@ -62,7 +62,7 @@ impl Other {
 
 impl MergedDir {
     /// Opens a stack of directories, topmost first.
-    pub(crate) fn open<P: AsRef<Path>>(layers: &[P]) -> io::Result<Self> {
+    pub fn open<P: AsRef<Path>>(layers: &[P]) -> io::Result<Self> {
         let layers = layers
             .iter()
             .map(|path| Ok(fs::openat(fs::CWD, path.as_ref(), DIRECTORY, Mode::empty())?))
@@ -74,11 +74,11 @@ impl MergedDir {
     }
 
     /// The directories of this one, topmost first.
-    pub(crate) fn layers(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    pub fn layers(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.layers.iter().map(AsFd::as_fd)
     }
 
-    pub(crate) fn stat(&self) -> io::Result<Stat> {
+    pub fn stat(&self) -> io::Result<Stat> {
         Ok(fs::fstat(&self.layers[0])?)
     }
 
@@ -89,7 +89,7 @@ impl MergedDir {
     }
 
     /// One name of this directory; `None` when it has none such.
-    pub(crate) fn child(&self, name: &OsStr) -> io::Result<Option<Node>> {
+    pub fn child(&self, name: &OsStr) -> io::Result<Option<Node>> {
         let mut found = Vec::new();
         for layer in &self.layers {
             let stat = match fs::statat(layer, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -118,7 +118,7 @@ impl MergedDir {
     }
 
     /// The names in this directory, sorted.
-    pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
         // The topmost layer that has a name decides whether it is there.
         let mut names = BTreeMap::new();
         for layer in &self.layers {
@@ -142,7 +142,7 @@ impl MergedDir {
 
     /// What is at a path below this directory. Links are followed as long as they stay below it;
     /// `None` when nothing is there, an error when the path leads out.
-    pub(crate) fn resolve(&self, path: &Path) -> io::Result<Option<Node>> {
+    pub fn resolve(&self, path: &Path) -> io::Result<Option<Node>> {
         let mut pending: Vec<OsString> = components(path)?;
         pending.reverse();
         let mut walked = vec![self.duplicate()?];
@@ -188,7 +188,7 @@ fn leads_out(path: &Path) -> io::Error {
 }
 
 /// The names of a relative path without `.`; refuses `..` and absolute paths.
-pub(crate) fn components(path: &Path) -> io::Result<Vec<OsString>> {
+pub fn components(path: &Path) -> io::Result<Vec<OsString>> {
     use std::path::Component;
     path.components()
         .filter(|component| *component != Component::CurDir)

@@ -1,16 +1,16 @@
 //! Where a container's volumes go.
 
-use jb_runtime::{Mount, MountSource};
+use crate::{Mount, MountSource};
 
 /// A mount at an absolute, normalised path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Placed {
-    pub(crate) target: String,
-    pub(crate) source: MountSource,
+pub struct Placed {
+    pub target: String,
+    pub source: MountSource,
 }
 
 /// Makes a path absolute and free of `.` and `..`; relative ones are below `working_dir`.
-pub(crate) fn absolute(path: &str, working_dir: &str) -> String {
+pub fn absolute(path: &str, working_dir: &str) -> String {
     let mut names: Vec<&str> = Vec::new();
     let base = if path.starts_with('/') { "" } else { working_dir };
     for name in base.split('/').chain(path.split('/')) {
@@ -27,7 +27,7 @@ pub(crate) fn absolute(path: &str, working_dir: &str) -> String {
 
 /// Orders mounts so that each comes after those it lies in. An output at the path of an input
 /// takes what is written to the input's copy.
-pub(crate) fn place(mounts: &[Mount], working_dir: &str) -> Result<Vec<Placed>, String> {
+pub fn place(mounts: &[Mount], working_dir: &str) -> Result<Vec<Placed>, String> {
     let mut placed: Vec<Placed> = Vec::with_capacity(mounts.len());
     for mount in mounts {
         let target = absolute(&mount.path, working_dir);

@@ -11,14 +11,14 @@ use rustix::fs::{
 };
 use tar::{Entry, EntryType};
 
-use super::merged::components;
+use crate::merged::components;
 
 /// Bounds on what one archive may bring.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) entries: u64,
+pub struct Bounds {
+    pub entries: u64,
     /// Bytes of file content.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
 }
 
 /// Paths longer than this are refused before they reach the kernel's own limit.
@@ -27,12 +27,7 @@ const MAX_PATH: usize = 4096;
 const BLOCK: usize = 4096;
 
 /// Extracts `archive` below `root`. Owners are kept when `owners` is set (it needs root).
-pub(crate) fn unpack(
-    archive: impl Read,
-    root: &OwnedFd,
-    bounds: Bounds,
-    owners: bool,
-) -> io::Result<()> {
+pub fn unpack(archive: impl Read, root: &OwnedFd, bounds: Bounds, owners: bool) -> io::Result<()> {
     let mut archive = tar::Archive::new(archive);
     let mut unpacker = Unpacker { root, owners, bytes_left: bounds.bytes, directories: Vec::new() };
     let mut entries = 0u64;
@@ -68,8 +63,7 @@ impl Unpacker<'_> {
             .map_err(|_| refused(format!("entry `{}` leaves the volume", path.display())))?;
         let Some((name, parents)) = names.split_last() else {
             // The entry for `.` itself: only its attributes matter.
-            let fd = fs::openat(self.root, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-            return self.directory_attributes(fd, &entry);
+            return self.top_attributes(&entry);
         };
         let parent = self.parent(parents, &path)?;
         match kind {
@@ -149,6 +143,17 @@ impl Unpacker<'_> {
             },
             Err(error) => return Err(error.into()),
         };
+        self.directory_attributes(fd, entry)
+    }
+
+    /// The top directory was there before and may belong to somebody else, who decides about it.
+    fn top_attributes<R: Read>(&mut self, entry: &Entry<'_, R>) -> io::Result<()> {
+        let stat = fs::fstat(self.root)?;
+        let own = rustix::process::geteuid().as_raw();
+        if own != 0 && own != stat.st_uid {
+            return Ok(());
+        }
+        let fd = fs::openat(self.root, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         self.directory_attributes(fd, entry)
     }
 
@@ -290,7 +295,7 @@ fn refused(message: impl Into<String>) -> io::Error {
 }
 
 /// Opens a directory below `root` by a path whose links may not leave it.
-pub(crate) fn open_directory(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
+pub fn open_directory(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     loop {

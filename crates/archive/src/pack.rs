@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Stat};
 use tar::{Builder, EntryType, Header};
 
-use super::merged::{MergedDir, Node, Other};
+use crate::merged::{MergedDir, Node, Other};
 
 /// Directories nested deeper than this are refused, which bounds the open descriptors.
 const MAX_DEPTH: usize = 256;
 
 /// Packs a directory's content below `.`, or one file under its own name.
-pub(crate) fn pack(node: &Node, out: impl Write) -> io::Result<()> {
+pub fn pack(node: &Node, out: impl Write) -> io::Result<()> {
     let mut packer = Packer { builder: Builder::new(out), links: HashMap::new() };
     packer.builder.sparse(true);
     match node {
@@ -109,11 +109,7 @@ fn header(stat: &Stat, kind: EntryType) -> Header {
 }
 
 /// One whole file of a volume, at most `limit` bytes.
-pub(crate) fn read_file(
-    root: &MergedDir,
-    path: &Path,
-    limit: usize,
-) -> io::Result<Option<Vec<u8>>> {
+pub fn read_file(root: &MergedDir, path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
     use std::io::Read;
     let Some(Node::Other(other)) = root.resolve(path)? else { return Ok(None) };
     if other.kind() != FileType::RegularFile {

@@ -1,0 +1,164 @@
+//! The program's command line, in both directions: the server writes it, the program reads it.
+
+/// Where a claim is mounted in the containers that may use it.
+pub const ARTIFACTS_DIR: &str = "/.jetbridge/artifacts";
+pub const CACHES_DIR: &str = "/.jetbridge/caches";
+pub const SCRATCH_DIR: &str = "/.jetbridge/scratch";
+/// The exit status that says that a volume is not there.
+pub const NO_VOLUME: u8 = 44;
+
+/// What the program is asked to do with the volumes in [`ARTIFACTS_DIR`]. Content comes and goes in
+/// [`crate::frames`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Copies the programs beside this one, and a directory if one is named, into a directory.
+    Install {
+        target: String,
+        directory: Option<(String, String)>,
+    },
+    /// Makes the directories of volumes and caches.
+    Prepare {
+        group: u32,
+    },
+    /// Extracts volumes into directories.
+    Extract {
+        volumes: Vec<(String, String)>,
+        owners: bool,
+    },
+    /// Makes directories' contents volumes.
+    Publish {
+        volumes: Vec<(String, String)>,
+    },
+    /// Prints the handles of volumes and caches, one a line.
+    List,
+    Create {
+        volume: String,
+    },
+    /// Prints `archive`, `image`, or nothing.
+    Kind {
+        volume: String,
+    },
+    /// Extracts the tar archive on stdin into a directory of a volume.
+    Add {
+        volume: String,
+        path: String,
+        limit: u64,
+    },
+    /// Writes a directory of a volume to stdout as a tar archive.
+    Archive {
+        volume: String,
+        path: String,
+    },
+    /// Writes one file of a volume to stdout: a byte 1 and its content, or a byte 0.
+    Read {
+        volume: String,
+        path: String,
+        limit: u64,
+    },
+    /// Keeps the JSON on stdin as an image's place.
+    PutImage {
+        volume: String,
+    },
+    /// Writes what was kept to stdout.
+    Image {
+        volume: String,
+    },
+    Remove {
+        volume: String,
+    },
+    /// Makes directories in [`CACHES_DIR`] that everybody can write in.
+    MakeCaches {
+        volumes: Vec<String>,
+    },
+}
+
+const USAGE: &str = "usage: jb-artifacts install DIR [FROM TO] | prepare GROUP | extract [--owners] {VOLUME DIR} | \
+publish {VOLUME DIR} | list | create VOLUME | kind VOLUME | add VOLUME PATH LIMIT | archive VOLUME PATH | \
+read VOLUME PATH LIMIT | put-image VOLUME | image VOLUME | remove VOLUME | make-caches {VOLUME}";
+
+impl Command {
+    /// The arguments that [`Self::parse`] reads.
+    pub fn to_args(&self) -> Vec<String> {
+        let pairs = |name: &str, volumes: &[(String, String)]| {
+            let pairs = volumes.iter().flat_map(|(volume, dir)| [volume.clone(), dir.clone()]);
+            std::iter::once(name.to_owned()).chain(pairs).collect()
+        };
+        let args = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect();
+        match self {
+            Self::Install { target, directory: None } => args(&["install", target]),
+            Self::Install { target, directory: Some((from, to)) } => {
+                args(&["install", target, from, to])
+            }
+            Self::Prepare { group } => args(&["prepare", &group.to_string()]),
+            Self::Extract { volumes, owners } => {
+                let mut args: Vec<String> = pairs("extract", volumes);
+                if *owners {
+                    args.insert(1, "--owners".to_owned());
+                }
+                args
+            }
+            Self::Publish { volumes } => pairs("publish", volumes),
+            Self::List => args(&["list"]),
+            Self::Create { volume } => args(&["create", volume]),
+            Self::Kind { volume } => args(&["kind", volume]),
+            Self::Add { volume, path, limit } => args(&["add", volume, path, &limit.to_string()]),
+            Self::Archive { volume, path } => args(&["archive", volume, path]),
+            Self::Read { volume, path, limit } => args(&["read", volume, path, &limit.to_string()]),
+            Self::PutImage { volume } => args(&["put-image", volume]),
+            Self::Image { volume } => args(&["image", volume]),
+            Self::Remove { volume } => args(&["remove", volume]),
+            Self::MakeCaches { volumes } => {
+                std::iter::once("make-caches".to_owned()).chain(volumes.iter().cloned()).collect()
+            }
+        }
+    }
+
+    pub fn parse(args: &[String]) -> Result<Self, String> {
+        let words: Vec<&str> = args.iter().map(String::as_str).collect();
+        let number = |text: &str| {
+            text.parse::<u64>().map_err(|_| format!("`{text}` is not a number\n{USAGE}"))
+        };
+        let owned = str::to_owned;
+        let command = match words.as_slice() {
+            ["install", target] => Self::Install { target: owned(target), directory: None },
+            ["install", target, from, to] => {
+                Self::Install { target: owned(target), directory: Some((owned(from), owned(to))) }
+            }
+            ["prepare", group] => {
+                let group = u32::try_from(number(group)?);
+                Self::Prepare { group: group.map_err(|_| USAGE.to_owned())? }
+            }
+            ["extract", "--owners", rest @ ..] => {
+                Self::Extract { volumes: pairs(rest)?, owners: true }
+            }
+            ["extract", rest @ ..] => Self::Extract { volumes: pairs(rest)?, owners: false },
+            ["publish", rest @ ..] => Self::Publish { volumes: pairs(rest)? },
+            ["list"] => Self::List,
+            ["create", volume] => Self::Create { volume: owned(volume) },
+            ["kind", volume] => Self::Kind { volume: owned(volume) },
+            ["add", volume, path, limit] => {
+                Self::Add { volume: owned(volume), path: owned(path), limit: number(limit)? }
+            }
+            ["archive", volume, path] => Self::Archive { volume: owned(volume), path: owned(path) },
+            ["read", volume, path, limit] => {
+                Self::Read { volume: owned(volume), path: owned(path), limit: number(limit)? }
+            }
+            ["put-image", volume] => Self::PutImage { volume: owned(volume) },
+            ["image", volume] => Self::Image { volume: owned(volume) },
+            ["remove", volume] => Self::Remove { volume: owned(volume) },
+            ["make-caches", rest @ ..] => {
+                Self::MakeCaches { volumes: rest.iter().copied().map(owned).collect() }
+            }
+            _ => return Err(USAGE.to_owned()),
+        };
+        Ok(command)
+    }
+}
+
+fn pairs(words: &[&str]) -> Result<Vec<(String, String)>, String> {
+    let (pairs, []) = words.as_chunks::<2>() else { return Err(USAGE.to_owned()) };
+    Ok(pairs.iter().map(|[volume, dir]| ((*volume).to_owned(), (*dir).to_owned())).collect())
+}
+
+#[cfg(test)]
+mod tests;

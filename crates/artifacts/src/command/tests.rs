@@ -1,0 +1,32 @@
+use super::*;
+
+#[test]
+fn what_is_written_can_be_read() {
+    let text = || "a b".to_owned();
+    let pairs = || vec![(text(), "/x".to_owned()), ("v".to_owned(), "/y".to_owned())];
+    let commands = [
+        Command::Install { target: text(), directory: None },
+        Command::Install { target: text(), directory: Some((text(), text())) },
+        Command::Prepare { group: 7 },
+        Command::Extract { volumes: pairs(), owners: true },
+        Command::Extract { volumes: pairs(), owners: false },
+        Command::Publish { volumes: pairs() },
+        Command::List,
+        Command::Create { volume: text() },
+        Command::Kind { volume: text() },
+        Command::Add { volume: text(), path: ".".to_owned(), limit: 5 },
+        Command::Archive { volume: text(), path: ".".to_owned() },
+        Command::Read { volume: text(), path: "p".to_owned(), limit: 5 },
+        Command::PutImage { volume: text() },
+        Command::Image { volume: text() },
+        Command::Remove { volume: text() },
+        Command::MakeCaches { volumes: vec![text(), text()] },
+    ];
+    for command in commands {
+        assert_eq!(Command::parse(&command.to_args()), Ok(command));
+    }
+    for wrong in [vec![], vec!["extract", "v"], vec!["add", "v", ".", "x"], vec!["nothing"]] {
+        let wrong: Vec<String> = wrong.into_iter().map(str::to_owned).collect();
+        assert!(Command::parse(&wrong).is_err(), "{wrong:?}");
+    }
+}

@@ -1,0 +1,14 @@
+//! Volumes as archives in a directory that many machines share, such as a claim of a cluster.
+//!
+//! Every volume is one file: a tar archive in one zstd frame that ends with a checksum, written under another name
+//! and renamed when it is whole. So a volume is complete or not there, also where a writer dies or two write the
+//! same one. The program of this crate does the same inside pods, where the directory is mounted.
+
+mod caches;
+pub mod command;
+pub mod frames;
+mod name;
+mod volumes;
+
+pub use caches::{CACHES, Caches, cache_path};
+pub use volumes::{Error, Kind, Volumes};

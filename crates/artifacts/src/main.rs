@@ -1,0 +1,166 @@
+//! `jb-artifacts`: fills and reads volumes where their directory is mounted.
+
+use std::io::{self, BufWriter, Read as _, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use jb_artifacts::command::{ARTIFACTS_DIR, CACHES_DIR, Command, NO_VOLUME, SCRATCH_DIR};
+use jb_artifacts::frames::{FrameReader, FrameWriter};
+use jb_artifacts::{Caches, Error, Kind, Volumes};
+
+/// The largest JSON that [`Command::PutImage`] takes.
+const IMAGE_BYTES_MAX: u64 = 4 << 20;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let command = match Command::parse(&arguments) {
+        Ok(command) => command,
+        Err(usage) => {
+            say(&usage);
+            return ExitCode::from(2);
+        }
+    };
+    match run(&command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&error.to_string());
+            match error {
+                Error::NoVolume(_) => ExitCode::from(NO_VOLUME),
+                Error::Io(..) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+/// One line on stderr. There is nobody to tell when that fails.
+fn say(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
+fn io(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |error| Error::Io(what.to_owned(), error)
+}
+
+fn run(command: &Command) -> Result<(), Error> {
+    // Files are for their group: the containers of a pod need not have the same user.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o007));
+    let volumes = Volumes::new(Path::new(ARTIFACTS_DIR), Path::new(SCRATCH_DIR));
+    let caches = Caches::new(Path::new(CACHES_DIR));
+    match command {
+        Command::Install { target, directory } => {
+            let directory = directory.as_ref().map(|(from, to)| (from.as_str(), to.as_str()));
+            install(Path::new(target), directory).map_err(io("install the programs"))
+        }
+        Command::Prepare { group } => volumes.prepare(Some(*group)),
+        Command::Extract { volumes: wanted, owners } => {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+            let mut wanted = wanted.iter();
+            wanted.try_for_each(|(volume, dir)| volumes.extract(volume, Path::new(dir), *owners))
+        }
+        Command::Publish { volumes: made } => {
+            made.iter().try_for_each(|(volume, dir)| volumes.publish(volume, Path::new(dir)))
+        }
+        Command::Create { volume } => volumes.create(volume),
+        Command::Add { volume, path, limit } => {
+            volumes.add(volume, path, FrameReader::new(io::stdin().lock()), *limit)
+        }
+        Command::PutImage { volume } => {
+            let mut json = Vec::new();
+            let stdin = FrameReader::new(io::stdin().lock());
+            stdin.take(IMAGE_BYTES_MAX).read_to_end(&mut json).map_err(io("read an image"))?;
+            volumes.put_image(volume, &json)
+        }
+        Command::Remove { volume } => {
+            volumes.remove(volume)?;
+            caches.remove(volume).map_err(io("remove a cache"))
+        }
+        Command::MakeCaches { volumes } => {
+            rustix::process::umask(rustix::fs::Mode::empty());
+            volumes.iter().try_for_each(|volume| caches.make(volume)).map_err(io("make a cache"))
+        }
+        Command::List
+        | Command::Kind { .. }
+        | Command::Archive { .. }
+        | Command::Read { .. }
+        | Command::Image { .. } => tell(command, &volumes, &caches),
+    }
+}
+
+/// The commands that answer.
+fn tell(command: &Command, volumes: &Volumes, caches: &Caches) -> Result<(), Error> {
+    match command {
+        Command::List => {
+            let mut all = volumes.list()?;
+            all.extend(caches.list().map_err(io("list the caches"))?);
+            answer(|out| out.write_all(all.join("\n").as_bytes()))
+        }
+        Command::Kind { volume } => {
+            let kind = match volumes.kind(volume)? {
+                Some(Kind::Archive) => "archive",
+                Some(Kind::Image) => "image",
+                None if caches.has(volume) => "archive",
+                None => "",
+            };
+            answer(|out| out.write_all(kind.as_bytes()))
+        }
+        Command::Archive { volume, path } => {
+            let mut out = FrameWriter::new(io::stdout().lock());
+            if caches.has(volume) {
+                caches.archive(volume, path, &mut out).map_err(io("read a cache"))?;
+            } else {
+                volumes.archive(volume, path, &mut out)?;
+            }
+            out.finish().map_err(io("answer"))
+        }
+        Command::Read { volume, path, limit } => {
+            let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
+            let found = if caches.has(volume) {
+                caches.read_file(volume, path, limit).map_err(io("read a cache"))?
+            } else {
+                volumes.read_file(volume, path, limit)?
+            };
+            answer(|out| match &found {
+                Some(content) => out.write_all(&[1]).and_then(|()| out.write_all(content)),
+                None => out.write_all(&[0]),
+            })
+        }
+        Command::Image { volume } => {
+            let json = volumes.image(volume)?;
+            let json = json.ok_or_else(|| Error::NoVolume(volume.clone()))?;
+            answer(|out| out.write_all(&json))
+        }
+        // Not among those that `run` leaves to this.
+        _ => Ok(()),
+    }
+}
+
+fn answer(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+    let mut out = FrameWriter::new(BufWriter::new(io::stdout().lock()));
+    let written = write(&mut out).and_then(|()| out.finish());
+    written.map_err(|error| Error::Io("answer".to_owned(), error))
+}
+
+/// For clusters that cannot mount an image: what others mount is copied.
+fn install(target: &Path, directory: Option<(&str, &str)>) -> io::Result<()> {
+    let own = std::env::current_exe()?;
+    let beside = own.parent().unwrap_or_else(|| Path::new("/"));
+    let copy = |from: &Path, to: &Path| -> io::Result<()> {
+        std::fs::copy(from, to)?;
+        std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o755))
+    };
+    for name in ["jb-runner", "jb-artifacts"] {
+        copy(&beside.join(name), &target.join(name))?;
+    }
+    let Some((from, to)) = directory else { return Ok(()) };
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = Path::new(to).join(entry.file_name());
+        if entry.file_type()?.is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(entry.path())?, to)?;
+        } else {
+            copy(&entry.path(), &to)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Flags of `web` for clusters.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+const KUBERNETES: &str = "Kubernetes";
+
+/// Where steps run as pods. Without a namespace they run on this machine.
+#[derive(Args)]
+pub(crate) struct KubernetesOptions {
+    /// Run steps as pods of this namespace instead of on this machine
+    #[arg(long, value_name = "NAMESPACE", help_heading = KUBERNETES)]
+    pub kubernetes_namespace: Option<String>,
+    /// How to reach the cluster [default: what KUBECONFIG names, else as the pod this server runs in]
+    #[arg(long, value_name = "FILE", help_heading = KUBERNETES)]
+    pub kubernetes_kubeconfig: Option<PathBuf>,
+    /// A context of that file other than its current one
+    #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
+    pub kubernetes_context: Option<String>,
+    /// The claim that holds artifacts; all nodes mount it at the same time
+    #[arg(long, value_name = "NAME", default_value = "jetbridge-artifacts", help_heading = KUBERNETES)]
+    pub kubernetes_artifact_store_claim: String,
+    /// The claim that holds caches of tasks; without one they are empty in every build
+    #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
+    pub kubernetes_cache_pvc: Option<String>,
+    /// The image with the runner and its helper
+    #[arg(long, value_name = "IMAGE", default_value = concat!("localhost/jetbridge-runner:", env!("CARGO_PKG_VERSION")), help_heading = KUBERNETES)]
+    pub kubernetes_runner_image: String,
+    /// The image with the built-in resource types
+    #[arg(long, value_name = "IMAGE", default_value = concat!("localhost/jetbridge-resources:", env!("CARGO_PKG_VERSION")), help_heading = KUBERNETES)]
+    pub kubernetes_resources_image: String,
+    /// The image of tasks that name none
+    #[arg(long, value_name = "IMAGE", default_value = concat!("localhost/jetbridge-task:", env!("CARGO_PKG_VERSION")), help_heading = KUBERNETES)]
+    pub kubernetes_task_image: String,
+    /// The Pod Security level that the namespace enforces, which bounds what steps may do
+    #[arg(long, value_enum, default_value = "restricted", help_heading = KUBERNETES)]
+    pub kubernetes_pod_security: PodSecurityLevel,
+    /// Mount images as volumes, which starts pods faster, or copy from them
+    #[arg(long, value_enum, default_value = "auto", help_heading = KUBERNETES)]
+    pub kubernetes_image_volumes: Detection,
+    /// Give pods users of their own, so that root in them is nobody on their node
+    #[arg(long, value_enum, default_value = "auto", help_heading = KUBERNETES)]
+    pub kubernetes_user_namespaces: Detection,
+    /// A secret with which nodes pull images
+    #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
+    pub kubernetes_image_pull_secret: Vec<String>,
+    /// The service account of steps' pods; none of them gets its token
+    #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
+    pub kubernetes_service_account: Option<String>,
+    /// How long a pod may take to start, images and waiting for room included
+    #[arg(long, value_name = "DURATION", default_value = "10m", help_heading = KUBERNETES)]
+    pub kubernetes_pod_startup_timeout: String,
+    /// The longest any pod lives
+    #[arg(long, value_name = "DURATION", default_value = "168h", help_heading = KUBERNETES)]
+    pub kubernetes_pod_deadline: String,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum PodSecurityLevel {
+    Restricted,
+    Baseline,
+    Privileged,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Detection {
+    Auto,
+    Always,
+    Never,
+}

@@ -1,0 +1,113 @@
+//! The same with steps as pods. Skipped, aloud, without a cluster.
+
+use crate::api::Api;
+use crate::cluster::{Cluster, image};
+use crate::server::Server;
+
+/// A server whose steps are pods in a namespace that is theirs alone.
+struct Place {
+    cluster: Cluster,
+    server: Server,
+}
+
+impl Place {
+    async fn start(level: &str) -> Option<Self> {
+        let cluster = Cluster::find(level)?;
+        let kubeconfig = cluster.kubeconfig.display().to_string();
+        let images = ["runner", "resources", "task"].map(image);
+        let options = [
+            ["--kubernetes-namespace", &cluster.namespace],
+            ["--kubernetes-kubeconfig", &kubeconfig],
+            ["--kubernetes-artifact-store-claim", "artifacts"],
+            ["--kubernetes-cache-pvc", "caches"],
+            ["--kubernetes-pod-security", level],
+            ["--kubernetes-runner-image", &images[0]],
+            ["--kubernetes-resources-image", &images[1]],
+            ["--kubernetes-task-image", &images[2]],
+        ];
+        let server = Server::launch(&options.concat(), false).await;
+        Some(Self { cluster, server })
+    }
+
+    async fn login(&self) -> Api {
+        self.server.login().await
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.server.kill();
+        self.cluster.clear();
+    }
+}
+
+const PIPELINE: &str = r#"
+resources:
+- name: source
+  type: mock
+  source:
+    initial_version: "1"
+    create_files:
+      greeting: hello
+      task.yml: |
+        platform: linux
+        inputs: [{name: source}]
+        outputs: [{name: built}]
+        caches: [{path: cache}]
+        run:
+          path: sh
+          args: [-ec, "cat source/greeting; touch cache/n; wc -l < cache/n; echo >> cache/n; printf 7 > built/version"]
+- name: release
+  type: mock
+  source: {no_initial_version: true}
+jobs:
+- name: all
+  plan:
+  - get: source
+  - {task: build, file: source/task.yml}
+  - {put: release, params: {file: built/version}, inputs: [built]}
+  - task: look
+    config:
+      platform: linux
+      inputs: [{name: built, path: in/built}, {name: release}]
+      run: {path: sh, args: [-ec, "cat in/built/version release/version"]}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_runs_as_pods() {
+    let Some(place) = Place::start("restricted").await else { return };
+    let api = place.login().await;
+    api.set_pipeline("p", PIPELINE).await;
+    let log = api.succeeded(api.trigger("p", "all").await).await;
+    assert!(log.contains("hello0\r\n"), "{log}");
+    assert!(log.contains("77"), "{log}");
+    // The second build finds what the first left in the cache.
+    let log = api.succeeded(api.trigger("p", "all").await).await;
+    assert!(log.contains("hello1\r\n"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_uploads_task_gives_back_its_output() {
+    let Some(place) = Place::start("baseline").await else { return };
+    let api = place.login().await;
+    let files = [("a.txt", "one\n"), ("deep/er/b.txt", "two\n")];
+    let artifact = api.upload(&files).await;
+    let plan = serde_json::json!({"id": "4", "do": [
+        {"id": "1", "artifact_input": {"artifact_id": artifact, "name": "in"}},
+        {"id": "2", "task": {"name": "one-off", "config": {
+            "platform": "linux",
+            "inputs": [{"name": "in"}],
+            "outputs": [{"name": "in"}],
+            "run": {"path": "sh", "args": ["-ec", "cat in/a.txt; echo changed > in/a.txt"]},
+        }}},
+        {"id": "3", "artifact_output": {"name": "in"}},
+    ]});
+    let build = api.post("/teams/main/builds", &plan).await["id"].as_i64().unwrap();
+    assert_eq!(api.succeeded(build).await, "one\r\n");
+    let artifacts = api.get(&format!("/builds/{build}/artifacts")).await;
+    let output = artifacts[0]["id"].as_i64().unwrap();
+    let expected = [("a.txt", "changed\n"), ("deep/er/b.txt", "two\n")];
+    let expected = expected.map(|(name, content)| (name.to_owned(), content.to_owned()));
+    assert_eq!(api.download(output).await, expected);
+    assert_eq!(api.download(artifact).await[0].1, "one\n");
+}

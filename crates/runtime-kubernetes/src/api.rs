@@ -1,0 +1,118 @@
+//! Calls to the API server, repeated while that may help.
+
+use std::io;
+use std::time::Duration;
+
+use jb_runtime::{Error, Result};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::time::Instant;
+
+use crate::failure::{Answer, answer_of};
+use crate::settings::Access;
+
+/// How long a server that is busy or away is waited for.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// One call may take this long.
+const CALL: Duration = Duration::from_secs(30);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+pub(crate) async fn client(access: &Access) -> Result<Client> {
+    let options =
+        KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
+    let unusable = |error: String| {
+        Error::Unsupported(format!(
+            "no Kubernetes cluster can be used: {error}; name one with --kubernetes-kubeconfig"
+        ))
+    };
+    let config = match &access.kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path)
+                .map_err(|error| unusable(format!("{}: {error}", path.display())))?;
+            Config::from_custom_kubeconfig(file, &options)
+                .await
+                .map_err(|e| unusable(e.to_string()))?
+        }
+        None if access.context.is_some() => {
+            Config::from_kubeconfig(&options).await.map_err(|error| unusable(error.to_string()))?
+        }
+        None => Config::infer().await.map_err(|error| unusable(error.to_string()))?,
+    };
+    Client::try_from(config).map_err(|error| unusable(error.to_string()))
+}
+
+/// An error in the words of the port.
+pub(crate) fn failed(context: impl Into<String>, error: kube::Error) -> Error {
+    let context = context.into();
+    let what = answer_of(&error);
+    let text = match &error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => {
+            let mut text = other.to_string();
+            let mut source = std::error::Error::source(other);
+            while let Some(cause) = source {
+                if !text.contains(&cause.to_string()) {
+                    text.push_str(&format!(": {cause}"));
+                }
+                source = cause.source();
+            }
+            text
+        }
+    };
+    let source = io::Error::other(match what {
+        Answer::Forbidden => {
+            format!("{text}; give the server's account this right in the namespace's Role")
+        }
+        Answer::Missing if text.starts_with("namespaces ") => {
+            format!("{text}; create it, or name another with --kubernetes-namespace")
+        }
+        _ => text,
+    });
+    match what {
+        Answer::Busy | Answer::Full => Error::Transient { context, source },
+        _ => Error::Io { context, source },
+    }
+}
+
+/// Repeats a call while the API server is busy or away. `what` is in the words of an error message.
+pub(crate) async fn call<T, F: Future<Output = kube::Result<T>>>(
+    what: &str,
+    call: impl FnMut() -> F,
+) -> kube::Result<T> {
+    repeat(what, PATIENCE, call, |answer| answer == Answer::Busy).await
+}
+
+/// As [`call`], also while there is no room, for as long as `patience`.
+pub(crate) async fn call_until_room<T, F: Future<Output = kube::Result<T>>>(
+    what: &str,
+    patience: Duration,
+    call: impl FnMut() -> F,
+) -> kube::Result<T> {
+    let again = |answer| matches!(answer, Answer::Busy | Answer::Full);
+    repeat(what, patience, call, again).await
+}
+
+async fn repeat<T, F: Future<Output = kube::Result<T>>>(
+    what: &str,
+    patience: Duration,
+    mut call: impl FnMut() -> F,
+    again: impl Fn(Answer) -> bool,
+) -> kube::Result<T> {
+    let until = Instant::now() + patience;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let result = match tokio::time::timeout(CALL, call()).await {
+            Ok(result) => result,
+            Err(_) => Err(kube::Error::Service("no answer in 30 seconds".into())),
+        };
+        match result {
+            Err(error) if again(answer_of(&error)) && Instant::now() + pause < until => {
+                tracing::warn!(%error, "failed to {what}; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}

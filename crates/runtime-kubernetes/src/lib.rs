@@ -1,0 +1,25 @@
+//! Containers as pods of a Kubernetes cluster.
+//!
+//! [`KubernetesRuntime`] implements [`jb_runtime::Runtime`]. A container is one pod whose main container's first
+//! process is the runner; the server talks to it by executing `jb-runner connect` in it over a WebSocket. Volumes are
+//! archives in a claim (see `jb-artifacts`): an init container extracts inputs, a second container publishes outputs,
+//! and the step's own container sees neither claim nor token. Nothing in memory is needed to find pods and volumes
+//! again.
+
+mod api;
+mod artifacts;
+mod exec;
+mod failure;
+mod image;
+mod names;
+mod network;
+mod pod;
+mod policy;
+mod probe;
+mod runtime;
+mod settings;
+mod table;
+mod user;
+
+pub use runtime::KubernetesRuntime;
+pub use settings::{Access, Detect, Images, PodSecurity, Settings};

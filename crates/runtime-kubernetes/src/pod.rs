@@ -1,0 +1,533 @@
+//! From a container's spec to its pod. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jb_artifacts::command::{ARTIFACTS_DIR, Command};
+use jb_model::VolumeHandle;
+use jb_runtime::placement::{Placed, absolute, place};
+use jb_runtime::{ContainerSpec, MountSource, Network};
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, EmptyDirVolumeSource, ImageVolumeSource, LocalObjectReference,
+    PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec, ResourceRequirements,
+    SeccompProfile, SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::api::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+use crate::names;
+use crate::probe::Features;
+use crate::settings::{PodSecurity, Settings};
+use crate::user::{self, RunAs};
+
+pub(crate) const MAIN: &str = "main";
+pub(crate) const HELPER: &str = "artifact-helper";
+pub(crate) const PREPARE: &str = "prepare";
+const INSTALL: &str = "install";
+
+/// Where the programs of the runner's image are in every container.
+pub(crate) const PROGRAMS_DIR: &str = "/.jetbridge/runner";
+const STATE_DIR: &str = "/.jetbridge/state";
+/// The runner's socket.
+const SOCKET: &str = "/.jetbridge/state/sock";
+const VOLUMES_DIR: &str = "/.jetbridge/volumes";
+const RESOURCE_DIR: &str = "/opt/resource";
+/// May write to the directories of the claim. Containers of steps have whatever user their image wants.
+pub(crate) const ARTIFACT_GROUP: u32 = 64017;
+/// Between SIGTERM and SIGKILL when somebody deletes a pod: what the runner gives processes, and a little more.
+const TERMINATION_SECONDS: i64 = 13;
+/// Steps name images by digest, settings by tags that do not move.
+const PULL_POLICY: &str = "IfNotPresent";
+/// What CPU shares are counted against, as the kernel does.
+const SHARES_PER_CPU: u64 = 1024;
+
+/// An image as nodes pull it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PodImage {
+    pub(crate) reference: String,
+    /// Whom the image runs as, if that is known.
+    pub(crate) user: Option<String>,
+    /// A directory of it that is to be found at `/opt/resource`.
+    pub(crate) resource: Option<String>,
+}
+
+/// A volume that a pod publishes when it is settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Published {
+    pub(crate) volume: String,
+    /// Where it lies in the `artifact-helper`.
+    pub(crate) path: String,
+}
+
+/// All a step's pod follows from. An error says what the cluster cannot do, and what to change.
+pub(crate) fn step(
+    spec: &ContainerSpec,
+    image: &PodImage,
+    settings: &Settings,
+    features: Features,
+) -> Result<Pod, String> {
+    if spec.privileged && settings.pod_security < PodSecurity::Privileged {
+        return Err(format!(
+            "the step wants to be privileged: that takes Pod Security level `privileged` (--kubernetes-pod-security and \
+             the label of namespace `{}`), which is `{}`",
+            settings.namespace,
+            settings.pod_security.as_str()
+        ));
+    }
+    let features =
+        if spec.privileged { Features { user_namespaces: false, ..features } } else { features };
+    let run_as = user::decide(
+        &spec.user,
+        image.user.as_deref(),
+        spec.kind,
+        features,
+        settings.pod_security,
+    )?;
+    let security = Security { settings, features, run_as, privileged: spec.privileged };
+    let mut layout = Layout::new(spec, image, settings, features)?;
+    let main = main_container(spec, image, &security, &layout);
+    let mut init = layout.install(settings, &security);
+    init.extend(layout.prepare(image, &security));
+    let mut containers = vec![main];
+    containers.extend(layout.helper(image, &security));
+    let needs_claim = layout.uses_claim();
+    layout.add_claim(settings);
+    let network = match spec.network {
+        Network::Hermetic => "hermetic",
+        Network::Outbound if spec.kind == jb_runtime::ContainerKind::Check => "check",
+        Network::Outbound => "step",
+    };
+    let mut annotations = names::annotations(spec);
+    if !layout.published.is_empty() {
+        let outputs = serde_json::to_string(&layout.published).unwrap_or_default();
+        annotations.insert(names::OUTPUTS.to_owned(), outputs);
+    }
+    let metadata = ObjectMeta {
+        name: Some(names::pod_name(spec)),
+        namespace: Some(settings.namespace.clone()),
+        labels: Some(names::labels(spec, &settings.worker_name, network)),
+        annotations: Some(annotations),
+        ..ObjectMeta::default()
+    };
+    let pod = PodSpec {
+        hostname: Some(names::host_name(&spec.hostname)),
+        containers,
+        init_containers: (!init.is_empty()).then_some(init),
+        volumes: Some(layout.volumes),
+        ..pod_spec(settings, features, needs_claim)
+    };
+    Ok(Pod { metadata, spec: Some(pod), status: None })
+}
+
+/// The pod that gives the server access to volumes.
+pub(crate) fn artifacts(name: &str, settings: &Settings, features: Features) -> Pod {
+    use jb_artifacts::command::{CACHES_DIR, SCRATCH_DIR};
+    let run_as = if features.user_namespaces || settings.pod_security > PodSecurity::Restricted {
+        RunAs::User { uid: 0, gid: None }
+    } else {
+        RunAs::User { uid: 65532, gid: None }
+    };
+    let security = Security { settings, features, run_as, privileged: false };
+    let mut volumes = vec![
+        empty_dir("state"),
+        empty_dir("scratch"),
+        claim("artifacts", &settings.artifact_claim),
+    ];
+    let mut mounts = vec![
+        mount("state", STATE_DIR),
+        mount("scratch", SCRATCH_DIR),
+        mount("artifacts", ARTIFACTS_DIR),
+    ];
+    if let Some(caches) = &settings.cache_claim {
+        volumes.push(claim("caches", caches));
+        mounts.push(mount("caches", CACHES_DIR));
+    }
+    let container = Container {
+        name: MAIN.to_owned(),
+        image: Some(settings.images.runner.clone()),
+        command: Some(serve("/jb-runner", false)),
+        volume_mounts: Some(mounts),
+        ..security.container()
+    };
+    let mut labels = names::ours(&settings.worker_name);
+    labels.insert(names::KIND.to_owned(), "artifacts".to_owned());
+    labels.insert(names::NETWORK.to_owned(), "hermetic".to_owned());
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(settings.namespace.clone()),
+        labels: Some(labels),
+        ..ObjectMeta::default()
+    };
+    let mut pod = PodSpec {
+        containers: vec![container],
+        volumes: Some(volumes),
+        restart_policy: Some("Always".to_owned()),
+        active_deadline_seconds: None,
+        ..pod_spec(settings, features, true)
+    };
+    if let Some(context) = &mut pod.security_context {
+        // Lets the cluster give the claim's root to the group, where it can.
+        context.fs_group = Some(ARTIFACT_GROUP.into());
+        context.fs_group_change_policy = Some("OnRootMismatch".to_owned());
+    }
+    Pod { metadata, spec: Some(pod), status: None }
+}
+
+/// What all pods have.
+fn pod_spec(settings: &Settings, features: Features, needs_claim: bool) -> PodSpec {
+    let secrets = settings.pull_secrets.iter();
+    let secrets: Vec<_> = secrets.map(|name| LocalObjectReference { name: name.clone() }).collect();
+    PodSpec {
+        restart_policy: Some("Never".to_owned()),
+        active_deadline_seconds: Some(seconds(settings.deadline)),
+        termination_grace_period_seconds: Some(TERMINATION_SECONDS),
+        automount_service_account_token: Some(false),
+        service_account_name: settings.service_account.clone(),
+        enable_service_links: Some(false),
+        host_users: features.user_namespaces.then_some(false),
+        image_pull_secrets: (!secrets.is_empty()).then_some(secrets),
+        security_context: Some(PodSecurityContext {
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                localhost_profile: None,
+            }),
+            supplemental_groups: needs_claim.then(|| vec![ARTIFACT_GROUP.into()]),
+            ..PodSecurityContext::default()
+        }),
+        ..PodSpec::default()
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX).max(1)
+}
+
+/// The runner as a container's first process.
+fn serve(program: &str, echo: bool) -> Vec<String> {
+    let journal = format!("{STATE_DIR}/journal");
+    let mut command = vec![program, "serve", "--journal", &journal, "--socket", SOCKET];
+    if echo {
+        // Resource scripts print what may be secret; a task's output is its log.
+        command.extend(["--echo", "--main", "task"]);
+    }
+    command.into_iter().map(str::to_owned).collect()
+}
+
+/// Joins an executed command's stdio to a container's runner.
+pub(crate) fn connect() -> Vec<String> {
+    let program = program("jb-runner");
+    [&program, "connect", "--announce", "--socket", SOCKET].map(str::to_owned).to_vec()
+}
+
+/// A program of the runner's image, in a step's pod.
+pub(crate) fn program(name: &str) -> String {
+    format!("{PROGRAMS_DIR}/{name}")
+}
+
+fn command(command: &Command) -> Vec<String> {
+    std::iter::once(program("jb-artifacts")).chain(command.to_args()).collect()
+}
+
+fn empty_dir(name: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    }
+}
+
+fn claim(name: &str, claim: &str) -> Volume {
+    let source =
+        PersistentVolumeClaimVolumeSource { claim_name: claim.to_owned(), read_only: None };
+    Volume { name: name.to_owned(), persistent_volume_claim: Some(source), ..Volume::default() }
+}
+
+fn image_volume(name: &str, reference: &str) -> Volume {
+    let source = ImageVolumeSource {
+        reference: Some(reference.to_owned()),
+        pull_policy: Some(PULL_POLICY.to_owned()),
+    };
+    Volume { name: name.to_owned(), image: Some(source), ..Volume::default() }
+}
+
+fn mount(volume: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: volume.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
+}
+
+fn read_only(volume: &str, path: &str) -> VolumeMount {
+    VolumeMount { read_only: Some(true), ..mount(volume, path) }
+}
+
+/// What containers of a pod may do.
+struct Security<'a> {
+    settings: &'a Settings,
+    features: Features,
+    run_as: RunAs,
+    privileged: bool,
+}
+
+impl Security<'_> {
+    fn context(&self) -> SecurityContext {
+        let restricted = self.settings.pod_security == PodSecurity::Restricted;
+        let (uid, gid) = match self.run_as {
+            RunAs::Image => (None, None),
+            RunAs::User { uid, gid } => (Some(uid), gid),
+        };
+        SecurityContext {
+            run_as_user: uid,
+            run_as_group: gid,
+            run_as_non_root: (restricted && !self.features.user_namespaces).then_some(true),
+            allow_privilege_escalation: restricted.then_some(false),
+            capabilities: restricted
+                .then(|| Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+            ..SecurityContext::default()
+        }
+    }
+
+    /// What all containers have.
+    fn container(&self) -> Container {
+        Container {
+            image_pull_policy: Some(PULL_POLICY.to_owned()),
+            security_context: Some(self.context()),
+            termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+            ..Container::default()
+        }
+    }
+}
+
+fn main_container(
+    spec: &ContainerSpec,
+    image: &PodImage,
+    security: &Security<'_>,
+    layout: &Layout<'_>,
+) -> Container {
+    let mut context = security.context();
+    if security.privileged {
+        context.privileged = Some(true);
+    }
+    let mut limits = BTreeMap::new();
+    let mut requests = BTreeMap::new();
+    if let Some(bytes) = spec.limits.memory_bytes.filter(|bytes| *bytes > 0) {
+        limits.insert("memory".to_owned(), Quantity(bytes.to_string()));
+        requests.insert("memory".to_owned(), Quantity(bytes.to_string()));
+    }
+    if let Some(shares) = spec.limits.cpu_shares.filter(|shares| *shares > 0) {
+        let milli = (shares.saturating_mul(1000) / SHARES_PER_CPU).max(1);
+        requests.insert("cpu".to_owned(), Quantity(format!("{milli}m")));
+    }
+    let set = |map: BTreeMap<String, Quantity>| (!map.is_empty()).then_some(map);
+    let resources = ResourceRequirements {
+        limits: set(limits),
+        requests: set(requests),
+        ..ResourceRequirements::default()
+    };
+    let none = resources == ResourceRequirements::default();
+    Container {
+        name: MAIN.to_owned(),
+        image: Some(image.reference.clone()),
+        command: Some(serve(&program("jb-runner"), spec.kind == jb_runtime::ContainerKind::Task)),
+        security_context: Some(context),
+        volume_mounts: Some(layout.main.clone()),
+        resources: (!none).then_some(resources),
+        ..security.container()
+    }
+}
+
+/// A pod's volumes and where they are mounted.
+struct Layout<'a> {
+    image: &'a PodImage,
+    features: Features,
+    volumes: Vec<Volume>,
+    main: Vec<VolumeMount>,
+    /// Inputs to extract, with their mounts in the init container.
+    extracted: Vec<(VolumeHandle, VolumeMount)>,
+    published: Vec<Published>,
+    helper: Vec<VolumeMount>,
+}
+
+impl<'a> Layout<'a> {
+    fn new(
+        spec: &ContainerSpec,
+        image: &'a PodImage,
+        settings: &Settings,
+        features: Features,
+    ) -> Result<Self, String> {
+        let placed = place(&spec.mounts, &spec.working_dir)?;
+        let mut layout = Self {
+            image,
+            features,
+            volumes: vec![empty_dir("state")],
+            main: vec![mount("state", STATE_DIR), read_only("runner", PROGRAMS_DIR)],
+            extracted: Vec::new(),
+            published: Vec::new(),
+            helper: Vec::new(),
+        };
+        layout.volumes.push(if features.image_volumes {
+            image_volume("runner", &settings.images.runner)
+        } else {
+            empty_dir("runner")
+        });
+        if let Some(directory) = &image.resource {
+            layout.resource(directory);
+        }
+        let working_dir = absolute(&spec.working_dir, "/");
+        if working_dir != "/" && !placed.iter().any(|mount| mount.target == working_dir) {
+            // Of its own, so that whoever the step runs as can write there.
+            layout.volumes.push(empty_dir("work"));
+            layout.main.push(mount("work", &working_dir));
+        }
+        for (n, placed) in placed.iter().enumerate() {
+            layout.place(n, placed, settings)?;
+        }
+        Ok(layout)
+    }
+
+    fn resource(&mut self, directory: &str) {
+        if self.features.image_volumes {
+            self.volumes.push(image_volume("resource", &self.image.reference));
+            self.main.push(VolumeMount {
+                sub_path: Some(directory.trim_start_matches('/').to_owned()),
+                ..read_only("resource", RESOURCE_DIR)
+            });
+        } else {
+            self.volumes.push(empty_dir("resource"));
+            self.main.push(read_only("resource", RESOURCE_DIR));
+        }
+    }
+
+    fn place(&mut self, n: usize, placed: &Placed, settings: &Settings) -> Result<(), String> {
+        let name = format!("volume-{n}");
+        let path = format!("{VOLUMES_DIR}/{n}");
+        let publish =
+            |volume: &VolumeHandle| Published { volume: volume.to_string(), path: path.clone() };
+        match &placed.source {
+            MountSource::Input { volume, copy } => {
+                self.extracted.push((volume.clone(), mount(&name, &path)));
+                if let Some(copy) = copy {
+                    self.published.push(publish(copy));
+                    self.helper.push(mount(&name, &path));
+                }
+            }
+            MountSource::Output(volume) => {
+                self.published.push(publish(volume));
+                self.helper.push(mount(&name, &path));
+            }
+            MountSource::Cache(volume) => {
+                if let Some(caches) = &settings.cache_claim {
+                    let sub_path = jb_artifacts::cache_path(volume.as_str());
+                    let sub_path = sub_path.ok_or_else(|| {
+                        format!("the name of cache `{volume}` is too long for a directory")
+                    })?;
+                    if !self.volumes.iter().any(|volume| volume.name == "caches") {
+                        self.volumes.push(claim("caches", caches));
+                    }
+                    self.main.push(VolumeMount {
+                        sub_path: Some(sub_path),
+                        ..mount("caches", &placed.target)
+                    });
+                    return Ok(());
+                }
+            }
+        }
+        self.volumes.push(empty_dir(&name));
+        self.main.push(mount(&name, &placed.target));
+        Ok(())
+    }
+
+    fn uses_claim(&self) -> bool {
+        !self.extracted.is_empty() || !self.published.is_empty()
+    }
+
+    fn add_claim(&mut self, settings: &Settings) {
+        if self.uses_claim() {
+            self.volumes.push(claim("artifacts", &settings.artifact_claim));
+        }
+        if !self.published.is_empty() {
+            self.volumes.push(empty_dir("helper"));
+        }
+    }
+
+    /// Copies the programs where no image can be mounted.
+    fn install(&self, settings: &Settings, security: &Security<'_>) -> Vec<Container> {
+        if self.features.image_volumes {
+            return Vec::new();
+        }
+        let install =
+            |target: &str| Command::Install { target: target.to_owned(), directory: None };
+        let args = |command: &Command| -> Vec<String> {
+            std::iter::once("/jb-artifacts".to_owned()).chain(command.to_args()).collect()
+        };
+        // The runner's image has no users of its own.
+        let context = match security.run_as {
+            RunAs::Image => Security { run_as: RunAs::User { uid: 65532, gid: None }, ..*security },
+            _ => Security { ..*security },
+        };
+        let mut containers = vec![Container {
+            name: INSTALL.to_owned(),
+            image: Some(settings.images.runner.clone()),
+            command: Some(args(&install(PROGRAMS_DIR))),
+            volume_mounts: Some(vec![mount("runner", PROGRAMS_DIR)]),
+            ..context.container()
+        }];
+        if let Some(directory) = &self.image.resource {
+            let copy = Command::Install {
+                target: PROGRAMS_DIR.to_owned(),
+                directory: Some((directory.clone(), RESOURCE_DIR.to_owned())),
+            };
+            containers.push(Container {
+                name: format!("{INSTALL}-resource"),
+                image: Some(self.image.reference.clone()),
+                command: Some(command(&copy)),
+                volume_mounts: Some(vec![
+                    mount("runner", PROGRAMS_DIR),
+                    mount("resource", RESOURCE_DIR),
+                ]),
+                ..security.container()
+            });
+        }
+        containers
+    }
+
+    /// Extracts inputs, as the step's own user: it has the step's image.
+    fn prepare(&self, image: &PodImage, security: &Security<'_>) -> Option<Container> {
+        if self.extracted.is_empty() {
+            return None;
+        }
+        let volumes = self.extracted.iter();
+        let volumes =
+            volumes.map(|(volume, mount)| (volume.to_string(), mount.mount_path.clone())).collect();
+        let mut mounts: Vec<_> = self.extracted.iter().map(|(_, mount)| mount.clone()).collect();
+        mounts.extend([read_only("runner", PROGRAMS_DIR), read_only("artifacts", ARTIFACTS_DIR)]);
+        Some(Container {
+            name: PREPARE.to_owned(),
+            image: Some(image.reference.clone()),
+            command: Some(command(&Command::Extract { volumes, owners: false })),
+            volume_mounts: Some(mounts),
+            ..security.container()
+        })
+    }
+
+    /// Publishes outputs when the server asks for it.
+    fn helper(&self, image: &PodImage, security: &Security<'_>) -> Option<Container> {
+        if self.published.is_empty() {
+            return None;
+        }
+        let mut mounts = self.helper.clone();
+        mounts.extend([
+            mount("helper", STATE_DIR),
+            read_only("runner", PROGRAMS_DIR),
+            mount("artifacts", ARTIFACTS_DIR),
+        ]);
+        Some(Container {
+            name: HELPER.to_owned(),
+            image: Some(image.reference.clone()),
+            command: Some(serve(&program("jb-runner"), false)),
+            volume_mounts: Some(mounts),
+            ..security.container()
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,132 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use jb_model::config::ContainerLimits;
+use jb_model::{ContainerHandle, VolumeHandle};
+use jb_runtime::{ContainerKind, Coordinates, Image, Mount, User};
+
+use super::*;
+use crate::settings::Images;
+
+pub(crate) const ALL: Features = Features { image_volumes: true, user_namespaces: true };
+pub(crate) const NONE: Features = Features { image_volumes: false, user_namespaces: false };
+
+pub(crate) fn settings() -> Settings {
+    let images = Images {
+        runner: "registry.test/runner:1".into(),
+        resources: "registry.test/resources:1".into(),
+        task: "registry.test/task:1".into(),
+    };
+    let mut settings = Settings::new("ci", "artifacts", images);
+    settings.cache_claim = Some("caches".into());
+    settings
+}
+
+pub(crate) fn image() -> PodImage {
+    PodImage {
+        reference: "registry.test/app@sha256:0".into(),
+        user: Some(String::new()),
+        resource: None,
+    }
+}
+
+fn volume(name: &str) -> VolumeHandle {
+    VolumeHandle::new(name)
+}
+
+pub(crate) fn task() -> ContainerSpec {
+    let input = |volume, copy| MountSource::Input { volume, copy };
+    let mounts = [
+        ("repo", input(volume("b1-get-1-v"), None)),
+        ("both", input(volume("b1-get-2-v"), Some(volume("b1-task-3-o1")))),
+        ("built", MountSource::Output(volume("b1-task-3-o0"))),
+        ("/root/.cache", MountSource::Cache(volume("cache-1-abc"))),
+    ];
+    ContainerSpec {
+        handle: ContainerHandle::new("b1-task-3"),
+        kind: ContainerKind::Task,
+        image: Image::Volume(volume("image")),
+        hostname: "b1-task-3".into(),
+        working_dir: "/tmp/build/abcd".into(),
+        mounts: mounts
+            .map(|(path, source)| Mount { path: path.into(), source })
+            .into_iter()
+            .collect(),
+        limits: ContainerLimits { cpu_shares: Some(512), memory_bytes: Some(64 << 20) },
+        privileged: false,
+        network: Network::Outbound,
+        user: User::Image,
+        coordinates: Coordinates {
+            team: "main".into(),
+            pipeline: "Web App".into(),
+            job: "unit".into(),
+            build: "7".into(),
+            build_id: "1".into(),
+            step: "test".into(),
+            attempt: String::new(),
+        },
+    }
+}
+
+fn shown(pod: &Pod) -> String {
+    serde_json::to_string_pretty(pod).unwrap()
+}
+
+#[test]
+fn a_task_with_everything_where_the_cluster_has_everything() {
+    let pod = step(&task(), &image(), &settings(), ALL).unwrap();
+    insta::assert_snapshot!("task", shown(&pod));
+}
+
+#[test]
+fn a_task_with_everything_where_the_cluster_has_nothing() {
+    let pod = step(&task(), &image(), &settings(), NONE).unwrap();
+    insta::assert_snapshot!("task-init-containers", shown(&pod));
+}
+
+#[test]
+fn a_resource_script_and_nothing_else() {
+    let spec = ContainerSpec {
+        kind: ContainerKind::Check,
+        mounts: Vec::new(),
+        limits: ContainerLimits::default(),
+        user: User::Named("root".into()),
+        ..task()
+    };
+    let image = PodImage {
+        reference: "registry.test/resources:1".into(),
+        user: Some(String::new()),
+        resource: Some("/opt/resources/git".into()),
+    };
+    let pod = step(&spec, &image, &settings(), ALL).unwrap();
+    insta::assert_snapshot!("check", shown(&pod));
+    let pod = step(&spec, &image, &settings(), NONE).unwrap();
+    insta::assert_snapshot!("check-init-containers", shown(&pod));
+}
+
+#[test]
+fn privileged_and_hermetic_where_it_is_allowed() {
+    let spec = ContainerSpec {
+        mounts: Vec::new(),
+        privileged: true,
+        network: Network::Hermetic,
+        ..task()
+    };
+    let refused = step(&spec, &image(), &settings(), ALL).unwrap_err();
+    assert!(refused.contains("--kubernetes-pod-security"), "{refused}");
+    let settings = Settings { pod_security: PodSecurity::Privileged, ..settings() };
+    let pod = step(&spec, &image(), &settings, ALL).unwrap();
+    insta::assert_snapshot!("privileged", shown(&pod));
+}
+
+#[test]
+fn the_pod_that_holds_the_volumes() {
+    insta::assert_snapshot!("artifacts", shown(&artifacts("w-artifacts", &settings(), ALL)));
+}
+
+#[test]
+fn without_a_claim_for_caches_they_are_empty() {
+    let settings = Settings { cache_claim: None, ..settings() };
+    let pod = step(&task(), &image(), &settings, ALL).unwrap();
+    let volumes = pod.spec.unwrap().volumes.unwrap();
+    assert!(volumes.iter().all(|volume| volume.name != "caches"));
+}

@@ -1,0 +1,361 @@
+//! The runtime port on a cluster.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jb_model::{ContainerHandle, VolumeHandle};
+use jb_runtime::{
+    BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, ImageFetch, ImageRequest, Result,
+    RunnerStream, Runtime,
+};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::artifacts::{Artifacts, Known};
+use crate::exec::{Failure, RunnerExec};
+use crate::failure::{Answer, Problem, Standing, answer_of, standing};
+use crate::image::Reference;
+use crate::pod::{MAIN, Published};
+use crate::probe::Features;
+use crate::settings::{Access, Settings};
+use crate::table::{PodTable, handle_of, is_meant};
+use crate::{api, exec, names, network, pod, probe};
+
+mod create;
+mod settle;
+
+/// A stream made while a container was created is kept this long for the first who connects.
+const SPARE_STREAM: Duration = Duration::from_secs(20);
+/// How long the first list of pods may take.
+const FIRST_LIST: Duration = Duration::from_secs(60);
+/// Between SIGTERM and SIGKILL for what is not needed any more.
+const DESTROY_SECONDS: u32 = 1;
+/// Between attempts to reach a runner whose API server or kubelet does not answer.
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
+/// How long those are waited for.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Containers on a cluster. Cheap to clone; all clones are one runtime.
+#[derive(Clone)]
+pub struct KubernetesRuntime {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Arc<Settings>,
+    features: Features,
+    pods: Api<Pod>,
+    table: PodTable,
+    artifacts: Artifacts,
+    spare: Mutex<HashMap<ContainerHandle, (Instant, RunnerExec)>>,
+    watch: JoinHandle<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+impl KubernetesRuntime {
+    /// Connects to a cluster, finds out what it offers, and finds the pods of earlier servers again.
+    pub async fn new(settings: Settings, access: &Access) -> Result<Self> {
+        let client = api::client(access).await?;
+        let settings = Arc::new(settings);
+        let namespace = settings.namespace.as_str();
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+        for claim in [Some(&settings.artifact_claim), settings.cache_claim.as_ref()] {
+            let Some(claim) = claim else { continue };
+            check_claim(&claims, claim, namespace).await?;
+        }
+        let name = names::of_worker(&settings.worker_name, "artifacts");
+        let probed = probe::probe(&pods, &settings, |features| {
+            pod::artifacts(&format!("{name}-probe"), &settings, features)
+        });
+        let features = probed.await.map_err(|error| {
+            api::failed(format!("cannot run pods in namespace `{namespace}`"), error)
+        })?;
+        tracing::info!(
+            namespace,
+            image_volumes = features.image_volumes,
+            user_namespaces = features.user_namespaces,
+            pod_security = settings.pod_security.as_str(),
+            "a cluster to run containers on"
+        );
+        isolate(&Api::namespaced(client, namespace), &settings).await?;
+        let table = PodTable::new();
+        let watch = tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
+        let mut changes = table.changes();
+        let listed = tokio::time::timeout(FIRST_LIST, async {
+            // The table lives as long as this.
+            while !table.is_complete() && changes.changed().await.is_ok() {}
+        });
+        if listed.await.is_err() {
+            watch.abort();
+            let source = io::ErrorKind::TimedOut.into();
+            let context = format!("cannot list the pods of namespace `{namespace}`");
+            return Err(Error::Transient { context, source });
+        }
+        let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features);
+        let spare = Mutex::default();
+        let inner = Inner { settings, features, pods, table, artifacts, spare, watch };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+}
+
+/// A pod whose claim is missing would wait for it without a word.
+async fn check_claim(
+    claims: &Api<PersistentVolumeClaim>,
+    claim: &str,
+    namespace: &str,
+) -> Result<()> {
+    let found = api::call("look for a claim", || claims.get_opt(claim)).await;
+    match found {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(Error::Unsupported(format!(
+            "there is no persistent volume claim `{claim}` in namespace `{namespace}`: create it, or name another"
+        ))),
+        // Not being allowed to look does not mean that it is not there.
+        Err(error) if answer_of(&error) == Answer::Forbidden => Ok(()),
+        Err(error) => Err(api::failed(format!("cannot look for claim `{claim}`"), error)),
+    }
+}
+
+/// Puts the policies in place.
+async fn isolate(api: &Api<NetworkPolicy>, settings: &Settings) -> Result<()> {
+    let params = PatchParams::apply("jetbridge").force();
+    for policy in network::policies(settings) {
+        let name = policy.metadata.name.clone().unwrap_or_default();
+        let patch = Patch::Apply(&policy);
+        let applied = api::call("apply a network policy", || api.patch(&name, &params, &patch));
+        applied.await.map_err(|error| {
+            api::failed(
+                format!("cannot apply network policy `{name}`, without which no step runs"),
+                error,
+            )
+        })?;
+    }
+    Ok(())
+}
+
+impl Inner {
+    fn spare(&self) -> MutexGuard<'_, HashMap<ContainerHandle, (Instant, RunnerExec)>> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.retain(|_, (since, _)| since.elapsed() < SPARE_STREAM);
+        spare
+    }
+
+    /// A container's pod, asked of the cluster before it is said not to be there.
+    async fn pod_of(&self, handle: &ContainerHandle) -> Result<Arc<Pod>> {
+        if let Some(pod) = self.table.of(handle) {
+            return Ok(pod);
+        }
+        let selector = format!("{}={}", names::HANDLE_HASH, names::handle_hash(handle));
+        let params = ListParams::default()
+            .labels(&format!("{},{selector}", names::selector(&self.settings.worker_name)));
+        let found = api::call("look for a pod", || self.pods.list(&params)).await;
+        let found = found.map_err(|error| {
+            api::failed(format!("cannot look for the pod of container `{handle}`"), error)
+        })?;
+        let mut found = found.items.into_iter();
+        let pod = found.find(|pod| handle_of(pod) == Some(handle.as_str()) && is_meant(pod));
+        let pod = pod.ok_or_else(|| Error::NoContainer(handle.clone()))?;
+        self.table.created(pod.clone());
+        Ok(Arc::new(pod))
+    }
+
+    /// Reaches the runner in one of a pod's containers. What may pass is waited for.
+    async fn reach(&self, handle: &ContainerHandle, container: &str) -> Result<RunnerExec> {
+        let context = || format!("cannot connect to the runner of container `{handle}`");
+        let until = Instant::now() + CONNECT_PATIENCE;
+        loop {
+            let pod = self.pod_of(handle).await?;
+            if let Standing::Over(problem) = standing(&pod) {
+                return Err(Error::io(context(), io::Error::other(words(problem))));
+            }
+            let name = pod.metadata.name.clone().unwrap_or_default();
+            let failure = match exec::connect(&self.pods, &name, container, pod::connect()).await {
+                Ok(stream) => return Ok(stream),
+                Err(failure) => failure,
+            };
+            let (kind, text) = match failure {
+                Failure::Api(error) => match answer_of(&error) {
+                    // The next look finds out whether the pod is gone.
+                    Answer::Missing | Answer::Busy | Answer::Full | Answer::Exists => {
+                        (io::ErrorKind::ConnectionRefused, error.to_string())
+                    }
+                    Answer::Forbidden | Answer::Refused => {
+                        return Err(api::failed(context(), error));
+                    }
+                },
+                other => (io::ErrorKind::ConnectionReset, other.to_string()),
+            };
+            tracing::debug!(%handle, container, failure = text, "a runner cannot be reached");
+            if Instant::now() > until {
+                return Err(Error::Transient {
+                    context: context(),
+                    source: io::Error::new(kind, text),
+                });
+            }
+            // A pod that went meanwhile is only known to be gone once the watch says so.
+            let mut changes = self.table.changes();
+            let _ = tokio::time::timeout(CONNECT_PAUSE, changes.changed()).await;
+        }
+    }
+
+    async fn destroy(&self, handle: &ContainerHandle) -> Result<()> {
+        self.spare().remove(handle);
+        let pod = match self.pod_of(handle).await {
+            Ok(pod) => pod,
+            Err(Error::NoContainer(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let uid = pod.metadata.uid.clone();
+        let preconditions = Some(kube::api::Preconditions { uid, resource_version: None });
+        let params = DeleteParams {
+            grace_period_seconds: Some(DESTROY_SECONDS),
+            preconditions,
+            ..DeleteParams::default()
+        };
+        match api::call("delete a pod", || self.pods.delete(&name, &params)).await {
+            Err(error) if answer_of(&error) != Answer::Missing => {
+                Err(api::failed(format!("cannot destroy container `{handle}`"), error))
+            }
+            _ => {
+                self.table.deleted(&name);
+                Ok(())
+            }
+        }
+    }
+
+    async fn reference(&self, volume: &VolumeHandle) -> Result<Option<Reference>> {
+        match self.artifacts.find(volume).await? {
+            None => Err(Error::NoVolume(volume.clone())),
+            Some(Known::Archive) => Ok(None),
+            Some(Known::Image(json)) => Reference::parse(volume, &json).map(Some),
+        }
+    }
+}
+
+/// The volumes a pod publishes.
+fn published(pod: &Pod) -> Vec<Published> {
+    let annotations = pod.metadata.annotations.as_ref();
+    let outputs = annotations.and_then(|annotations| annotations.get(names::OUTPUTS));
+    outputs.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+}
+
+fn words(problem: Problem) -> String {
+    match problem {
+        Problem::Image(text) | Problem::Other(text) => text,
+        Problem::NoVolume(volume) => format!("volume `{volume}` does not exist"),
+    }
+}
+
+#[async_trait]
+impl Runtime for KubernetesRuntime {
+    fn worker_name(&self) -> &str {
+        &self.inner.settings.worker_name
+    }
+
+    fn base_types(&self) -> Vec<BaseType> {
+        let names = self.inner.settings.base_types.iter();
+        names
+            .map(|name| BaseType {
+                name: name.clone(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                privileged: false,
+                unique_version_history: name == "time",
+            })
+            .collect()
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<()> {
+        self.inner.create(spec).await
+    }
+
+    async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>> {
+        let spare = self.inner.spare().remove(handle);
+        if let Some((_, stream)) = spare {
+            return Ok(Box::new(stream));
+        }
+        Ok(Box::new(self.inner.reach(handle, MAIN).await?))
+    }
+
+    async fn settle(&self, handle: &ContainerHandle) -> Result<()> {
+        self.inner.settle(handle).await
+    }
+
+    async fn destroy(&self, handle: &ContainerHandle) -> Result<()> {
+        self.inner.destroy(handle).await
+    }
+
+    async fn list(&self) -> Result<Vec<ContainerInfo>> {
+        let pods = self.inner.table.all();
+        let infos = pods.iter().filter_map(|pod| {
+            let handle = ContainerHandle::new(handle_of(pod)?);
+            let running = !matches!(standing(pod), Standing::Over(_));
+            Some(ContainerInfo { handle, running })
+        });
+        Ok(infos.collect())
+    }
+
+    async fn create_volume(&self, volume: &VolumeHandle) -> Result<()> {
+        self.inner.artifacts.create(volume).await
+    }
+
+    async fn stream_in(&self, volume: &VolumeHandle, path: &str, tar: ByteStream) -> Result<()> {
+        self.inner.artifacts.add(volume, path, tar).await
+    }
+
+    async fn stream_out(&self, volume: &VolumeHandle, path: &str) -> Result<ByteStream> {
+        let context = || format!("cannot read `{path}` of volume `{volume}`");
+        match self.inner.reference(volume).await? {
+            Some(reference) => reference.archive().map_err(|error| Error::io(context(), error)),
+            None => self.inner.artifacts.archive(volume, path).await,
+        }
+    }
+
+    async fn read_file(
+        &self,
+        volume: &VolumeHandle,
+        path: &str,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>> {
+        match self.inner.reference(volume).await? {
+            Some(reference) => reference.read(path, limit),
+            None => self.inner.artifacts.read(volume, path, limit).await,
+        }
+    }
+
+    async fn fetch_image(
+        &self,
+        volume: &VolumeHandle,
+        request: ImageRequest,
+        log: mpsc::Sender<String>,
+    ) -> Result<ImageFetch> {
+        crate::image::fetch(&self.inner.artifacts, volume, request, log).await
+    }
+
+    async fn list_volumes(&self) -> Result<Vec<VolumeHandle>> {
+        let mut all: BTreeSet<String> = self.inner.artifacts.list().await?.into_iter().collect();
+        // Those that running steps are about to make.
+        for pod in self.inner.table.all() {
+            all.extend(published(&pod).into_iter().map(|published| published.volume));
+        }
+        Ok(all.into_iter().map(VolumeHandle::new).collect())
+    }
+
+    async fn destroy_volume(&self, volume: &VolumeHandle) -> Result<()> {
+        self.inner.artifacts.remove(volume).await
+    }
+}

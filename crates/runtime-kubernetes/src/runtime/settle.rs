@@ -1,0 +1,97 @@
+//! Publishing what a container wrote.
+
+use std::io;
+use std::time::Duration;
+
+use jb_artifacts::command::Command;
+use jb_model::ContainerHandle;
+use jb_runtime::client::{Output, ProcessSpec, RunnerClient, StartError};
+use jb_runtime::{Error, Result};
+
+use super::{Inner, published};
+use crate::artifacts::Known;
+use crate::pod::{self, HELPER};
+
+/// The process that publishes, in the `artifact-helper`.
+const PROCESS: &str = "publish";
+/// How often it is attached to again when the stream breaks.
+const ATTEMPTS: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(1);
+/// What is kept of what it says.
+const SAID_BYTES_MAX: usize = 16 << 10;
+
+impl Inner {
+    /// Runs the helper's one process. Asking again finds it running or ended.
+    pub(super) async fn settle(&self, handle: &ContainerHandle) -> Result<()> {
+        let pod = match self.pod_of(handle).await {
+            Ok(pod) => pod,
+            // Nothing is lost of a container that never was.
+            Err(Error::NoContainer(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let outputs = published(&pod);
+        if outputs.is_empty() {
+            return Ok(());
+        }
+        let volumes =
+            outputs.iter().map(|output| (output.volume.clone(), output.path.clone())).collect();
+        let spec = ProcessSpec {
+            path: pod::program("jb-artifacts"),
+            args: Command::Publish { volumes }.to_args(),
+            dir: "/".to_owned(),
+            ..ProcessSpec::default()
+        };
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.publish(handle, spec.clone()).await {
+                Err(Error::Transient { context, source }) if attempt < ATTEMPTS => {
+                    tracing::debug!(%handle, context, %source, "publishing is taken up again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
+                Ok(()) => break,
+            }
+        }
+        for output in outputs {
+            self.artifacts.remember(&output.volume, Known::Archive);
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, handle: &ContainerHandle, spec: ProcessSpec) -> Result<()> {
+        let context = || format!("cannot keep the outputs of container `{handle}`");
+        let stream = self.reach(handle, HELPER).await?;
+        let client = RunnerClient::handshake(Box::new(stream)).await?;
+        match client.start(PROCESS, spec).await {
+            Ok(_) => {}
+            Err(StartError::Lost) => {
+                let source = io::ErrorKind::ConnectionAborted.into();
+                return Err(Error::Transient { context: context(), source });
+            }
+            Err(error) => return Err(Error::io(context(), io::Error::other(error.to_string()))),
+        }
+        let mut attached = client.attach(PROCESS, 0).await?;
+        let mut said = Vec::new();
+        while let Some(output) = attached.next().await {
+            match output {
+                Output::Data { bytes, .. } => {
+                    let room = SAID_BYTES_MAX - said.len();
+                    said.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                }
+                Output::Exited { status: 0, .. } => return Ok(()),
+                Output::Exited { status, .. } => {
+                    let said = String::from_utf8_lossy(&said).trim().to_owned();
+                    let text = if said.is_empty() {
+                        format!("the helper ended with status {status}")
+                    } else {
+                        said
+                    };
+                    return Err(Error::io(context(), io::Error::other(text)));
+                }
+            }
+        }
+        let source = io::ErrorKind::ConnectionAborted.into();
+        Err(Error::Transient { context: context(), source })
+    }
+}

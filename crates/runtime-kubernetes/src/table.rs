@@ -1,0 +1,157 @@
+//! All pods of ours, kept in memory by one watch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::StreamExt as _;
+use jb_model::ContainerHandle;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use tokio::sync::watch;
+
+use crate::names;
+
+/// Pods by name. Cheap to clone; all clones are one table.
+#[derive(Clone)]
+pub(crate) struct PodTable {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pods: Mutex<Pods>,
+    /// Counts changes.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Pods {
+    by_name: BTreeMap<String, Entry>,
+    /// Names seen in the list under way.
+    listed: Option<BTreeSet<String>>,
+    complete: bool,
+}
+
+struct Entry {
+    pod: Arc<Pod>,
+    /// Known from its creation only: a list that was begun before does not have it.
+    unconfirmed: bool,
+}
+
+impl PodTable {
+    pub(crate) fn new() -> Self {
+        Self { inner: Arc::new(Inner { pods: Mutex::default(), changed: watch::Sender::new(0) }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pods> {
+        self.inner.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        self.inner.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Told of every change.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changed.subscribe()
+    }
+
+    /// Follows the cluster for ever. Broken watches are resumed, and begun anew when they are too old.
+    pub(crate) async fn follow(self, pods: Api<Pod>, worker: String) {
+        let config = watcher::Config::default().labels(&names::selector(&worker));
+        let mut events = std::pin::pin!(watcher(pods, config).default_backoff());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => self.take(event),
+                Err(error) => tracing::warn!(%error, "the watch of pods broke; it is resumed"),
+            }
+        }
+    }
+
+    fn take(&self, event: watcher::Event<Pod>) {
+        let mut pods = self.lock();
+        match event {
+            watcher::Event::Apply(pod) => pods.put(pod, false),
+            watcher::Event::Delete(pod) => {
+                let same = |entry: &Entry| entry.pod.metadata.uid == pod.metadata.uid;
+                if let Some(name) = &pod.metadata.name
+                    && pods.by_name.get(name).is_some_and(same)
+                {
+                    pods.by_name.remove(name);
+                }
+            }
+            watcher::Event::Init => pods.listed = Some(BTreeSet::new()),
+            watcher::Event::InitApply(pod) => {
+                if let (Some(listed), Some(name)) = (&mut pods.listed, &pod.metadata.name) {
+                    listed.insert(name.clone());
+                }
+                pods.put(pod, false);
+            }
+            watcher::Event::InitDone => {
+                if let Some(listed) = pods.listed.take() {
+                    pods.by_name.retain(|name, entry| listed.contains(name) || entry.unconfirmed);
+                }
+                pods.complete = true;
+            }
+        }
+        drop(pods);
+        self.tell();
+    }
+
+    /// Takes in a pod that was just created, before the watch tells of it.
+    pub(crate) fn created(&self, pod: Pod) {
+        let mut pods = self.lock();
+        let known = pod.metadata.name.as_ref().and_then(|name| pods.by_name.get(name));
+        if known.is_none_or(|known| known.pod.metadata.uid != pod.metadata.uid) {
+            pods.put(pod, true);
+        }
+        drop(pods);
+        self.tell();
+    }
+
+    /// Takes out a pod that was just deleted.
+    pub(crate) fn deleted(&self, name: &str) {
+        self.lock().by_name.remove(name);
+        self.tell();
+    }
+
+    /// Whether the first list is whole.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.lock().complete
+    }
+
+    /// The pod of a container, unless it is about to go.
+    pub(crate) fn of(&self, handle: &ContainerHandle) -> Option<Arc<Pod>> {
+        let pods = self.lock();
+        let mut found =
+            pods.by_name.values().filter(|entry| handle_of(&entry.pod) == Some(handle.as_str()));
+        found.find(|entry| is_meant(&entry.pod)).map(|entry| Arc::clone(&entry.pod))
+    }
+
+    /// Every pod that is not about to go.
+    pub(crate) fn all(&self) -> Vec<Arc<Pod>> {
+        let pods = self.lock();
+        let meant = pods.by_name.values().filter(|entry| is_meant(&entry.pod));
+        meant.map(|entry| Arc::clone(&entry.pod)).collect()
+    }
+}
+
+impl Pods {
+    fn put(&mut self, pod: Pod, unconfirmed: bool) {
+        if let Some(name) = pod.metadata.name.clone() {
+            self.by_name.insert(name, Entry { pod: Arc::new(pod), unconfirmed });
+        }
+    }
+}
+
+/// False once it was deleted and only takes its time.
+pub(crate) fn is_meant(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none()
+}
+
+pub(crate) fn handle_of(pod: &Pod) -> Option<&str> {
+    pod.metadata.annotations.as_ref()?.get(names::HANDLE).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests;

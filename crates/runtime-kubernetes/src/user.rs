@@ -1,0 +1,142 @@
+//! Who a pod's containers run as.
+
+use jb_runtime::{ContainerKind, User};
+
+use crate::probe::Features;
+use crate::settings::PodSecurity;
+
+/// For what wants no particular user where root cannot be had.
+const NOBODY_IN_PARTICULAR: i64 = 65532;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunAs {
+    /// As the image says.
+    Image,
+    User {
+        uid: i64,
+        gid: Option<i64>,
+    },
+}
+
+/// Decides it by what is asked for, what the image names (`None`: unknown), and what the cluster offers. An error
+/// says what to change.
+pub(crate) fn decide(
+    wanted: &User,
+    of_image: Option<&str>,
+    kind: ContainerKind,
+    features: Features,
+    security: PodSecurity,
+) -> Result<RunAs, String> {
+    let root = features.user_namespaces || security > PodSecurity::Restricted;
+    let fallback = RunAs::User { uid: if root { 0 } else { NOBODY_IN_PARTICULAR }, gid: None };
+    let name = match (wanted, of_image) {
+        (User::Named(name), _) => name.as_str(),
+        (User::Image, Some(name)) => name,
+        (User::Image, None) if root => return Ok(RunAs::Image),
+        (User::Image, None) => return Ok(fallback),
+    };
+    match name {
+        "" => return Ok(fallback),
+        // Scripts of resources are run as root as a matter of course; they need not be.
+        "root" | "0" if root || kind != ContainerKind::Task => return Ok(fallback),
+        "root" | "0" => return Err(needs("the task wants to run as root", "baseline")),
+        _ => {}
+    }
+    if let Some((uid, gid)) = numbers(name) {
+        return Ok(RunAs::User { uid, gid });
+    }
+    if of_image == Some(name) {
+        if root {
+            return Ok(RunAs::Image);
+        }
+        let what = format!(
+            "the image's user `{name}` is no number, as which alone it is known not to be root"
+        );
+        return Err(needs(&what, "baseline"));
+    }
+    if security > PodSecurity::Restricted {
+        // The runner finds the name in the image's own files and becomes that user.
+        return Ok(RunAs::User { uid: 0, gid: None });
+    }
+    let what = format!(
+        "the step wants to run as `{name}`, which is no number and not the image's own user"
+    );
+    Err(needs(&what, "baseline"))
+}
+
+/// `uid` or `uid:gid`.
+fn numbers(name: &str) -> Option<(i64, Option<i64>)> {
+    let number = |text: &str| text.parse::<u32>().ok().map(i64::from);
+    match name.split_once(':') {
+        Some((uid, gid)) => Some((number(uid)?, Some(number(gid)?))),
+        None => Some((number(name)?, None)),
+    }
+}
+
+fn needs(what: &str, level: &str) -> String {
+    format!(
+        "{what}: that takes Pod Security level `{level}` (--kubernetes-pod-security and the namespace's label) \
+         or a cluster with user namespaces"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    const PLAIN: Features = Features { image_volumes: true, user_namespaces: false };
+    const MAPPED: Features = Features { image_volumes: true, user_namespaces: true };
+
+    fn user(uid: i64) -> Result<RunAs, String> {
+        Ok(RunAs::User { uid, gid: None })
+    }
+
+    #[test]
+    fn root_is_had_where_it_does_no_harm() {
+        let wanted = User::Named("root".into());
+        let decide = |kind, features, security| decide(&wanted, Some(""), kind, features, security);
+        let (task, get) = (ContainerKind::Task, ContainerKind::Get);
+        assert_eq!(decide(task, MAPPED, PodSecurity::Restricted), user(0));
+        assert_eq!(decide(task, PLAIN, PodSecurity::Baseline), user(0));
+        assert_eq!(decide(get, PLAIN, PodSecurity::Restricted), user(65532));
+        let refused = decide(task, PLAIN, PodSecurity::Restricted).unwrap_err();
+        assert!(refused.contains("baseline"), "{refused}");
+    }
+
+    #[test]
+    fn numbers_need_nothing() {
+        for features in [PLAIN, MAPPED] {
+            for level in [PodSecurity::Restricted, PodSecurity::Privileged] {
+                let decide = |name: &str| {
+                    let wanted = User::Named(name.into());
+                    decide(&wanted, None, ContainerKind::Task, features, level)
+                };
+                assert_eq!(decide("1000"), user(1000));
+                assert_eq!(decide("1000:7"), Ok(RunAs::User { uid: 1000, gid: Some(7) }));
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_for_the_image_or_the_runner_to_know() {
+        let decide = |name: &str, features, security| {
+            let wanted = User::Named(name.into());
+            decide(&wanted, Some("node"), ContainerKind::Task, features, security)
+        };
+        assert_eq!(decide("node", MAPPED, PodSecurity::Restricted), Ok(RunAs::Image));
+        assert!(decide("node", PLAIN, PodSecurity::Restricted).is_err());
+        assert!(decide("other", MAPPED, PodSecurity::Restricted).is_err());
+        assert_eq!(decide("other", PLAIN, PodSecurity::Baseline), user(0));
+    }
+
+    #[test]
+    fn unknown_images_decide_themselves() {
+        let decide = |features| {
+            decide(&User::Image, None, ContainerKind::Task, features, PodSecurity::Restricted)
+        };
+        assert_eq!(decide(MAPPED), Ok(RunAs::Image));
+        assert_eq!(decide(PLAIN), user(65532));
+    }
+}

@@ -119,8 +119,10 @@ impl Process<'_> {
 
     /// Ends a process whose output is not taken any more.
     async fn kill(&self) {
-        match self.connect(&mut 0).await {
-            Ok(client) => signal(&client, self.name, SIGKILL).await,
+        match self.connect(&mut Breaks::default()).await {
+            Ok(client) => {
+                signal(&client, self.name, SIGKILL).await;
+            }
             Err(error) => tracing::warn!(container = %self.container, %error, "ending a process"),
         }
     }

@@ -90,13 +90,7 @@ pub(crate) fn step(
     let run_as = if image.root.is_some() {
         user::decide_over_nothing(&spec.user, features, settings.pod_security)?
     } else {
-        user::decide(
-            &spec.user,
-            image.user.as_deref(),
-            spec.kind,
-            features,
-            settings.pod_security,
-        )?
+        user::decide(&spec.user, image.user.as_deref(), spec.kind, features, settings.pod_security)?
     };
     let security = Security { settings, features, run_as, privileged: spec.privileged };
     let mut layout = Layout::new(spec, image, inputs, settings, features)?;
@@ -547,7 +541,8 @@ impl<'a> Layout<'a> {
 
     /// Extracts inputs, as the step's own user: it has the step's image.
     fn prepare(&self, image: &PodImage, security: &Security<'_>) -> Option<Container> {
-        let root = self.image.root.as_ref().map(|volume| (volume.to_string(), ROOT_FILE.to_owned()));
+        let root =
+            self.image.root.as_ref().map(|volume| (volume.to_string(), ROOT_FILE.to_owned()));
         if self.extracted.is_empty() && root.is_none() {
             return None;
         }

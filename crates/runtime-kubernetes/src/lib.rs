@@ -15,6 +15,7 @@ mod image;
 mod names;
 mod network;
 mod pod;
+mod pods;
 mod policy;
 mod probe;
 mod runtime;

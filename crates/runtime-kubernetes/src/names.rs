@@ -21,6 +21,9 @@ pub(crate) const KIND: &str = "jetbridge.dev/kind";
 /// Which of our NetworkPolicies applies.
 pub(crate) const NETWORK: &str = "jetbridge.dev/network";
 pub(crate) const HANDLE: &str = "jetbridge.dev/handle";
+pub(crate) const BUILD_ID: &str = "jetbridge.dev/build-id";
+pub(crate) const STEP: &str = "jetbridge.dev/step";
+pub(crate) const ATTEMPT: &str = "jetbridge.dev/attempt";
 /// The value of [`KIND`] of pods that checks share.
 pub(crate) const CHECKS: &str = "checks";
 /// The volumes a pod publishes, as JSON.
@@ -98,9 +101,9 @@ fn coordinates(spec: &ContainerSpec) -> [(&'static str, &str); 7] {
         ("jetbridge.dev/pipeline", pipeline),
         ("jetbridge.dev/job", job),
         ("jetbridge.dev/build", build),
-        ("jetbridge.dev/build-id", build_id),
-        ("jetbridge.dev/step", step),
-        ("jetbridge.dev/attempt", attempt),
+        (BUILD_ID, build_id),
+        (STEP, step),
+        (ATTEMPT, attempt),
     ]
 }
 

@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jb_model::{ContainerHandle, VolumeHandle};
+use jb_model::{BuildId, ContainerHandle, VolumeHandle};
 use jb_runtime::{
-    BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, ImageFetch, ImageRequest, Result,
-    RunnerStream, Runtime,
+    BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, ImageFetch, ImageRequest, PodInfo,
+    Result, RunnerStream, Runtime,
 };
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -28,7 +28,7 @@ use crate::pod::{MAIN, Published};
 use crate::probe::Features;
 use crate::settings::{Access, Settings};
 use crate::table::{PodTable, handle_of, is_meant};
-use crate::{api, exec, names, network, pod, probe};
+use crate::{api, exec, names, network, pod, pods, probe};
 
 mod check;
 mod create;
@@ -379,5 +379,16 @@ impl Runtime for KubernetesRuntime {
 
     async fn destroy_volume(&self, volume: &VolumeHandle) -> Result<()> {
         self.inner.artifacts.remove(volume).await
+    }
+
+    fn pods(&self, build: BuildId) -> Option<Vec<PodInfo>> {
+        let pods = self.inner.table.of_build(&build.to_string());
+        let mut pods: Vec<PodInfo> = pods.iter().map(|pod| pods::info(pod)).collect();
+        pods.sort_by(|a, b| (a.created_at, &a.name).cmp(&(b.created_at, &b.name)));
+        Some(pods)
+    }
+
+    fn pod_changes(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.inner.table.changes())
     }
 }

@@ -1,6 +1,7 @@
 //! The same with steps as pods. Skipped, aloud, without a cluster.
 
 mod checks;
+mod pods;
 
 use crate::api::Api;
 use crate::cluster::{Cluster, image};

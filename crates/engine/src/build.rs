@@ -97,6 +97,12 @@ impl BuildContext {
         values::texts(value, &mut |text| redactor.add(text));
     }
 
+    /// Says where a step runs.
+    pub(crate) fn selected_worker(&self, origin: &PlanId) -> BuildEvent {
+        let worker = self.engine.runtime.worker_name().to_owned();
+        BuildEvent::SelectedWorker { origin: origin.clone(), time: self.now(), worker }
+    }
+
     /// The stored events of the machine with the times they were applied at.
     pub(crate) async fn machine_events(&self) -> jb_store::Result<Vec<String>> {
         let events = self.engine.store.machine_events(self.build.id).await?;
@@ -217,6 +223,11 @@ impl BuildContext {
     pub(crate) async fn abort_requested(&self) -> jb_store::Result<bool> {
         let build = self.engine.store.build(self.build.id).await?;
         Ok(build.is_none_or(|build| build.aborted))
+    }
+
+    /// Whether the build went with its pipeline or team.
+    pub(crate) async fn is_deleted(&self) -> jb_store::Result<bool> {
+        Ok(self.engine.store.build(self.build.id).await?.is_none())
     }
 
     /// Records the end of the build and lets go of it.

@@ -34,9 +34,11 @@ pub enum Error {
     Event(BuildId, String),
     #[error("build {0} is left for later: {1}")]
     Abandoned(BuildId, String),
+    #[error("build {0} is driven by another server now")]
+    TakenOver(BuildId),
 }
 
-/// Drives a build until it ends, or until another server holds it.
+/// Drives a build until it ends, is deleted, or another server holds it.
 pub(crate) async fn drive(
     engine: Arc<Engine>,
     build: BuildId,
@@ -63,7 +65,15 @@ pub(crate) async fn drive(
         nudge,
         abort_sent: false,
     };
-    driver.run().await
+    let end = driver.run().await;
+    let context = driver.context.clone();
+    if end.is_err() && context.is_deleted().await.map_err(store_error)? {
+        driver.leaves.shutdown().await;
+        tracing::info!(%build, "the build was deleted, so its steps are stopped");
+        context.engine.collector.remove_containers_of(build).await;
+        return Ok(());
+    }
+    end
 }
 
 struct Driver {
@@ -108,8 +118,7 @@ impl Driver {
                 () = self.nudge.notified() => batch.extend(self.abort_requested().await?),
                 _ = renew.tick() => {
                     if !self.context.renew_lease().await.map_err(|error| self.store_error(error))? {
-                        tracing::warn!(build = %self.context.build.id, "another server took this build over");
-                        return Ok(());
+                        return Err(Error::TakenOver(self.context.build.id));
                     }
                     // A nudge from another server may be lost with its connection.
                     batch.extend(self.abort_requested().await?);

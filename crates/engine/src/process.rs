@@ -106,7 +106,22 @@ impl Process<'_> {
             acknowledged: stored.record,
             attempts,
         };
-        follower.follow(client, cancel).await
+        let followed = follower.follow(client, cancel).await;
+        if matches!(
+            followed,
+            Err(Error::ResultTooBig | Error::Store(jb_store::Error::NoRoomForLogs { .. }))
+        ) {
+            self.kill().await;
+        }
+        followed
+    }
+
+    /// Ends a process whose output is not taken any more.
+    async fn kill(&self) {
+        match self.connect(&mut 0).await {
+            Ok(client) => signal(&client, self.name, SIGKILL).await,
+            Err(error) => tracing::warn!(container = %self.container, %error, "ending a process"),
+        }
     }
 
     /// Starts the process, however often the stream to the runner breaks meanwhile.

@@ -116,9 +116,11 @@ fn start(engine: &Arc<Engine>, drivers: &mut JoinSet<()>, build: BuildId) {
     let Some(nudge) = engine.supervisor.register(build) else { return };
     let engine = engine.clone();
     drivers.spawn(async move {
-        if let Err(error) = driver::drive(engine.clone(), build, nudge).await {
+        match driver::drive(engine.clone(), build, nudge).await {
+            Ok(()) => {}
+            Err(error @ driver::Error::TakenOver(_)) => tracing::warn!(%error, "driving a build"),
             // The lease runs out and the build is taken up again, here or elsewhere.
-            tracing::error!(%error, "driving a build");
+            Err(error) => tracing::error!(%error, "driving a build"),
         }
         engine.supervisor.unregister(build);
     });

@@ -31,7 +31,7 @@ pub struct CheckOptions {
 /// A way into a container.
 pub struct Hijack {
     pub client: RunnerClient,
-    /// The environment of the container's image, below what the client asks for.
+    /// What the step's own process was started with, below what the client asks for.
     pub env: Vec<(String, String)>,
     /// The user when the client names none.
     pub user: Option<String>,

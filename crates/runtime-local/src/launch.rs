@@ -65,12 +65,12 @@ pub(crate) enum VolumeSource {
     },
 }
 
-/// How a volume is handed to a user who is not root.
+/// What of a volume is handed to the container's user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ownership {
-    /// Everything in it.
+    /// Everything in it; to root, its top directory.
     All,
-    /// Everything in it unless its top directory is theirs already.
+    /// Everything in it unless its top directory is theirs already; to root, nothing.
     Unless,
 }
 

@@ -45,6 +45,7 @@ impl Store {
     /// Appends events to a build's log. With a fence, fails when the lease is lost. With a position, appends only
     /// when exactly the records up to `from` are stored; otherwise nothing happens and the result is
     /// `None`: read [`Store::position`] and continue from there. Returns the number of the first event.
+    /// What has a position is refused on a disk that is almost full, so that the rest finds room.
     pub async fn append_events(
         &self,
         build: BuildId,
@@ -52,12 +53,19 @@ impl Store {
         fence: Option<Fence>,
         position: Option<Position<'_>>,
     ) -> Result<Option<u64>> {
+        if position.is_some() {
+            self.room_for_logs()?;
+        }
         let segment = pack(events, FAST)?;
         transact!(self, async |tx| {
             if let Some(position) = &position
                 && !advance(tx, build, position).await?
             {
-                return Ok(None);
+                // Who may not write shall not believe that another write was faster.
+                let sql = "SELECT 1 AS held FROM build_runs
+                           WHERE build_id = $1 AND ($2 IS NULL OR fence = $2)";
+                let held = tx.row(sql, args![build, fence.map(|fence| fence.0)]).await?;
+                return held.map(|_| None).ok_or_else(|| lost_or_missing(build, fence));
             }
             let row = tx
                 .row(
@@ -233,6 +241,10 @@ impl Store {
                     args![build, group.first, group.last],
                 )
                 .await?;
+            if deleted == 0 {
+                // The build, or its log, was deleted meanwhile.
+                return Ok(());
+            }
             if deleted != wanted {
                 // Rolls the deletion back.
                 return Err(Error::refused("another server compacts the same log"));
@@ -258,9 +270,11 @@ pub(crate) async fn advance(tx: &mut Tx, build: BuildId, position: &Position<'_>
     if moved > 0 || from > 0 {
         return Ok(moved > 0);
     }
+    // Nothing for a build that was deleted meanwhile.
     let begun = tx
         .execute(
-            "INSERT INTO event_positions (build_id, key, upto) VALUES ($1, $2, $3)
+            "INSERT INTO event_positions (build_id, key, upto)
+             SELECT b.id, $2, $3 FROM builds b WHERE b.id = $1
              ON CONFLICT (build_id, key) DO NOTHING",
             args![build, position.key, upto],
         )

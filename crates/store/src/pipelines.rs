@@ -231,9 +231,14 @@ impl Store {
         })
     }
 
-    /// Removes a pipeline with its jobs, resources and builds. False when it was not there.
+    /// Removes a pipeline with its jobs, resources and builds; who drives one of these hears of it. False when it was
+    /// not there.
     pub async fn destroy_pipeline(&self, pipeline: PipelineId) -> Result<bool> {
         transact!(self, async |tx| {
+            let running = "SELECT id FROM builds WHERE pipeline_id = $1 AND completed = 0";
+            for row in tx.rows(running, args![pipeline]).await? {
+                tx.changed(Change::Build(BuildId(row.req_int("id")?)));
+            }
             tx.execute(
                 "DELETE FROM scopes
                  WHERE owner_id IN (SELECT id FROM resources WHERE pipeline_id = $1)",

@@ -1,11 +1,11 @@
 //! Teams and who has which role in them.
 
-use jb_model::{TeamId, Timestamp, Value};
+use jb_model::{BuildId, TeamId, Timestamp, Value};
 
 use crate::dialect::Lock;
 use crate::sql::{Row, Tx, args};
 use crate::store::transact;
-use crate::{Error, Result, Store};
+use crate::{Change, Error, Result, Store};
 
 /// The team that always exists and administers the others.
 pub const MAIN_TEAM: &str = "main";
@@ -67,10 +67,15 @@ impl Store {
         })
     }
 
-    /// Removes a team with its pipelines and builds. False when there is none of that id.
+    /// Removes a team with its pipelines and builds; who drives one of these hears of it. False when there is none of
+    /// that id.
     pub async fn destroy_team(&self, team: TeamId) -> Result<bool> {
         transact!(self, async |tx| {
             tx.lock(Lock::Teams).await?;
+            let running = "SELECT id FROM builds WHERE team_id = $1 AND completed = 0";
+            for row in tx.rows(running, args![team]).await? {
+                tx.changed(Change::Build(BuildId(row.req_int("id")?)));
+            }
             tx.execute(
                 "DELETE FROM scopes WHERE owner_id IN (SELECT r.id FROM resources r
                  JOIN pipelines p ON p.id = r.pipeline_id WHERE p.team_id = $1)",

@@ -7,13 +7,15 @@
 mod certificates;
 mod configuration;
 mod objects;
-mod place;
-mod processes;
-mod programs;
+pub(crate) mod place;
+pub(crate) mod processes;
+pub(crate) mod programs;
 mod start;
 mod sweep;
 mod wires;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,14 +31,12 @@ pub(crate) struct Options {
     #[command(subcommand)]
     action: Action,
     /// Where the cluster's state lies; each directory is a cluster of its own
-    #[arg(
-        long,
-        global = true,
-        env = "JETBRIDGE_CLUSTER_DIR",
-        default_value = "/var/tmp/jetbridge-cluster"
-    )]
+    #[arg(long, global = true, env = "JETBRIDGE_CLUSTER_DIR", default_value = DIR)]
     dir: PathBuf,
 }
+
+/// Where a cluster lies unless another place is named.
+pub(crate) const DIR: &str = "/var/tmp/jetbridge-cluster";
 
 #[derive(Subcommand)]
 enum Action {
@@ -88,10 +88,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             // In this process's place, so that terminals, signals and the exit status are its own.
             return Err(command.args(arguments).exec()).context("start kubectl");
         }
-        Action::Load { archives } => load(&place, &Programs::built()?, archives)?,
+        Action::Load { archives } => import(&place, &Programs::built()?, archives)?,
         Action::Env => {
             println!("export KUBECONFIG={}", place.kubeconfig().display());
             println!("export JETBRIDGE_CLUSTER_HOST={}", place.host_address());
+            println!("export PATH={}:$PATH", commands(&options.dir).display());
         }
         Action::Build => build()?,
     }
@@ -100,7 +101,24 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 /// Starts the cluster of a directory unless it runs.
 pub(crate) fn up(dir: &Path, network_policy: NetworkPolicy) -> anyhow::Result<()> {
-    start::up(&Place::new(dir)?, network_policy)
+    let place = Place::new(dir)?;
+    start::up(&place, network_policy)?;
+    write_kubectl(&place, &Programs::built()?)
+}
+
+/// A directory with `kubectl`, for programs that look for it in `PATH`.
+pub(crate) fn commands(dir: &Path) -> PathBuf {
+    dir.join("bin")
+}
+
+fn write_kubectl(place: &Place, programs: &Programs) -> anyhow::Result<()> {
+    let dir = commands(&place.dir);
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let path = dir.join("kubectl");
+    let script = format!("#!/bin/sh\nexec '{}' kubectl \"$@\"\n", programs.kubernetes.display());
+    fs::write(&path, script).with_context(|| format!("write {}", path.display()))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("make {} a program", path.display()))
 }
 
 /// Stops the cluster of a directory, if there is one, and removes it.
@@ -127,7 +145,7 @@ pub(crate) fn kubeconfig(dir: &Path) -> PathBuf {
 }
 
 /// `kubectl` that speaks to this cluster.
-fn kubectl(place: &Place, programs: &Programs) -> Command {
+pub(crate) fn kubectl(place: &Place, programs: &Programs) -> Command {
     let mut command = Command::new(&programs.kubernetes);
     command.arg("kubectl").env("KUBECONFIG", place.kubeconfig());
     command
@@ -143,8 +161,13 @@ fn kubectl_ok(place: &Place, programs: &Programs, arguments: &[&str]) -> anyhow:
     Ok(())
 }
 
+/// Gives the cluster of a directory images.
+pub(crate) fn load(dir: &Path, archives: &[PathBuf]) -> anyhow::Result<()> {
+    import(&Place::new(dir)?, &Programs::built()?, archives)
+}
+
 /// Imports images, so that pods use them without any registry.
-fn load(place: &Place, programs: &Programs, archives: &[PathBuf]) -> anyhow::Result<()> {
+fn import(place: &Place, programs: &Programs, archives: &[PathBuf]) -> anyhow::Result<()> {
     for archive in archives {
         let output = programs
             .ctr(place)

@@ -94,7 +94,8 @@ async fn host_address(api: &Api) -> anyhow::Result<IpAddr> {
     Ok(address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)))
 }
 
-async fn serve_repository(dir: &Path, host: IpAddr) -> anyhow::Result<GitServer> {
+/// Serves a git repository with a commit and a task, at an address of this machine.
+pub(crate) async fn serve_repository(dir: &Path, host: IpAddr) -> anyhow::Result<GitServer> {
     let root = dir.join("git");
     std::fs::create_dir_all(&root)?;
     let bare = root.join("demo.git");
@@ -111,7 +112,8 @@ async fn serve_repository(dir: &Path, host: IpAddr) -> anyhow::Result<GitServer>
     Ok(server)
 }
 
-async fn first_build(api: &Api, job: &str) -> anyhow::Result<i64> {
+/// Waits for the first build of a job of the pipeline.
+pub(crate) async fn first_build(api: &Api, job: &str) -> anyhow::Result<i64> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let builds = api.get(&format!("/teams/main/pipelines/demo/jobs/{job}/builds")).await?;
@@ -171,7 +173,8 @@ run:
     echo \"tests passed, tagging $(cat tagged/name)\"
 ";
 
-fn pipeline(url: &str) -> String {
+/// A pipeline on the repository at `url`: `test` tags each commit, and `release` follows it.
+pub(crate) fn pipeline(url: &str) -> String {
     format!(
         "\
 resources:

@@ -33,6 +33,23 @@ pub(crate) struct Options {
     /// The images' tag
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     pub(crate) tag: String,
+    /// Whether the server is built already
+    #[arg(skip)]
+    pub(crate) is_built: bool,
+}
+
+impl Options {
+    /// All images as a cluster on this machine is given them.
+    pub(crate) fn local() -> Self {
+        Self {
+            dir: crate::server::target().join("images"),
+            only: Vec::new(),
+            dev: true,
+            prefix: "localhost".to_owned(),
+            tag: env!("CARGO_PKG_VERSION").to_owned(),
+            is_built: false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -89,7 +106,7 @@ pub(crate) fn assemble(options: &Options) -> anyhow::Result<Vec<PathBuf>> {
         .with_context(|| format!("create {}", options.dir.display()))?;
     let packages = Packages::new(&cache()?)?;
     let programs = if wanted.iter().any(|image| image.needs_build()) {
-        Some(Programs::build(!options.dev)?)
+        Some(Programs::build(!options.dev, options.is_built)?)
     } else {
         None
     };
@@ -120,17 +137,34 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    fn build(release: bool) -> anyhow::Result<Self> {
-        let server = crate::server::build(release)?;
+    fn build(release: bool, is_built: bool) -> anyhow::Result<Self> {
+        let server =
+            if is_built { crate::server::binary(release) } else { crate::server::build(release)? };
         // The server's build puts the programs it carries here.
-        let embedded = crate::server::target().join("embedded").join(host()?);
-        let embedded = embedded.join(if release { "embedded" } else { "debug" });
-        let artifacts = embedded.join("jb-artifacts");
+        let embedded = crate::server::target().join("embedded");
+        let host = host()?;
+        let profile = if release { "embedded" } else { "dev" };
+        let programs = embedded.join(&host).join(if release { "embedded" } else { "debug" });
+        // The server carries no program that only pods run: it is built here, as the others were.
+        let artifacts = if crate::server::root().join("crates/artifacts").exists() {
+            let mut command = crate::server::cargo();
+            command
+                .args(["build", "--package", "jb-artifacts", "--profile", profile])
+                .args(["--target", &host, "--target-dir"])
+                .arg(&embedded)
+                .env("RUSTFLAGS", "-C target-feature=+crt-static");
+            if !command.status().context("start cargo")?.success() {
+                bail!("building jb-artifacts failed");
+            }
+            Some(read(&programs.join("jb-artifacts"))?)
+        } else {
+            None
+        };
         Ok(Self {
-            artifacts: artifacts.exists().then(|| read(&artifacts)).transpose()?,
+            artifacts,
             server: read(&server)?,
-            runner: read(&embedded.join("jb-runner"))?,
-            resources: read(&embedded.join("jb-resources"))?,
+            runner: read(&programs.join("jb-runner"))?,
+            resources: read(&programs.join("jb-resources"))?,
         })
     }
 }

@@ -9,6 +9,8 @@ mod api;
 mod bench;
 mod cluster;
 mod demo;
+mod deploy;
+mod go;
 mod images;
 mod install;
 mod server;
@@ -31,6 +33,8 @@ enum Task {
     Cluster(cluster::Options),
     /// Build, start a server, and run a pipeline on a real git repository
     Demo(demo::Options),
+    /// Render, install and try the chart and the Kustomize base
+    Deploy(deploy::Options),
     /// Assemble the images of a deployment, without a daemon
     Images(images::Options),
     /// Install what the tests need where possible, and run every test
@@ -43,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         Task::Bench(options) => bench::run(&options),
         Task::Cluster(options) => cluster::run(&options),
         Task::Demo(options) => demo::run(&options),
+        Task::Deploy(options) => deploy::run(&options),
         Task::Images(options) => images::run(&options),
         Task::Test(options) => test::run(&options),
     }

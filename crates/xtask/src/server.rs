@@ -18,17 +18,29 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// The cargo that runs this, at the workspace's root.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
 /// Builds the server; returns its path.
 pub(crate) fn build(release: bool) -> anyhow::Result<PathBuf> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root()).args(["build", "--package", "jetbridge"]);
+    let mut command = cargo();
+    command.args(["build", "--package", "jetbridge"]);
     if release {
         command.arg("--release");
     }
     if !command.status().context("start cargo")?.success() {
         bail!("building jetbridge failed");
     }
-    Ok(target().join(if release { "release" } else { "debug" }).join("jetbridge"))
+    Ok(binary(release))
+}
+
+/// Where cargo puts the server.
+pub(crate) fn binary(release: bool) -> PathBuf {
+    target().join(if release { "release" } else { "debug" }).join("jetbridge")
 }
 
 /// A running server; ended with its children when dropped.

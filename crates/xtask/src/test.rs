@@ -11,6 +11,7 @@ use clap::Args;
 
 use crate::cluster::{self, NetworkPolicy};
 use crate::install::on_path;
+use crate::{deploy, images};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -55,6 +56,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
     let missing = crate::install::tools();
     let kubernetes = Kubernetes::choose(options);
+    // Where there is no Go, or nowhere to have the modules from, the tests do without.
+    let tools = std::thread::spawn(deploy::tools::build);
     if let Kubernetes::None { why } = &kubernetes {
         println!("MISSING: Kubernetes ({why}); its tests are skipped");
     }
@@ -86,15 +89,25 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if !missing.contains(&"docker-registry") {
         tests.env("JETBRIDGE_REQUIRE_REGISTRY", "1");
     }
-    cluster.tell(&mut tests);
+    cluster.tell(&mut tests)?;
+    let tools = tools.join().map_err(|_| anyhow::anyhow!("building helm panicked"))?;
+    match &tools {
+        Ok(_) => {
+            tests.env("JETBRIDGE_REQUIRE_HELM", "1");
+        }
+        Err(error) => println!("MISSING: helm and kustomize ({error:#}); their tests are skipped"),
+    }
     step("tests", tests)?;
     let skipped = cluster.stop()?;
     println!("all passed in {} s", begin.elapsed().as_secs());
     for package in missing {
         println!("SKIPPED: what needs `{package}`");
     }
-    if let Some(why) = skipped {
-        println!("SKIPPED: what needs Kubernetes ({why})");
+    if let Some(what) = skipped {
+        println!("SKIPPED: {what}");
+    }
+    if tools.is_err() {
+        println!("SKIPPED: what needs helm and kustomize");
     }
     for Check { what, program, install, .. } in unchecked {
         println!("NOT CHECKED: {what}, as there is no `{program}`; `{install}` installs it");
@@ -136,6 +149,9 @@ impl Kubernetes {
                 let dir = PathBuf::from(CLUSTER_DIR);
                 cluster::down(&dir)?;
                 cluster::up(&dir, NetworkPolicy::Enforced)?;
+                // The tests' own build has made the server.
+                let images = images::Options { is_built: true, ..images::Options::local() };
+                cluster::load(&dir, &images::assemble(&images)?)?;
                 Ok(Started::Own(dir))
             }
             Self::Given => Ok(Started::Given),
@@ -152,9 +168,12 @@ enum Started {
 }
 
 impl Started {
-    fn tell(&self, tests: &mut Command) {
+    fn tell(&self, tests: &mut Command) -> anyhow::Result<()> {
         match self {
             Self::Own(dir) => {
+                let mut path = vec![cluster::commands(dir)];
+                path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+                tests.env("PATH", std::env::join_paths(path)?);
                 tests.env("KUBECONFIG", cluster::kubeconfig(dir));
                 tests.env("JETBRIDGE_CLUSTER_DIR", dir);
                 tests.env("JETBRIDGE_REQUIRE_KUBERNETES", "1");
@@ -164,20 +183,23 @@ impl Started {
             }
             Self::None { .. } => {}
         }
+        Ok(())
     }
 
-    /// Ends it; returns why there was none.
+    /// Ends it; returns what could not run.
     fn stop(self) -> anyhow::Result<Option<String>> {
         match self {
             Self::Own(dir) => cluster::down(Path::new(&dir)).map(|()| None),
-            Self::Given => Ok(None),
-            Self::None { why } => Ok(Some(why)),
+            Self::Given => Ok(Some("what needs a cluster of this machine's own".to_owned())),
+            Self::None { why } => Ok(Some(format!("what needs Kubernetes ({why})"))),
         }
     }
 }
 
 fn cargo(arguments: &[&str]) -> Command {
-    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
+    let mut command = crate::server::cargo();
+    command.args(arguments);
+    command
 }
 
 fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {

@@ -78,8 +78,10 @@ metadata:
   namespace: {{ .namespace }}
   labels:
     {{- include "jetbridge.labels" (dict "root" .root "component" "steps") | nindent 4 }}
+  {{- if .root.Values.keepData }}
   annotations:
     helm.sh/resource-policy: keep
+  {{- end }}
 spec:
   accessModes:
     {{- toYaml .spec.accessModes | nindent 4 }}

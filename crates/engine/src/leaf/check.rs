@@ -120,11 +120,7 @@ async fn check(
     let origin = &leaf.plan.id;
     let begin = context.now();
     let on_start = vec![
-        BuildEvent::SelectedWorker {
-            origin: origin.clone(),
-            time: begin,
-            worker: context.engine.runtime.worker_name().to_owned(),
-        },
+        context.selected_worker(origin),
         BuildEvent::Start { origin: origin.clone(), time: begin },
     ];
     let mut request = script::request(source, &Object::new());

@@ -29,14 +29,10 @@ pub(crate) async fn run(
             source: MountSource::Input { volume, copy: None },
         })
         .collect();
-    let begin = context.now();
+    let time = context.now();
     let on_start = vec![
-        BuildEvent::SelectedWorker {
-            origin: origin.clone(),
-            time: begin,
-            worker: context.engine.runtime.worker_name().to_owned(),
-        },
-        BuildEvent::StartPut { origin: origin.clone(), time: begin },
+        context.selected_worker(origin),
+        BuildEvent::StartPut { origin: origin.clone(), time },
     ];
     let exit = script::run(
         context,

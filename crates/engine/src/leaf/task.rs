@@ -75,10 +75,8 @@ pub(crate) async fn run(
         }
     }
     let time = context.now();
-    let worker = context.engine.runtime.worker_name().to_owned();
     let origin = leaf.plan.id.clone();
-    let selected = BuildEvent::SelectedWorker { origin: origin.clone(), time, worker };
-    context.once(&origin, "selected", vec![selected]).await?;
+    context.once(&origin, "selected", vec![context.selected_worker(&origin)]).await?;
     let spec = ContainerSpec {
         source: None,
         coordinates: context.coordinates(leaf, &plan.name),

@@ -120,13 +120,24 @@ async fn force_ends_a_build_at_once() {
 }
 
 #[tokio::test]
-async fn a_build_whose_pipeline_is_destroyed_ends_quietly() {
+async fn a_build_whose_pipeline_is_destroyed_is_stopped_at_once() {
     let server = Server::new(PIPELINE).await;
+    let (tell, mut destroyed) = tokio::sync::mpsc::channel(64);
+    server.fake.set_hook(Some(Arc::new(move |call: &Call| {
+        if call.what == "destroy" {
+            let _ = tell.try_send(call.on.clone());
+        }
+        Fate::Done
+    })));
     let other = server.set_pipeline("q", PIPELINE).await;
     let job = server.store.job_by_name(other, "sleeper").await.unwrap().unwrap().id;
     let build = server.store.create_job_build(job, None, server.now()).await.unwrap().id;
     server.logged(build, "before").await;
+    let container = server.container(build, "t").await;
     server.store.destroy_pipeline(other).await.unwrap();
+    // Nothing releases the step, and the next round of collecting garbage is half a minute away.
+    let destroyed = tokio::time::timeout(Duration::from_secs(20), destroyed.recv()).await;
+    assert_eq!(destroyed.unwrap().as_deref(), Some(container.as_str()));
     server.fake.release("x");
     let (_, status) = server.run("sleeper").await;
     assert_eq!(status, BuildStatus::Succeeded);

@@ -41,4 +41,26 @@ fn lists_are_split_and_switches_are_true_or_absent() {
     );
     let environment = [("CONCOURSE_COOKIE_SECURE", "true")];
     assert_eq!(merged(&["jetbridge", "web"], &environment)[2], "--cookie-secure");
+    let environment = [("CONCOURSE_COOKIE_SECURE", "perhaps")];
+    let added = &merged(&["jetbridge", "web"], &environment)[2];
+    assert_eq!(added, "--cookie-secure=perhaps", "the parser refuses it by name");
+}
+
+/// A flag that was renamed would be passed over in silence.
+#[test]
+fn what_deployments_set_are_flags() {
+    use clap::CommandFactory as _;
+
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/kustomize/base/web.yaml");
+    let text = std::fs::read_to_string(base).unwrap();
+    let command = crate::cli::Cli::command();
+    let web = command.find_subcommand("web").unwrap();
+    let flags = web.get_arguments().filter_map(|argument| argument.get_long());
+    let flags: Vec<String> = flags.map(|long| name(PREFIXES[0], long)).collect();
+    let set = text.lines().filter_map(|line| line.trim().strip_prefix("- name: "));
+    let set: Vec<&str> = set.filter(|name| name.starts_with(PREFIXES[0])).collect();
+    assert!(set.len() > 10, "{set:?}");
+    for variable in set {
+        assert!(flags.iter().any(|flag| flag == variable), "{variable} is no flag of `web`");
+    }
 }

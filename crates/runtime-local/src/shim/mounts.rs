@@ -91,7 +91,8 @@ pub(super) fn open_volumes(launch: &Launch) -> Result<Vec<OwnedFd>, Failure> {
     Ok(opened)
 }
 
-/// Attaches the volumes, those that lie in others after them, and hands them to the user.
+/// Attaches the volumes, those that lie in others after them, and hands them to the user. Of what another user wrote,
+/// root is given the directory only: it can write the rest anyway, and sees whose it is.
 pub(super) fn attach_volumes(
     launch: &Launch,
     volumes: Vec<OwnedFd>,
@@ -102,11 +103,10 @@ pub(super) fn attach_volumes(
         std::fs::create_dir_all(target)
             .attempt(|| format!("cannot make the mount point `{}`", mount.target))?;
         attach(&volume, target)?;
-        if user.is_root() {
-            continue;
-        }
         match mount.ownership {
+            Ownership::All if user.is_root() => users::give_top(target, user)?,
             Ownership::All => users::give_tree(target, user)?,
+            Ownership::Unless if user.is_root() => {}
             Ownership::Unless => users::give_tree_once(target, user)?,
         }
     }

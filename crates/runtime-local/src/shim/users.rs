@@ -77,13 +77,23 @@ pub(super) fn make_working_dir(path: &str, user: Ids) -> Result<(), Failure> {
         .attempt(|| format!("cannot give `{}` to user {}", path.display(), user.user))
 }
 
-/// Hands a volume over unless its top directory shows that it was before.
-pub(super) fn give_tree_once(path: &Path, user: Ids) -> Result<(), Failure> {
-    let stat = rustix::fs::stat(path).attempt(|| format!("cannot read `{}`", path.display()))?;
-    if (stat.st_uid, stat.st_gid) == (user.user, user.group) {
+/// Hands a volume's top directory over, and nothing in it.
+pub(super) fn give_top(path: &Path, user: Ids) -> Result<(), Failure> {
+    if owned_by(path, user)? {
         return Ok(());
     }
-    give_tree(path, user)
+    std::os::unix::fs::chown(path, Some(user.user), Some(user.group))
+        .attempt(|| format!("cannot give `{}` to user {}", path.display(), user.user))
+}
+
+/// Hands a volume over unless its top directory shows that it was before.
+pub(super) fn give_tree_once(path: &Path, user: Ids) -> Result<(), Failure> {
+    if owned_by(path, user)? { Ok(()) } else { give_tree(path, user) }
+}
+
+fn owned_by(path: &Path, user: Ids) -> Result<bool, Failure> {
+    let stat = rustix::fs::stat(path).attempt(|| format!("cannot read `{}`", path.display()))?;
+    Ok((stat.st_uid, stat.st_gid) == (user.user, user.group))
 }
 
 /// Hands everything in a volume over.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use jb_model::VolumeHandle;
 use jb_model::config::ContainerLimits;
-use jb_runtime::{Error, Image, Network, Runtime, User};
+use jb_runtime::{Error, Image, Mount, MountSource, Network, Runtime, User};
 
 use crate::machine::{Machine, cache, handle, header, input, output, root, spec};
 
@@ -126,6 +126,32 @@ async fn limits_hold_and_can_be_seen() {
     assert_eq!(code, 0, "the runner must survive");
     let kills = "cat /sys/fs/cgroup/memory/memory.oom_control /sys/fs/cgroup/memory.events 2>/dev/null | grep oom_kill\\ ";
     assert_ne!(machine.ok("limited", kills).await, "oom_kill 0");
+}
+
+/// As for every input, only the directory is the container's own: what somebody else wrote into it stays theirs, and
+/// their volume is as it was.
+#[tokio::test]
+async fn an_input_of_root_is_owned_by_root() {
+    if !root() {
+        return;
+    }
+    let machine = Machine::new();
+    let image = machine.busybox("image", r#"{"user":"bob"}"#).await;
+    let made = VolumeHandle::new("made");
+    let mut writer = spec("writer", Image::Volume(image.clone()));
+    writer.mounts = vec![output("out", &made)];
+    machine.create(&writer).await;
+    machine.ok("writer", "cd /tmp/build/1/out; busybox su bob -s /bin/sh -c 'echo 1 > file'").await;
+    let mut reader = spec("reader", Image::Volume(image));
+    reader.user = User::Named("root".into());
+    let copy = Some(VolumeHandle::new("copy"));
+    let copied = MountSource::Input { volume: made.clone(), copy };
+    reader.mounts = vec![input("in", &made), Mount { path: "copied".into(), source: copied }];
+    machine.create(&reader).await;
+    let script = "cd /tmp/build/1; stat -c '%U' in in/file copied copied/file";
+    assert_eq!(machine.ok("reader", script).await, "root\nbob\nroot\nbob");
+    let script = "cd /tmp/build/1; stat -c '%U' out out/file";
+    assert_eq!(machine.ok("writer", script).await, "bob\nbob");
 }
 
 #[tokio::test]

@@ -87,7 +87,8 @@ impl Store {
         self.build_page(&ALL, args![all, teams], page, Window::Ids).await
     }
 
-    /// As [`Store::all_builds`], for builds started within seconds `page.from..=page.to` since the epoch.
+    /// As [`Store::all_builds`], for builds started from the instant `page.from` to the instant `page.to`,
+    /// in seconds since the epoch.
     pub async fn all_builds_between(
         &self,
         visible: &Visible,
@@ -101,7 +102,8 @@ impl Store {
         self.build_page(&TEAM, args![team], page, Window::Ids).await
     }
 
-    /// As [`Store::team_builds`], for builds started within seconds `page.from..=page.to` since the epoch.
+    /// As [`Store::team_builds`], for builds started from the instant `page.from` to the instant `page.to`,
+    /// in seconds since the epoch.
     pub async fn team_builds_between(
         &self,
         team: TeamId,
@@ -118,7 +120,8 @@ impl Store {
         self.build_page(&PIPELINE, args![pipeline], page, Window::Ids).await
     }
 
-    /// As [`Store::pipeline_builds`], for builds started within seconds `page.from..=page.to` since the epoch.
+    /// As [`Store::pipeline_builds`], for builds started from the instant `page.from` to the instant `page.to`,
+    /// in seconds since the epoch.
     pub async fn pipeline_builds_between(
         &self,
         pipeline: PipelineId,
@@ -132,7 +135,8 @@ impl Store {
         self.build_page(&JOB, args![job], page, Window::Ids).await
     }
 
-    /// As [`Store::job_builds`], for builds started within seconds `page.from..=page.to` since the epoch.
+    /// As [`Store::job_builds`], for builds started from the instant `page.from` to the instant `page.to`,
+    /// in seconds since the epoch.
     pub async fn job_builds_between(&self, job: JobId, page: Page) -> Result<Paged<BuildRecord>> {
         self.build_page(&JOB, args![job], page, Window::Seconds).await
     }
@@ -150,12 +154,7 @@ impl Store {
         let (sql, from, to) = match window {
             Window::Ids if page.upwards() => (list.up, page.from, page.to),
             Window::Ids => (list.down, page.from, page.to),
-            // The whole last second belongs to the window.
-            Window::Seconds => (
-                list.between,
-                page.from.map(seconds),
-                page.to.map(|to| seconds(to).saturating_add(999_999)),
-            ),
+            Window::Seconds => (list.between, page.from.map(seconds), page.to.map(seconds)),
         };
         let bounds = args![from.unwrap_or(0), to.unwrap_or(i64::MAX), page.rows()];
         let bound: Vec<Arg<'_>> = bounds.iter().chain(narrow).cloned().collect();

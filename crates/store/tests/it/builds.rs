@@ -1,6 +1,6 @@
 //! Creating, listing, starting and ending builds, and what is kept of them.
 
-use jb_model::{BuildId, BuildStatus};
+use jb_model::{BuildId, BuildStatus, Timestamp};
 use jb_store::{
     BuildRecord, Change, Error, Fence, NewCheckBuild, Page, Paged, RetentionBuild, Store, Visible,
 };
@@ -13,6 +13,7 @@ conformance![
     one_pending_build_by_the_scheduler,
     reruns,
     checks,
+    a_build_can_go_with_its_pipeline_or_team,
     starting_is_claimed_once,
     serial_groups_are_shared,
     aborting,
@@ -140,6 +141,30 @@ async fn checks(store: Store) {
         assert_eq!((ids, list.older), (vec![other.id], None));
     }
     assert!(store.build(build.id).await.unwrap().is_some());
+}
+
+async fn a_build_can_go_with_its_pipeline_or_team(store: Store) {
+    let world = world(store).await;
+    let store = &world.store;
+    let build = world.started("unit", &[]).await.id;
+    let ended = world.started("ship", &[]).await.id;
+    store.finish_build(ended, BuildStatus::Succeeded, None, at(12)).await.unwrap();
+    let (team, _) = store.save_team("dev", &json!({}), at(13)).await.unwrap();
+    let other = store.create_started_build(team.id, None, &json!({}), None, at(14)).await.unwrap();
+    let mut changes = store.subscribe();
+    assert!(store.destroy_pipeline(world.pipeline).await.unwrap());
+    assert_eq!(changes.recv().await.unwrap(), Change::Build(build), "its driver is to hear of it");
+    assert_eq!(changes.recv().await.unwrap(), Change::CheckRequested);
+    assert!(store.destroy_team(team.id).await.unwrap());
+    assert_eq!(changes.recv().await.unwrap(), Change::Build(other.id));
+    for gone in [build, ended, other.id] {
+        assert_eq!(store.build(gone).await.unwrap(), None);
+        for from in [0, 7] {
+            let position = Some(jb_store::Position { key: "a", from, upto: 9 });
+            let late = store.append_events(gone, &["{}".into()], None, position).await;
+            assert!(matches!(late, Err(Error::NotFound { .. })), "{late:?}");
+        }
+    }
 }
 
 async fn starting_is_claimed_once(store: Store) {
@@ -327,6 +352,13 @@ async fn pages_by_time(store: Store) {
     let unit = world.job("unit").await.id;
     let found = store.job_builds_between(unit, page(Some(11), Some(11))).await.unwrap();
     assert_eq!(found.items, [build]);
+    // A bound is an instant, so what starts later in that second is after it.
+    let later = Timestamp(at(40).0 + 1);
+    store.create_started_build(world.team, None, &plan, None, later).await.unwrap();
+    let found = store.team_builds_between(world.team, page(Some(31), Some(40))).await.unwrap();
+    assert_eq!(names(&found), [""; 0]);
+    let found = store.team_builds_between(world.team, page(Some(40), Some(41))).await.unwrap();
+    assert_eq!(names(&found), ["4"]);
 }
 
 async fn who_sees_which_builds(store: Store) {

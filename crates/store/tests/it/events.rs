@@ -285,6 +285,10 @@ async fn a_fenced_driver_cannot_write(store: Store) {
     let position = Some(Position { key: "a", from: 0, upto: 1 });
     let append = store.append_events(build, &events(0..1), Some(old), position).await;
     assert!(matches!(append, Err(Error::FenceLost { .. })));
+    // Nor does it hear that its records are stored already.
+    let later = Some(Position { key: "a", from: 5, upto: 6 });
+    let append = store.append_events(build, &events(0..1), Some(old), later).await;
+    assert!(matches!(append, Err(Error::FenceLost { .. })));
     assert_eq!(store.position(build, "a").await.unwrap(), 0);
     assert_eq!(store.event_count(build).await.unwrap(), 0);
     store.commit_step(build, new, 0, &["{}".into()], &events(0..1), &[]).await.unwrap();

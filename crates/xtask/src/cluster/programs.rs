@@ -4,12 +4,12 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
 use crate::cluster::place::Place;
+use crate::go::{ran, told};
 use crate::images::packages::Packages;
 
 const CONTAINERD: &str = "v2.2.9";
@@ -83,13 +83,11 @@ impl Programs {
 
 /// Why no cluster can be built here; None when it can.
 pub(crate) fn obstacle() -> Option<&'static str> {
-    let works = |program: &str, argument: &str| {
-        Command::new(program).arg(argument).output().is_ok_and(|output| output.status.success())
-    };
-    if !works("go", "version") {
+    if !crate::go::is_here() {
         return Some("Go is missing");
     }
-    if !works("apt-get", "--version") {
+    let apt = Command::new("apt-get").arg("--version").output();
+    if !apt.is_ok_and(|output| output.status.success()) {
         return Some("this is no Debian, whose packages bring etcd and the network plugins");
     }
     None
@@ -252,20 +250,4 @@ fn go_build(program: &Path, package: &str, flags: &str) -> anyhow::Result<()> {
         .env("CGO_ENABLED", "0");
     ran(&mut command)?;
     fs::rename(&partial, program).with_context(|| format!("write {}", program.display()))
-}
-
-fn told(what: &str, build: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    eprintln!("building {what}, once for this machine; it takes minutes");
-    let begin = Instant::now();
-    build()?;
-    eprintln!("built {what} in {} s", begin.elapsed().as_secs());
-    Ok(())
-}
-
-fn ran(command: &mut Command) -> anyhow::Result<()> {
-    let output = command.output().with_context(|| format!("start {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
 }

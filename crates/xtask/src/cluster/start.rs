@@ -127,7 +127,7 @@ fn images(place: &Place, programs: &Programs) -> anyhow::Result<()> {
     recipes::users(&mut busybox, &[]);
     let run = Run { cmd: &["sh"], ..Run::default() };
     let busybox = write("busybox.tar", "docker.io/library/busybox:latest", &run, &busybox)?;
-    super::load(place, programs, &[pause, busybox])
+    super::import(place, programs, &[pause, busybox])
 }
 
 fn wait(place: &Place, component: &str, is_ready: impl Fn() -> bool) -> anyhow::Result<()> {

@@ -92,6 +92,7 @@ async fn run_script(
             args: vec![GET_DIR.to_owned()],
             stdin: Value::Object(request),
             show: Show::Stderr,
+            source: None,
         },
         started,
         selected,

@@ -48,6 +48,7 @@ pub(crate) async fn run(
             args: vec![PUT_DIR.to_owned()],
             stdin: Value::Object(script::request(&source, &params)),
             show: Show::Stderr,
+            source: None,
         },
         started,
         on_start,

@@ -78,6 +78,7 @@ pub(crate) async fn run(
     let origin = leaf.plan.id.clone();
     context.once(&origin, "selected", vec![context.selected_worker(&origin)]).await?;
     let spec = ContainerSpec {
+        source: None,
         coordinates: context.coordinates(leaf, &plan.name),
         ..container_spec(context, plan, &config, &layout, image, &image_config, &handle)
     };
@@ -207,6 +208,7 @@ fn container_spec(
         privileged: plan.privileged,
         network: if plan.hermetic { Network::Hermetic } else { Network::Outbound },
         user: user.map_or(User::Image, User::Named),
+        source: None,
         coordinates: Default::default(),
     }
 }

@@ -1,5 +1,8 @@
 //! The same with steps as pods, and what there is only on clusters. Skipped, aloud, without one.
 
+mod checks;
+mod pods;
+
 use crate::api::Api;
 use crate::cluster::{Cluster, image};
 use crate::server::{Server, until};

@@ -55,6 +55,7 @@ pub(crate) fn task() -> ContainerSpec {
         privileged: false,
         network: Network::Outbound,
         user: User::Image,
+        source: None,
         coordinates: Coordinates {
             team: "main".into(),
             pipeline: "Web App".into(),

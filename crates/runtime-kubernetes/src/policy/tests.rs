@@ -66,6 +66,7 @@ prop_compose! {
             privileged,
             network: if hermetic { Network::Hermetic } else { Network::Outbound },
             user,
+            source: None,
             coordinates: Coordinates {
                 team: word(0),
                 pipeline: word(1),

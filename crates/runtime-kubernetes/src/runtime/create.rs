@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{Inner, words};
 use crate::artifacts::Known;
+use crate::checks::member::is_shared;
 use crate::exec::Failure;
 use crate::failure::{Answer, Problem, Standing, answer_of, standing, waiting_for};
 use crate::image::Reference;
@@ -24,18 +25,31 @@ const GOING_PAUSE: Duration = Duration::from_millis(200);
 
 impl Inner {
     pub(super) async fn create(&self, spec: &ContainerSpec) -> Result<()> {
+        match spec.source.as_deref().filter(|_| is_shared(spec)) {
+            Some(source) => self.create_check(spec, source).await,
+            None => self.create_pod(spec, |_| {}).await,
+        }
+    }
+
+    /// Finds or makes a pod of the spec, changed at last by `adjust`.
+    pub(super) async fn create_pod(
+        &self,
+        spec: &ContainerSpec,
+        adjust: fn(&mut Pod),
+    ) -> Result<()> {
         let deadline = Instant::now() + self.settings.start_timeout;
         let name = match self.table.of(&spec.handle) {
             Some(pod) => pod.metadata.name.clone().unwrap_or_default(),
             None => {
-                let pod = self.pod(spec).await?;
+                let mut pod = self.pod(spec).await?;
+                adjust(&mut pod);
                 self.request(spec, &pod, deadline).await?
             }
         };
         let waited = self.wait(spec, &name, deadline).await;
         if waited.is_err() {
             // What never ran is of no use to anybody; its words are in the error.
-            if let Err(error) = self.destroy(&spec.handle).await {
+            if let Err(error) = self.destroy_pod(&spec.handle).await {
                 tracing::warn!(container = %spec.handle, %error, "a pod that did not start stays");
             }
         }

@@ -1,10 +1,10 @@
 //! Extracting a tar archive into a directory that may hold anything, without leaving it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid,
@@ -26,10 +26,44 @@ const MAX_PATH: usize = 4096;
 /// Holes in sparse files are kept in blocks of this size.
 const BLOCK: usize = 4096;
 
+/// The part of an archive that is wanted, and what of it is not.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// The directory whose content is extracted; everything else is left out.
+    pub below: &'a str,
+    /// Paths below it that are left out with all that is below them.
+    pub except: &'a [&'a str],
+}
+
+impl Part<'_> {
+    const WHOLE: Part<'static> = Part { below: "", except: &[] };
+
+    /// A path of the archive as it is extracted; none when it is left out.
+    fn wanted(&self, names: Vec<OsString>) -> Option<Vec<OsString>> {
+        let below = components(Path::new(self.below)).ok()?;
+        let wanted = names.strip_prefix(below.as_slice())?.to_vec();
+        let path: PathBuf = wanted.iter().collect();
+        let left_out = self.except.iter().any(|except| path.starts_with(except));
+        (!left_out).then_some(wanted)
+    }
+}
+
 /// Extracts `archive` below `root`. Owners are kept when `owners` is set (it needs root).
 pub fn unpack(archive: impl Read, root: &OwnedFd, bounds: Bounds, owners: bool) -> io::Result<()> {
+    unpack_part(archive, root, bounds, owners, Part::WHOLE).map(drop)
+}
+
+/// As [`unpack`], with a part of it. Returns how many entries that had.
+pub fn unpack_part(
+    archive: impl Read,
+    root: &OwnedFd,
+    bounds: Bounds,
+    owners: bool,
+    part: Part<'_>,
+) -> io::Result<u64> {
     let mut archive = tar::Archive::new(archive);
-    let mut unpacker = Unpacker { root, owners, bytes_left: bounds.bytes, directories: Vec::new() };
+    let (bytes_left, directories) = (bounds.bytes, Vec::new());
+    let mut unpacker = Unpacker { root, owners, part, bytes_left, directories, extracted: 0 };
     let mut entries = 0u64;
     for entry in archive.entries()? {
         entries += 1;
@@ -43,6 +77,8 @@ pub fn unpack(archive: impl Read, root: &OwnedFd, bounds: Bounds, owners: bool) 
 
 struct Unpacker<'a> {
     root: &'a OwnedFd,
+    part: Part<'a>,
+    extracted: u64,
     owners: bool,
     bytes_left: u64,
     /// Directories whose mode and time are set at the end, when nothing is written into them.
@@ -61,6 +97,8 @@ impl Unpacker<'_> {
         }
         let names = components(&path)
             .map_err(|_| refused(format!("entry `{}` leaves the volume", path.display())))?;
+        let Some(names) = self.part.wanted(names) else { return Ok(()) };
+        self.extracted += 1;
         let Some((name, parents)) = names.split_last() else {
             // The entry for `.` itself: only its attributes matter.
             return self.top_attributes(&entry);
@@ -97,10 +135,10 @@ impl Unpacker<'_> {
     }
 
     /// Opens the directory of an entry, making what is missing. Links are followed within the volume.
-    fn parent(&self, names: &[std::ffi::OsString], path: &Path) -> io::Result<OwnedFd> {
+    fn parent(&self, names: &[OsString], path: &Path) -> io::Result<OwnedFd> {
         let mut current =
             fs::openat(self.root, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut walked = std::path::PathBuf::new();
+        let mut walked = PathBuf::new();
         for name in names {
             walked.push(name);
             current = match open_directory(self.root, &walked) {
@@ -187,10 +225,13 @@ impl Unpacker<'_> {
         let names = components(Path::new(&target)).map_err(|_| {
             refused(format!("a hard link to `{}` leaves the volume", display(&target)))
         })?;
+        let names = self.part.wanted(names).ok_or_else(|| {
+            refused(format!("a hard link to `{}`, which is not extracted", display(&target)))
+        })?;
         let Some((last, parents)) = names.split_last() else {
             return Err(refused("a hard link to the volume's top directory"));
         };
-        let parents: std::path::PathBuf = parents.iter().collect();
+        let parents: PathBuf = parents.iter().collect();
         let from = if parents.as_os_str().is_empty() {
             self.root.try_clone()?
         } else {
@@ -277,12 +318,12 @@ impl Unpacker<'_> {
         Ok(fs::utimensat(parent, name, &times(entry)?, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    fn finish(self) -> io::Result<()> {
+    fn finish(self) -> io::Result<u64> {
         for (fd, mode, times) in self.directories.into_iter().rev() {
             fs::fchmod(&fd, mode)?;
             fs::futimens(&fd, &times)?;
         }
-        Ok(())
+        Ok(self.extracted)
     }
 }
 
@@ -320,7 +361,7 @@ fn remove_other(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
     }
 }
 
-fn link_name<R: Read>(entry: &Entry<'_, R>) -> io::Result<std::ffi::OsString> {
+fn link_name<R: Read>(entry: &Entry<'_, R>) -> io::Result<OsString> {
     let Some(target) = entry.link_name_bytes() else {
         return Err(refused("a link without a target"));
     };

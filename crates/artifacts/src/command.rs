@@ -20,10 +20,17 @@ pub enum Command {
     Prepare {
         group: u32,
     },
-    /// Extracts volumes into directories.
+    /// Extracts volumes into directories. Of `image`, which stays an archive, a copy is made for [`Self::Boot`].
     Extract {
         volumes: Vec<(String, String)>,
         owners: bool,
+        image: Option<(String, String)>,
+    },
+    /// Extracts the root file system of an image's archive over that of this container and becomes the command.
+    Boot {
+        archive: String,
+        owners: bool,
+        command: Vec<String>,
     },
     /// Makes directories' contents volumes.
     Publish {
@@ -72,7 +79,8 @@ pub enum Command {
     },
 }
 
-const USAGE: &str = "usage: jb-artifacts install DIR [FROM TO] | prepare GROUP | extract [--owners] {VOLUME DIR} | \
+const USAGE: &str = "usage: jb-artifacts install DIR [FROM TO] | prepare GROUP | \
+extract [--owners] [--image VOLUME FILE] {VOLUME DIR} | boot [--owners] FILE COMMAND {ARGUMENT} | \
 publish {VOLUME DIR} | list | create VOLUME | kind VOLUME | add VOLUME PATH LIMIT | archive VOLUME PATH | \
 read VOLUME PATH LIMIT | put-image VOLUME | image VOLUME | remove VOLUME | make-caches {VOLUME}";
 
@@ -90,12 +98,17 @@ impl Command {
                 args(&["install", target, from, to])
             }
             Self::Prepare { group } => args(&["prepare", &group.to_string()]),
-            Self::Extract { volumes, owners } => {
+            Self::Extract { volumes, owners, image } => {
+                let image = image.iter().flat_map(|(volume, file)| ["--image", volume, file]);
+                let flags = owners.then_some("--owners").into_iter().chain(image);
                 let mut args: Vec<String> = pairs("extract", volumes);
-                if *owners {
-                    args.insert(1, "--owners".to_owned());
-                }
+                args.splice(1..1, flags.map(str::to_owned));
                 args
+            }
+            Self::Boot { archive, owners, command } => {
+                let flag = owners.then_some("--owners");
+                let words = ["boot"].into_iter().chain(flag).chain([archive.as_str()]);
+                words.map(str::to_owned).chain(command.iter().cloned()).collect()
             }
             Self::Publish { volumes } => pairs("publish", volumes),
             Self::List => args(&["list"]),
@@ -128,10 +141,24 @@ impl Command {
                 let group = u32::try_from(number(group)?);
                 Self::Prepare { group: group.map_err(|_| USAGE.to_owned())? }
             }
-            ["extract", "--owners", rest @ ..] => {
-                Self::Extract { volumes: pairs(rest)?, owners: true }
+            ["extract", rest @ ..] => {
+                let (owners, rest) = owners(rest);
+                let (image, rest) = match rest {
+                    ["--image", volume, file, rest @ ..] => {
+                        (Some((owned(volume), owned(file))), rest)
+                    }
+                    rest => (None, rest),
+                };
+                Self::Extract { volumes: pairs(rest)?, owners, image }
             }
-            ["extract", rest @ ..] => Self::Extract { volumes: pairs(rest)?, owners: false },
+            ["boot", rest @ ..] => match owners(rest) {
+                (owners, [archive, program, arguments @ ..]) => {
+                    let command = std::iter::once(program).chain(arguments);
+                    let command = command.copied().map(owned).collect();
+                    Self::Boot { archive: owned(archive), owners, command }
+                }
+                _ => return Err(USAGE.to_owned()),
+            },
             ["publish", rest @ ..] => Self::Publish { volumes: pairs(rest)? },
             ["list"] => Self::List,
             ["create", volume] => Self::Create { volume: owned(volume) },
@@ -152,6 +179,14 @@ impl Command {
             _ => return Err(USAGE.to_owned()),
         };
         Ok(command)
+    }
+}
+
+/// Whether the first word asks for owners, and the rest.
+fn owners<'a, 'b>(words: &'a [&'b str]) -> (bool, &'a [&'b str]) {
+    match words {
+        ["--owners", rest @ ..] => (true, rest),
+        rest => (false, rest),
     }
 }
 

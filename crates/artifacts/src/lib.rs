@@ -11,4 +11,4 @@ mod name;
 mod volumes;
 
 pub use caches::{CACHES, Caches, cache_path};
-pub use volumes::{Error, Kind, Volumes};
+pub use volumes::{Error, Kind, Volumes, extract_root};

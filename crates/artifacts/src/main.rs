@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, Read as _, Write};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -53,10 +54,20 @@ fn run(command: &Command) -> Result<(), Error> {
             install(Path::new(target), directory).map_err(io("install the programs"))
         }
         Command::Prepare { group } => volumes.prepare(Some(*group)),
-        Command::Extract { volumes: wanted, owners } => {
+        Command::Extract { volumes: wanted, owners, image } => {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+            if let Some((volume, file)) = image {
+                volumes.copy_archive(volume, Path::new(file))?;
+            }
             let mut wanted = wanted.iter();
             wanted.try_for_each(|(volume, dir)| volumes.extract(volume, Path::new(dir), *owners))
+        }
+        Command::Boot { archive, owners, command } => {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+            jb_artifacts::extract_root(Path::new(archive), Path::new("/"), *owners)?;
+            let Some((program, arguments)) = command.split_first() else { return Ok(()) };
+            let error = std::process::Command::new(program).args(arguments).exec();
+            Err(Error::Io(format!("start {program}"), error))
         }
         Command::Publish { volumes: made } => {
             made.iter().try_for_each(|(volume, dir)| volumes.publish(volume, Path::new(dir)))

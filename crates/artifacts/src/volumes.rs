@@ -223,8 +223,11 @@ impl Volumes {
     }
 
     /// Extracts a volume into a directory, made when missing. Everything in it belongs to this process's user,
-    /// unless `owners` says to keep them.
+    /// unless `owners` says to keep them. Of an image that lies elsewhere only its small files are there.
     pub fn extract(&self, handle: &str, target: &Path, owners: bool) -> Result<(), Error> {
+        if let Some(json) = self.image(handle)? {
+            return image::extract_files(handle, &json, target);
+        }
         let mut archive = self.open(handle)?;
         let context = || format!("extract volume `{handle}` into {}", target.display());
         fs::create_dir_all(target).map_err(failed(context()))?;
@@ -356,7 +359,10 @@ impl Drop for Scratch {
     }
 }
 
+mod image;
 mod tree;
+
+pub use image::extract_root;
 
 #[cfg(test)]
 mod tests;

@@ -101,7 +101,7 @@ macro_rules! routes {
         }
 
         /// All routes, in the order of [`Action`].
-        pub static ROUTES: [Route; 109] = [
+        pub static ROUTES: [Route; 111] = [
             $(Route {
                 action: Action::$action,
                 method: Method::$method,
@@ -127,6 +127,8 @@ routes! {
     AbortBuild                     Put    api      "/builds/{build_id}/abort"                         BuildWrite         Operator;
     GetBuildPreparation            Get    api      "/builds/{build_id}/preparation"                   BuildReadPublicJob Viewer;
     ListBuildArtifacts             Get    api      "/builds/{build_id}/artifacts"                     BuildReadPublicJob Viewer;
+    ListBuildPods                  Get    api      "/builds/{build_id}/pods"                          BuildWrite         Viewer;
+    WatchBuildPods                 Get    api      "/builds/{build_id}/pods/watch"                    BuildWrite         Viewer;
     SetBuildComment                Put    api      "/builds/{build_id}/comment"                       BuildWrite         Operator;
     ListAllJobs                    Get    api      "/jobs"                                            Open               Viewer;
     ListJobs                       Get    pipeline "/jobs"                                            Pipeline           Viewer;

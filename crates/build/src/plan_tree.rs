@@ -1,4 +1,4 @@
-//! Walking plans: the children of a step, attempts, and the ids of `across` substeps.
+//! Walking plans: how deep they are, attempts, and the ids of `across` substeps.
 
 use std::collections::BTreeMap;
 
@@ -11,57 +11,6 @@ use crate::error::PlanError;
 pub(crate) const MAX_STEPS: usize = 50_000;
 /// Deepest nesting of steps.
 pub(crate) const MAX_DEPTH: usize = 200;
-
-/// The steps inside a step, in the order in which they are numbered: a hook after what it is for.
-/// Neither image plans nor the template of `across` are steps of the tree.
-pub(crate) fn children(plan: &Plan) -> Vec<&Plan> {
-    match &plan.step {
-        PlanStep::Do(steps) | PlanStep::Retry(steps) | PlanStep::InParallel { steps, .. } => {
-            steps.iter().collect()
-        }
-        PlanStep::OnSuccess { step, hook }
-        | PlanStep::OnFailure { step, hook }
-        | PlanStep::OnError { step, hook }
-        | PlanStep::OnAbort { step, hook }
-        | PlanStep::Ensure { step, hook } => vec![step, hook],
-        PlanStep::Try(step) | PlanStep::Timeout { step, .. } => vec![step],
-        PlanStep::Get(_)
-        | PlanStep::Put(_)
-        | PlanStep::Check(_)
-        | PlanStep::Task(_)
-        | PlanStep::Run(_)
-        | PlanStep::SetPipeline(_)
-        | PlanStep::LoadVar(_)
-        | PlanStep::Across(_)
-        | PlanStep::ArtifactInput { .. }
-        | PlanStep::ArtifactOutput { .. } => Vec::new(),
-    }
-}
-
-/// Same as [`children`], to change them.
-pub(crate) fn children_mut(plan: &mut Plan) -> Vec<&mut Plan> {
-    match &mut plan.step {
-        PlanStep::Do(steps) | PlanStep::Retry(steps) | PlanStep::InParallel { steps, .. } => {
-            steps.iter_mut().collect()
-        }
-        PlanStep::OnSuccess { step, hook }
-        | PlanStep::OnFailure { step, hook }
-        | PlanStep::OnError { step, hook }
-        | PlanStep::OnAbort { step, hook }
-        | PlanStep::Ensure { step, hook } => vec![step, hook],
-        PlanStep::Try(step) | PlanStep::Timeout { step, .. } => vec![step],
-        PlanStep::Get(_)
-        | PlanStep::Put(_)
-        | PlanStep::Check(_)
-        | PlanStep::Task(_)
-        | PlanStep::Run(_)
-        | PlanStep::SetPipeline(_)
-        | PlanStep::LoadVar(_)
-        | PlanStep::Across(_)
-        | PlanStep::ArtifactInput { .. }
-        | PlanStep::ArtifactOutput { .. } => Vec::new(),
-    }
-}
 
 /// The image plans of a leaf's type, if it has any.
 pub(crate) fn type_image_mut(plan: &mut Plan) -> Option<&mut TypeImage> {
@@ -78,7 +27,7 @@ pub(crate) fn bound_depth(plan: &Plan, depth: usize) -> Result<(), PlanError> {
     if depth > MAX_DEPTH {
         return Err(PlanError::TooDeep { limit: MAX_DEPTH });
     }
-    children(plan).into_iter().try_for_each(|child| bound_depth(child, depth + 1))
+    plan.children().into_iter().try_for_each(|child| bound_depth(child, depth + 1))
 }
 
 /// Writes into every step which attempt it is: that of the step around it, plus its own number directly under a
@@ -86,7 +35,7 @@ pub(crate) fn bound_depth(plan: &Plan, depth: usize) -> Result<(), PlanError> {
 pub(crate) fn number_attempts(plan: &mut Plan, attempts: &[u32]) {
     plan.attempts = attempts.to_vec();
     let retry = matches!(plan.step, PlanStep::Retry(_));
-    for (child, number) in children_mut(plan).into_iter().zip(1..) {
+    for (child, number) in plan.children_mut().into_iter().zip(1..) {
         if retry {
             let mut own = attempts.to_vec();
             own.push(number);
@@ -125,7 +74,7 @@ fn each_mut(plan: &mut Plan, f: &mut impl FnMut(&mut Plan)) {
             each_mut(plan, f);
         }
     }
-    for child in children_mut(plan) {
+    for child in plan.children_mut() {
         each_mut(child, f);
     }
 }

@@ -9,8 +9,6 @@ use jb_model::config::{ImageResource, PutInputs, ResourceTypeConfig, TaskConfig}
 use jb_model::plan::{GetPlan, TypeImage, VersionSource};
 use jb_model::{Object, Plan, PlanStep, Value};
 
-use crate::plan_tree::children_mut;
-
 /// Why a template cannot be filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SubstituteError {
@@ -105,7 +103,7 @@ impl<'a> Substitution<'a> {
             | PlanStep::Ensure { .. }
             | PlanStep::Try(_) => {}
         }
-        children_mut(plan).into_iter().try_for_each(|child| self.plan(child))
+        plan.children_mut().into_iter().try_for_each(|child| self.plan(child))
     }
 
     fn get(&self, get: &mut GetPlan) -> Result<()> {

@@ -103,6 +103,12 @@ impl BuildContext {
         values::texts(value, &mut |text| redactor.add(text));
     }
 
+    /// Says where a step runs.
+    pub(crate) fn selected_worker(&self, origin: &PlanId) -> BuildEvent {
+        let worker = self.engine.runtime.worker_name().to_owned();
+        BuildEvent::SelectedWorker { origin: origin.clone(), time: self.now(), worker }
+    }
+
     /// The stored events of the machine with the times they were applied at.
     pub(crate) async fn machine_events(&self) -> jb_store::Result<Vec<String>> {
         let events = self.engine.store.machine_events(self.build.id).await?;

@@ -64,6 +64,8 @@ pub struct Timeouts {
     pub grace: Duration,
     /// A line that is not ended is shown after this long.
     pub quiet: Duration,
+    /// Between attempts to reach a runner that does not answer.
+    pub reconnect: Duration,
 }
 
 impl Default for Timeouts {
@@ -75,6 +77,7 @@ impl Default for Timeouts {
             check: Duration::from_secs(3600),
             grace: Duration::from_secs(10),
             quiet: Duration::from_secs(1),
+            reconnect: Duration::from_secs(1),
         }
     }
 }

@@ -19,9 +19,10 @@ use crate::log::{LineBuffer, Position};
 const RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What is kept of the stderr of a harness or gateway.
 const STDERR_BYTES_MAX: usize = 4 * 1024;
-/// Attempts to reach a runner whose stream broke, one second apart, before the step errors.
-const RECONNECTS_MAX: u32 = 30;
-const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// Attempts in a row to reach a runner that does not answer, [`Timeouts::reconnect`] apart, before the step errors.
+///
+/// [`Timeouts::reconnect`]: crate::Timeouts::reconnect
+const ATTEMPTS_MAX: u32 = 30;
 /// Records of a task's journal that are stored before the runner is told to drop them.
 const ACKNOWLEDGE_AFTER: u64 = 1024;
 /// At most this much output is turned into one log event.
@@ -104,8 +105,8 @@ impl Process<'_> {
         cancel: &Cancel,
         started: impl AsyncFnOnce() -> Result<(), jb_store::Error>,
     ) -> Result<Exit, Error> {
-        let mut attempts = 0;
-        let client = self.start(spec, &mut attempts).await?;
+        let mut breaks = Breaks::default();
+        let client = self.start(spec, &mut breaks).await?;
         started().await?;
         let key = format!("{}/{}", self.origin, self.name);
         let stored = Position::unpack(self.context.log_position(&key).await?);
@@ -121,28 +122,45 @@ impl Process<'_> {
             next: if self.show == Show::Stderr { 0 } else { stored.record },
             stored_at: None,
             acknowledged: stored.record,
-            attempts,
+            breaks,
         };
-        follower.follow(client, cancel).await
+        let followed = follower.follow(client, cancel).await;
+        if matches!(
+            followed,
+            Err(Error::ResultTooBig | Error::Store(jb_store::Error::NoRoomForLogs { .. }))
+        ) {
+            self.kill().await;
+        }
+        followed
+    }
+
+    /// Ends a process whose output is not taken any more.
+    async fn kill(&self) {
+        match self.connect(&mut Breaks::default()).await {
+            Ok(client) => {
+                signal(&client, self.name, SIGKILL).await;
+            }
+            Err(error) => tracing::warn!(container = %self.container, %error, "ending a process"),
+        }
     }
 
     /// Starts the process, however often the stream to the runner breaks meanwhile.
-    async fn start(&self, spec: ProcessSpec, attempts: &mut u32) -> Result<RunnerClient, Error> {
+    async fn start(&self, spec: ProcessSpec, breaks: &mut Breaks) -> Result<RunnerClient, Error> {
         loop {
-            let client = self.connect(attempts).await?;
+            let client = self.connect(breaks).await?;
             match client.start(self.name, spec.clone()).await {
                 Ok(_) => return Ok(client),
                 Err(StartError::NotFound { path }) => return Err(Error::NotFound { path }),
                 Err(StartError::Other(reason)) => {
                     return Err(Error::Start { path: spec.path, reason });
                 }
-                Err(StartError::Lost) => self.pause(attempts).await?,
+                Err(StartError::Lost) => self.pause(breaks).await?,
             }
         }
     }
 
     /// Reaches the runner, with patience while that may come to work.
-    async fn connect(&self, attempts: &mut u32) -> Result<RunnerClient, Error> {
+    async fn connect(&self, breaks: &mut Breaks) -> Result<RunnerClient, Error> {
         loop {
             let connected = match self.context.engine.runtime.connect(self.container).await {
                 Ok(stream) => RunnerClient::handshake(stream).await,
@@ -153,7 +171,7 @@ impl Process<'_> {
                 Err(jb_runtime::Error::NoContainer(handle)) => return Err(Error::Lost(handle)),
                 Err(error @ jb_runtime::Error::Transient { .. }) => {
                     tracing::warn!(container = %self.container, %error, "connecting to the runner");
-                    self.pause(attempts).await?;
+                    self.pause(breaks).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -161,17 +179,27 @@ impl Process<'_> {
     }
 
     /// Waits before the next attempt, if there is one.
-    async fn pause(&self, attempts: &mut u32) -> Result<(), Error> {
-        *attempts += 1;
-        if *attempts > RECONNECTS_MAX {
+    async fn pause(&self, breaks: &mut Breaks) -> Result<(), Error> {
+        breaks.unanswered += 1;
+        if breaks.unanswered > ATTEMPTS_MAX {
             return Err(Error::Lost(self.container.clone()));
         }
-        // A stream that broke for once is made anew at once.
-        if *attempts > 1 {
-            tokio::time::sleep(RECONNECT_PAUSE).await;
+        let pause = self.context.engine.settings.default_timeouts.reconnect;
+        // A stream that breaks once in a while is made anew at once.
+        if breaks.last.is_some_and(|last| last.elapsed() < pause) {
+            tokio::time::sleep(pause).await;
         }
+        breaks.last = Some(Instant::now());
         Ok(())
     }
+}
+
+/// How streams to a runner broke. However often: one that answers in between is there.
+#[derive(Debug, Default)]
+struct Breaks {
+    /// Attempts since the runner answered last.
+    unanswered: u32,
+    last: Option<Instant>,
 }
 
 struct Follower<'a, 'b> {
@@ -185,8 +213,7 @@ struct Follower<'a, 'b> {
     stored_at: Option<Instant>,
     /// All records before this one may be gone from the runner.
     acknowledged: u64,
-    /// How often the stream broke.
-    attempts: u32,
+    breaks: Breaks,
 }
 
 impl Follower<'_, '_> {
@@ -195,6 +222,7 @@ impl Follower<'_, '_> {
         loop {
             match client.attach(self.process.name, self.next).await {
                 Ok(mut attached) => {
+                    self.breaks.unanswered = 0;
                     let drained =
                         self.drain(&client, &mut attached, cancel, &mut cancelling).await?;
                     if let Some(exit) = drained {
@@ -204,8 +232,8 @@ impl Follower<'_, '_> {
                 Err(jb_runtime::Error::Transient { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            self.process.pause(&mut self.attempts).await?;
-            client = self.process.connect(&mut self.attempts).await?;
+            self.process.pause(&mut self.breaks).await?;
+            client = self.process.connect(&mut self.breaks).await?;
         }
     }
 
@@ -238,12 +266,12 @@ impl Follower<'_, '_> {
                     if let Some(chunk) = self.buffer.take_all() { self.store(chunk).await?; }
                 }
                 () = cancel.requested(), if cancelling.term_sent.is_none() => {
+                    if !signal(client, self.process.name, SIGTERM).await { return Ok(None); }
                     cancelling.term_sent = Some(Instant::now());
-                    signal(client, self.process.name, SIGTERM).await;
                 }
                 () = sleep_until(cancelling.kill_at(grace)) => {
+                    if !signal(client, self.process.name, SIGKILL).await { return Ok(None); }
                     cancelling.kill_sent = true;
-                    signal(client, self.process.name, SIGKILL).await;
                 }
             }
         }
@@ -377,9 +405,15 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// The process may have ended meanwhile; its exit is on the stream then.
-async fn signal(client: &RunnerClient, process: &str, number: i32) {
-    if let Err(error) = client.signal(process, number).await {
-        tracing::debug!(process, number, %error, "signalling");
+/// False when the stream broke before the runner had it. The process may have ended meanwhile; its exit is on the
+/// stream then.
+async fn signal(client: &RunnerClient, process: &str, number: i32) -> bool {
+    match client.signal(process, number).await {
+        Ok(()) => true,
+        Err(jb_runtime::Error::Transient { .. }) => false,
+        Err(error) => {
+            tracing::debug!(process, number, %error, "signalling");
+            true
+        }
     }
 }

@@ -13,6 +13,7 @@ mod hijack;
 mod jobs;
 mod pages;
 mod pipelines;
+mod pods;
 mod present;
 mod resources;
 mod system;
@@ -92,8 +93,9 @@ async fn route(state: AppState, request: Request, credentials: Option<String>) -
     response.headers_mut().insert(X_CONCOURSE_VERSION, HeaderValue::from_static(VERSION));
     if action != Action::DownloadCLI && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         compress::vary(response.headers_mut());
-        // The event streams compress themselves, piece by piece.
-        let streams = matches!(action, Action::BuildEvents | Action::BuildTranscript);
+        // The event streams compress themselves, piece by piece; the other says little.
+        let streams = Action::BuildEvents == action
+            || matches!(action, Action::BuildTranscript | Action::WatchBuildPods);
         if gzip && !streams {
             response = compress::whole(response).await;
         }
@@ -216,6 +218,8 @@ async fn dispatch(call: Call) -> Result<Response> {
         Action::AbortBuild => builds::abort(call).await,
         Action::GetBuildPreparation => builds::preparation(call).await,
         Action::ListBuildArtifacts => builds::artifacts(call).await,
+        Action::ListBuildPods => pods::list(call).await,
+        Action::WatchBuildPods => pods::watch(call).await,
         Action::SetBuildComment => Ok(typed(builds::comment(call).await)),
         Action::ListAllJobs => jobs::list_all(call).await,
         Action::ListJobs => jobs::list(call).await,

@@ -5,8 +5,9 @@ use jb_model::{
     BuildId, ContainerHandle, PipelineConfig, PipelineId, TeamId, Timestamp, Version, VolumeHandle,
 };
 use jb_runtime::client::RunnerClient;
-use jb_runtime::{BaseType, ByteStream};
+use jb_runtime::{BaseType, ByteStream, PodInfo};
 use jb_store::ResourceKind;
+use tokio::sync::watch;
 
 /// What to check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub struct CheckOptions {
 /// A way into a container.
 pub struct Hijack {
     pub client: RunnerClient,
-    /// The environment of the container's image, below what the client asks for.
+    /// What the step's own process was started with, below what the client asks for.
     pub env: Vec<(String, String)>,
     /// The user when the client names none.
     pub user: Option<String>,
@@ -125,6 +126,12 @@ pub trait Engine: Send + Sync + 'static {
     async fn artifact_stream(&self, volume: &VolumeHandle) -> Result<ByteStream, EngineError>;
 
     async fn workers(&self) -> Result<Vec<WorkerInfo>, EngineError>;
+
+    /// The pods of a build's steps, in the order they were made; none when steps are no pods.
+    async fn pods(&self, build: BuildId) -> Result<Option<Vec<PodInfo>>, EngineError>;
+
+    /// Tells when any pod has changed; none when steps are no pods.
+    fn pod_changes(&self) -> Option<watch::Receiver<u64>>;
 
     /// Replaces the vars in a text of a pipeline's configuration, such as a webhook's token.
     async fn evaluate(&self, pipeline: PipelineId, text: &str) -> Result<String, EngineError>;

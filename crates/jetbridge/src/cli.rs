@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use axum::http::HeaderValue;
 use clap::{Args, Parser, Subcommand};
 
 use crate::agents::AgentOptions;
@@ -65,28 +66,30 @@ pub(crate) struct WebOptions {
     #[command(flatten)]
     pub types: TypeOptions,
     #[command(flatten)]
+    pub responses: ResponseOptions,
+    #[command(flatten)]
     pub kubernetes: KubernetesOptions,
     /// Log lines as JSON instead of text
     #[arg(long)]
     pub log_json: bool,
-    /// How much to log: error, warn, info, debug or trace
-    #[arg(long, default_value = "info")]
+    /// How much to log: error, warn, info, debug or trace; or by module, such as `warn,jb_engine=debug`
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
 }
 
 #[derive(Args)]
 pub(crate) struct ListenOptions {
     /// Address to listen on
-    #[arg(long, default_value = "0.0.0.0")]
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
     pub bind_ip: IpAddr,
-    /// Port to listen on
-    #[arg(long, default_value_t = 8080)]
+    /// Port to listen on; 0 for any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub bind_port: u16,
     /// Where people and webhooks reach this server [default: http://127.0.0.1:PORT]
     #[arg(long, value_name = "URL")]
     pub external_url: Option<String>,
     /// A name for this installation, shown to its users
-    #[arg(long, default_value = "")]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub cluster_name: String,
     /// Tell which builds and versions a version led to and came from; may be expensive for the database
     #[arg(long)]
@@ -95,21 +98,27 @@ pub(crate) struct ListenOptions {
 
 #[derive(Args)]
 pub(crate) struct DatabaseOptions {
-    /// PostgreSQL server; SQLite in the state directory when no PostgreSQL flag is given
+    /// PostgreSQL server; SQLite in the state directory when neither host, socket nor user is given
     #[arg(long, value_name = "HOST")]
     pub postgres_host: Option<String>,
-    #[arg(long, default_value_t = 5432)]
+    /// PostgreSQL's port, also in the name of its socket
+    #[arg(long, value_name = "PORT", default_value_t = 5432)]
     pub postgres_port: u16,
     /// A directory with PostgreSQL's socket, instead of a host
     #[arg(long, value_name = "DIR")]
     pub postgres_socket: Option<PathBuf>,
+    /// Whom PostgreSQL knows this server as
     #[arg(long, value_name = "USER")]
     pub postgres_user: Option<String>,
+    /// That user's password
     #[arg(long, value_name = "PASSWORD", hide_env_values = true)]
     pub postgres_password: Option<String>,
-    #[arg(long, default_value = "atc")]
+    /// The database to use; it has to exist
+    #[arg(long, value_name = "NAME", default_value = "atc")]
     pub postgres_database: String,
-    #[arg(long, default_value = "disable")]
+    /// Whether to speak TLS with PostgreSQL, and what to verify
+    #[arg(long, value_name = "MODE", default_value = "disable",
+        value_parser = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"])]
     pub postgres_sslmode: String,
     /// Encrypt sources, params and vars with this key, 16 or 32 characters long
     #[arg(long, value_name = "KEY", hide_env_values = true)]
@@ -127,20 +136,20 @@ pub(crate) struct AuthOptions {
     /// A local user who owns the main team
     #[arg(long, value_name = "NAME")]
     pub main_team_local_user: Vec<String>,
-    /// How long a login lasts
+    /// How long a login lasts; at least 1s
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     pub auth_duration: String,
     /// Send cookies over TLS only
     #[arg(long)]
     pub cookie_secure: bool,
-    /// A YAML file that says which role each action needs
+    /// A YAML file of roles, each with the list of actions that need it, e.g. `viewer: [PauseJob]`
     #[arg(long, value_name = "FILE")]
     pub config_rbac: Option<PathBuf>,
 }
 
 #[derive(Args)]
 pub(crate) struct BuildOptions {
-    /// How often resources are checked unless they say otherwise
+    /// How often resources are checked unless they say otherwise; at least 1s
     #[arg(long, value_name = "DURATION", default_value = "1m")]
     pub resource_checking_interval: String,
     /// The same for resources with a webhook token
@@ -149,7 +158,7 @@ pub(crate) struct BuildOptions {
     /// The same for resource types
     #[arg(long, value_name = "DURATION", default_value = "1m")]
     pub resource_type_checking_interval: String,
-    /// The longest a check may take
+    /// The longest a check may take; at least 1s
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     pub global_resource_check_timeout: String,
     /// CPU shares of tasks that name none
@@ -159,16 +168,16 @@ pub(crate) struct BuildOptions {
     #[arg(long, value_name = "SIZE")]
     pub default_task_memory_limit: Option<String>,
     /// Builds whose logs are kept, unless the job says otherwise; 0 keeps all
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "BUILDS", default_value_t = 0)]
     pub default_build_logs_to_retain: u32,
     /// Most builds whose logs are kept; 0 means no bound
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "BUILDS", default_value_t = 0)]
     pub max_build_logs_to_retain: u32,
     /// Days that logs are kept, unless the job says otherwise; 0 keeps all
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "DAYS", default_value_t = 0)]
     pub default_days_to_retain_build_logs: u32,
     /// Most days that logs are kept; 0 means no bound
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "DAYS", default_value_t = 0)]
     pub max_days_to_retain_build_logs: u32,
     /// How long containers of one-off builds are kept
     #[arg(long, value_name = "DURATION", default_value = "5m")]
@@ -179,6 +188,26 @@ pub(crate) struct BuildOptions {
     /// How long containers of failed builds stay for hijacking
     #[arg(long, value_name = "DURATION", default_value = "120h")]
     pub gc_failed_grace_period: String,
+}
+
+/// What the server sends with its answers, and how many of them.
+#[derive(Args)]
+pub(crate) struct ResponseOptions {
+    /// Value of X-Frame-Options; empty for none
+    #[arg(long, value_name = "VALUE", default_value = "deny")]
+    pub x_frame_options: HeaderValue,
+    /// Value of Content-Security-Policy; empty for none
+    #[arg(long, value_name = "VALUE", default_value = "frame-ancestors 'none'")]
+    pub content_security_policy: HeaderValue,
+    /// Value of Strict-Transport-Security, e.g. `max-age=31536000`
+    #[arg(long, value_name = "VALUE")]
+    pub strict_transport_security: Option<HeaderValue>,
+    /// How long a hijacked process may go without input; 0 for any time
+    #[arg(long, value_name = "DURATION", default_value = "0")]
+    pub intercept_idle_timeout: String,
+    /// Requests for all jobs that may run at once, as `ListAllJobs:N`; 0 refuses them all
+    #[arg(long, value_name = "ACTION:N")]
+    pub concurrent_request_limit: Option<String>,
 }
 
 #[derive(Args)]

@@ -11,7 +11,8 @@ use jb_http::{
 use jb_model::{
     BuildId, ContainerHandle, PipelineConfig, PipelineId, TeamId, Timestamp, VolumeHandle,
 };
-use jb_runtime::ByteStream;
+use jb_runtime::{ByteStream, PodInfo};
+use tokio::sync::watch;
 
 use crate::logging::Logging;
 
@@ -107,6 +108,14 @@ impl Port for EnginePort {
             address: self.address.clone(),
             ..WorkerInfo::default()
         }])
+    }
+
+    async fn pods(&self, build: BuildId) -> Result<Option<Vec<PodInfo>>, EngineError> {
+        Ok(self.engine.runtime.pods(build))
+    }
+
+    fn pod_changes(&self) -> Option<watch::Receiver<u64>> {
+        self.engine.runtime.pod_changes()
     }
 
     async fn evaluate(&self, pipeline: PipelineId, text: &str) -> Result<String, EngineError> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use jb_http::LogLevel;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt, reload};
@@ -19,8 +20,7 @@ pub(crate) struct Logging {
 impl Logging {
     /// Starts logging to stderr. Directives such as `jb_engine=debug,warn` are taken too.
     pub(crate) fn start(level: &str, json: bool) -> anyhow::Result<Self> {
-        let filter = EnvFilter::try_new(with_quiet(level))
-            .with_context(|| format!("--log-level `{level}` is no level"))?;
+        let filter = filter_of(level)?;
         let (filter, handle) = reload::Layer::new(filter);
         let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
@@ -54,7 +54,35 @@ impl Logging {
     }
 }
 
+/// What a level, or directives for each module, let through.
+fn filter_of(level: &str) -> anyhow::Result<EnvFilter> {
+    // A lone word that is no level would be taken for the name of a module, and all else fall silent.
+    let is_level = |part: &str| {
+        part.contains('=') || (!part.is_empty() && part.parse::<LevelFilter>().is_ok())
+    };
+    let filter =
+        EnvFilter::try_new(with_quiet(level)).ok().filter(|_| level.split(',').all(is_level));
+    filter.with_context(|| {
+        format!("--log-level `{level}` is no level; there are error, warn, info, debug and trace")
+    })
+}
+
 /// What these say of failed requests, whoever made those says better; more particular directives win.
 fn with_quiet(level: &str) -> String {
     format!("kube_client::client::builder=off,{level}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter_of;
+
+    #[test]
+    fn only_levels_are_taken_for_levels() {
+        for level in ["info", "warn", "warn,jb_engine=debug"] {
+            assert!(filter_of(level).is_ok(), "{level}");
+        }
+        for level in ["loud", "", "jb_engine", "jb_engine=loud"] {
+            assert!(filter_of(level).is_err(), "{level}");
+        }
+    }
 }

@@ -71,13 +71,16 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     let (stop, stopped) = watch::channel(false);
     let loops = tokio::spawn(engine.clone().run(stopped));
 
-    let saved = save(&store, team.id, &checked.normalised).await?;
-    let session = Session { engine: engine.clone(), team: team.id, pipeline_id: saved, pipeline };
-    let build = session.start(&job, &options).await?;
-    let status = session.follow(build).await?;
+    let followed = async {
+        let pipeline_id = save(&store, team.id, &checked.normalised).await?;
+        let session = Session { engine: engine.clone(), team: team.id, pipeline_id, pipeline };
+        let build = session.start(&job, &options).await?;
+        session.follow(build).await
+    };
+    let followed = followed.await;
     stop.send_replace(true);
     loops.await.context("the engine's loops")?;
-    remove_containers(&engine).await.context("remove the run's containers")?;
+    let removed = remove_containers(&engine).await.context("remove the run's containers");
     // The bridge goes with the run; what cannot be removed is only a leftover, not a failure of the job.
     if let Err(error) = local.release() {
         tracing::warn!(%error, "giving back the run's network");
@@ -86,6 +89,8 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     if let Err(error) = std::fs::remove_dir_all(&state) {
         tracing::warn!(%error, state = %state.display(), "removing the run's state");
     }
+    let status = followed?;
+    removed?;
     Ok(exit_code(status))
 }
 

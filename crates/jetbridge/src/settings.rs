@@ -30,8 +30,11 @@ pub(crate) fn with_environment(
         };
         match argument.get_action() {
             ArgAction::SetTrue => {
-                if is_true(&value) {
-                    added.push(OsString::from(format!("--{long}")));
+                match truth(&value) {
+                    Some(true) => added.push(OsString::from(format!("--{long}"))),
+                    Some(false) => {}
+                    // The parser says that the flag takes no value, and shows this one.
+                    None => added.push(flag(long, &value)),
                 }
             }
             ArgAction::Append => {
@@ -40,9 +43,7 @@ pub(crate) fn with_environment(
                 }
             }
             _ => {
-                let mut flag = OsString::from(format!("--{long}="));
-                flag.push(&value);
-                added.push(flag);
+                added.push(flag(long, &value));
             }
         }
     }
@@ -68,8 +69,19 @@ fn given(arguments: &[OsString], long: &str, short: Option<char>) -> bool {
     })
 }
 
-fn is_true(value: &OsStr) -> bool {
-    value.to_str().is_some_and(|text| matches!(text, "1" | "true" | "t" | "yes" | "on"))
+fn flag(long: &str, value: &OsStr) -> OsString {
+    let mut flag = OsString::from(format!("--{long}="));
+    flag.push(value);
+    flag
+}
+
+/// What a switch's variable says, if that is clear.
+fn truth(value: &OsStr) -> Option<bool> {
+    match value.to_str()? {
+        "1" | "true" | "t" | "yes" | "on" => Some(true),
+        "" | "0" | "false" | "f" | "no" | "off" => Some(false),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! `jetbridge web`: the server.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use axum::http::{HeaderValue, Uri};
 use jb_engine::Engine;
 use jb_http::{Clock as _, LocalUser, System};
 use jb_model::config::ContainerLimits;
@@ -14,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::{AuthOptions, DatabaseOptions, WebOptions};
+use crate::cli::{AuthOptions, DatabaseOptions, ListenOptions, ResponseOptions, WebOptions};
 use crate::engine_port::EnginePort;
 use crate::logging::Logging;
 use crate::{base_defaults, kubernetes, local};
@@ -30,15 +32,11 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("listen on {}:{}; choose another with --bind-port", address.0, address.1)
     })?;
-    let external_url = options
-        .listen
-        .external_url
-        .clone()
-        .unwrap_or_else(|| format!("http://127.0.0.1:{}", options.listen.bind_port));
-    let external_url = external_url.trim_end_matches('/').to_owned();
+    let external_url = external_url(&options.listen, listener.local_addr()?.port())?;
 
     let store = open_store(&options.database, &state).await?;
     let users = local_users(&options.auth)?;
+    warn_of_nobody(&options.auth, &users);
     store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
     let (runtime, gateway) = runtime(&options, &state).await?;
     let settings = engine_settings(&options, external_url.clone(), lease_owner(&state))?;
@@ -47,20 +45,8 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
 
     let port =
         EnginePort { engine: engine.clone(), logging, started_at: System.now(), address: gateway };
-    let http = jb_http::Settings {
-        external_url: external_url.clone(),
-        cluster_name: options.listen.cluster_name.clone(),
-        local_users: users,
-        auth_duration: duration("--auth-duration", &options.auth.auth_duration)?,
-        cookie_secure: options.auth.cookie_secure,
-        signing_key: signing_key(&store).await?,
-        role_overrides: role_overrides(&options.auth)?,
-        features: jb_http::Features {
-            resource_causality: options.listen.enable_resource_causality,
-            ..Default::default()
-        },
-        ..Default::default()
-    };
+    let signing_key = signing_key(&store).await?;
+    let http = http_settings(&options, external_url.clone(), users, signing_key)?;
     let state = jb_http::AppState::new(
         store.clone(),
         Arc::new(port),
@@ -195,6 +181,85 @@ fn encoded(text: &str) -> String {
         .collect()
 }
 
+/// Where people reach the server, without a slash at the end.
+fn external_url(options: &ListenOptions, port: u16) -> anyhow::Result<String> {
+    let Some(given) = &options.external_url else { return Ok(format!("http://127.0.0.1:{port}")) };
+    let parsed = given.parse::<Uri>().ok().filter(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.query().is_none()
+    });
+    if parsed.is_none() {
+        bail!("--external-url `{given}` is no address such as https://ci.example.com");
+    }
+    Ok(given.trim_end_matches('/').to_owned())
+}
+
+fn http_settings(
+    options: &WebOptions,
+    external_url: String,
+    local_users: Vec<LocalUser>,
+    signing_key: Vec<u8>,
+) -> anyhow::Result<jb_http::Settings> {
+    let responses = &options.responses;
+    let text = |flag: &str, value: &HeaderValue| {
+        let text = value.to_str().with_context(|| format!("{flag}: only ASCII can be sent"))?;
+        anyhow::Ok(text.to_owned())
+    };
+    let hsts = responses.strict_transport_security.as_ref();
+    let idle = duration("--intercept-idle-timeout", &responses.intercept_idle_timeout)?;
+    Ok(jb_http::Settings {
+        external_url,
+        cluster_name: options.listen.cluster_name.clone(),
+        local_users,
+        auth_duration: at_least_a_second("--auth-duration", &options.auth.auth_duration)?,
+        cookie_secure: options.auth.cookie_secure,
+        signing_key,
+        role_overrides: role_overrides(&options.auth)?,
+        features: jb_http::Features {
+            resource_causality: options.listen.enable_resource_causality,
+            ..Default::default()
+        },
+        x_frame_options: text("--x-frame-options", &responses.x_frame_options)?,
+        content_security_policy: text(
+            "--content-security-policy",
+            &responses.content_security_policy,
+        )?,
+        strict_transport_security: hsts
+            .map(|value| text("--strict-transport-security", value))
+            .transpose()?
+            .unwrap_or_default(),
+        intercept_idle_timeout: Some(idle).filter(|idle| !idle.is_zero()),
+        list_all_jobs_limit: list_all_jobs_limit(responses)?,
+        ..Default::default()
+    })
+}
+
+fn list_all_jobs_limit(options: &ResponseOptions) -> anyhow::Result<Option<usize>> {
+    let Some(given) = &options.concurrent_request_limit else { return Ok(None) };
+    let limit = given.strip_prefix("ListAllJobs:").and_then(|number| number.parse().ok());
+    // More than a semaphore can count is no limit to speak of.
+    let limit = limit.filter(|limit| *limit <= tokio::sync::Semaphore::MAX_PERMITS);
+    let limit = limit.with_context(|| {
+        format!("--concurrent-request-limit `{given}` is not written as ListAllJobs:N, the only action it is for")
+    })?;
+    Ok(Some(limit))
+}
+
+/// An installation that nobody can log in to is allowed, but rarely meant.
+fn warn_of_nobody(options: &AuthOptions, users: &[LocalUser]) {
+    if options.main_team_local_user.is_empty() {
+        tracing::warn!("the main team has no owner: name one with --main-team-local-user");
+    }
+    for owner in &options.main_team_local_user {
+        if !users.iter().any(|user| user.name == *owner) {
+            tracing::warn!(
+                "--main-team-local-user {owner}: there is no such user to log in as; add it with --add-local-user"
+            );
+        }
+    }
+}
+
 fn local_users(options: &AuthOptions) -> anyhow::Result<Vec<LocalUser>> {
     options
         .add_local_user
@@ -232,12 +297,16 @@ fn role_overrides(options: &AuthOptions) -> anyhow::Result<jb_authz::RoleOverrid
         .with_context(|| format!("--config-rbac: read {}", path.display()))?;
     let node = jb_yaml::parse(&text)
         .map_err(|error| anyhow::anyhow!("--config-rbac: {}: {error}", path.display()))?;
-    let value = node.to_json();
-    let roles = value.as_object().into_iter().flatten();
-    let entries = roles.map(|(role, actions)| {
-        let actions = actions.as_array().into_iter().flatten();
-        (role.as_str(), actions.filter_map(serde_json::Value::as_str).collect())
-    });
+    let roles: BTreeMap<String, Vec<String>> =
+        serde_json::from_value(node.to_json()).map_err(|error| {
+            anyhow::anyhow!(
+                "--config-rbac: {}: {error}; it has to be a map of roles to lists of actions",
+                path.display()
+            )
+        })?;
+    let entries = roles
+        .iter()
+        .map(|(role, actions)| (role.as_str(), actions.iter().map(String::as_str).collect()));
     jb_authz::RoleOverrides::new(entries)
         .map_err(|error| anyhow::anyhow!("--config-rbac: {}: {error}", path.display()))
 }
@@ -246,6 +315,15 @@ pub(crate) fn duration(flag: &str, text: &str) -> anyhow::Result<Duration> {
     let parsed = jb_model::duration::parse_duration(text)
         .map_err(|error| anyhow::anyhow!("{flag} `{text}`: {error}"))?;
     parsed.to_std().with_context(|| format!("{flag} `{text}` is negative"))
+}
+
+/// For what must not happen all the time.
+fn at_least_a_second(flag: &str, text: &str) -> anyhow::Result<Duration> {
+    let duration = duration(flag, text)?;
+    if duration < Duration::from_secs(1) {
+        bail!("{flag} `{text}` is too short; give at least 1s");
+    }
+    Ok(duration)
 }
 
 /// Who holds the leases on builds: a server and its successors on the same state, of which only one
@@ -271,8 +349,10 @@ fn engine_settings(
             })
         })
         .transpose()?;
-    let check_timeout =
-        duration("--global-resource-check-timeout", &options.global_resource_check_timeout)?;
+    let check_timeout = at_least_a_second(
+        "--global-resource-check-timeout",
+        &options.global_resource_check_timeout,
+    )?;
     Ok(jb_engine::Settings {
         owner,
         external_url,
@@ -282,15 +362,15 @@ fn engine_settings(
         },
         default_timeouts: jb_engine::Timeouts { check: check_timeout, ..Default::default() },
         checks: jb_engine::checks::timing::CheckSettings {
-            resource_interval: duration(
+            resource_interval: at_least_a_second(
                 "--resource-checking-interval",
                 &options.resource_checking_interval,
             )?,
-            type_interval: duration(
+            type_interval: at_least_a_second(
                 "--resource-type-checking-interval",
                 &options.resource_type_checking_interval,
             )?,
-            webhook_interval: duration(
+            webhook_interval: at_least_a_second(
                 "--resource-with-webhook-checking-interval",
                 &options.resource_with_webhook_checking_interval,
             )?,

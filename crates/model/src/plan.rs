@@ -69,6 +69,46 @@ pub enum PlanStep {
     },
 }
 
+/// The steps inside a plan, by reference or to change them.
+macro_rules! children {
+    ($step:expr, $iter:ident) => {
+        match $step {
+            PlanStep::Do(steps) | PlanStep::Retry(steps) | PlanStep::InParallel { steps, .. } => {
+                steps.$iter().collect()
+            }
+            PlanStep::OnSuccess { step, hook }
+            | PlanStep::OnFailure { step, hook }
+            | PlanStep::OnError { step, hook }
+            | PlanStep::OnAbort { step, hook }
+            | PlanStep::Ensure { step, hook } => vec![step, hook],
+            PlanStep::Try(step) | PlanStep::Timeout { step, .. } => vec![step],
+            PlanStep::Get(_)
+            | PlanStep::Put(_)
+            | PlanStep::Check(_)
+            | PlanStep::Task(_)
+            | PlanStep::Run(_)
+            | PlanStep::SetPipeline(_)
+            | PlanStep::LoadVar(_)
+            | PlanStep::Across(_)
+            | PlanStep::ArtifactInput { .. }
+            | PlanStep::ArtifactOutput { .. } => Vec::new(),
+        }
+    };
+}
+
+impl Plan {
+    /// The steps inside this one, in the order in which they are numbered: a hook after what it is for.
+    /// Neither image plans nor the template of `across` are steps of the tree.
+    pub fn children(&self) -> Vec<&Self> {
+        children!(&self.step, iter)
+    }
+
+    /// Same as [`Plan::children`], to change them.
+    pub fn children_mut(&mut self) -> Vec<&mut Self> {
+        children!(&mut self.step, iter_mut)
+    }
+}
+
 /// Where a type's image comes from: check and get plans, or a base type that the worker knows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TypeImage {

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use jb_runner_protocol::record::{self, Exit, MAX_RECORD, RecordKind};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 mod cursor;
 mod name;
@@ -28,6 +30,8 @@ const SEGMENT: u64 = 8 << 20;
 pub(crate) const MIN_LIMIT: u64 = 2 * SEGMENT;
 /// The exit gets a segment of its own after one of this size, so that the rest can be deleted.
 const SMALL: u64 = 64 << 10;
+/// Bytes of disk kept ahead of what is written: a process that filled the disk can still say so, and end.
+const RESERVE: u64 = 128 << 10;
 
 pub(crate) struct Journal {
     dir: PathBuf,
@@ -41,6 +45,8 @@ struct Segment {
     first_seq: u64,
     /// Bytes of whole records. The file may be longer after a write that failed.
     length: u64,
+    /// Up to here the file has its room on the disk, whatever others write.
+    reserved: u64,
     file: Option<Rc<File>>,
 }
 
@@ -101,7 +107,8 @@ impl Journal {
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
         file.set_len(at as u64)?;
         let file = Some(Rc::new(file)).filter(|_| last);
-        self.segments.push_back(Segment { first_seq, length: at as u64, file });
+        let length = at as u64;
+        self.segments.push_back(Segment { first_seq, length, reserved: length, file });
         Ok(())
     }
 
@@ -130,10 +137,16 @@ impl Journal {
             record.is_some_and(|record| record.seq == self.next_seq && self.exit.is_none())
         }));
         if self.segments.back().is_none_or(|segment| segment.length >= SEGMENT) {
-            self.begin_segment()?;
+            self.begin_segment_if_possible();
         }
-        let Some(segment) = self.segments.back_mut() else { return Ok(()) };
+        let Some(segment) = self.segments.back_mut() else {
+            return Err(damaged(&self.dir, "no segment"));
+        };
         let Some(file) = &segment.file else { return Err(damaged(&self.dir, "no file")) };
+        if segment.length + RESERVE / 2 > segment.reserved && reserve(file, segment.length).is_ok()
+        {
+            segment.reserved = segment.length + RESERVE;
+        }
         file.write_all_at(record, segment.length)?;
         segment.length += record.len() as u64;
         self.next_seq += 1;
@@ -143,7 +156,7 @@ impl Journal {
     /// Appends the last record.
     pub(crate) fn append_exit(&mut self, time_us: i64, exit: Exit) -> io::Result<()> {
         if self.segments.back().is_some_and(|segment| segment.length > SMALL) {
-            self.begin_segment()?;
+            self.begin_segment_if_possible();
         }
         let mut record = Vec::with_capacity(record::EXIT_LENGTH);
         record::push_exit(&mut record, self.next_seq, time_us, exit);
@@ -172,11 +185,21 @@ impl Journal {
     fn begin_segment(&mut self) -> io::Result<()> {
         let path = segment_path(&self.dir, self.next_seq);
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(true).open(path)?;
+        let file = options.read(true).write(true).create(true).truncate(true).open(&path)?;
+        if let Err(error) = reserve(&file, 0) {
+            remove_file(&path)?;
+            return Err(error);
+        }
         let file = Some(Rc::new(file));
         self.close_last();
-        self.segments.push_back(Segment { first_seq: self.next_seq, length: 0, file });
+        let first_seq = self.next_seq;
+        self.segments.push_back(Segment { first_seq, length: 0, reserved: RESERVE, file });
         Ok(())
+    }
+
+    /// On a full disk the last segment goes on with what is reserved for it.
+    fn begin_segment_if_possible(&mut self) {
+        let _ = self.begin_segment();
     }
 
     fn close_last(&mut self) {
@@ -201,6 +224,14 @@ impl Journal {
 
 fn segment_path(dir: &Path, first_seq: u64) -> PathBuf {
     dir.join(format!("{first_seq:020}.log"))
+}
+
+/// Takes disk space for what comes after `length`. Where the file system cannot, writes find it or fail.
+fn reserve(file: &File, length: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, length, RESERVE) {
+        Err(Errno::NOSPC | Errno::DQUOT) => Err(io::ErrorKind::StorageFull.into()),
+        _ => Ok(()),
+    }
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {

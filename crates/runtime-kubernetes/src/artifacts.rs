@@ -245,8 +245,8 @@ impl Artifacts {
         }
     }
 
-    /// Finds or makes the pod and waits until it has made its directories.
-    async fn make(&self) -> Result<()> {
+    /// Finds or makes the pod and waits until it has made its directories, without which nobody writes volumes.
+    pub(crate) async fn make(&self) -> Result<()> {
         let mut made = self.making.lock().await;
         if *made {
             return Ok(());
@@ -388,6 +388,7 @@ fn describe(command: &Command) -> String {
         Command::Install { .. }
         | Command::Prepare { .. }
         | Command::Extract { .. }
+        | Command::Boot { .. }
         | Command::Publish { .. } => "use the volumes".to_owned(),
     }
 }

@@ -8,12 +8,14 @@
 
 mod api;
 mod artifacts;
+mod checks;
 mod exec;
 mod failure;
 mod image;
 mod names;
 mod network;
 mod pod;
+mod pods;
 mod policy;
 mod probe;
 mod runtime;
@@ -22,4 +24,4 @@ mod table;
 mod user;
 
 pub use runtime::KubernetesRuntime;
-pub use settings::{Access, Detect, Images, PodSecurity, Settings};
+pub use settings::{Access, CheckPods, Detect, Images, PodSecurity, Settings};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jb_model::ContainerHandle;
 use jb_runtime::{ContainerSpec, Coordinates};
+use k8s_openapi::api::core::v1::Pod;
 use sha2::{Digest as _, Sha256};
 
 /// What the cluster allows for a pod that shall also be a host name.
@@ -20,6 +21,11 @@ pub(crate) const KIND: &str = "jetbridge.dev/kind";
 /// Which of our NetworkPolicies applies.
 pub(crate) const NETWORK: &str = "jetbridge.dev/network";
 pub(crate) const HANDLE: &str = "jetbridge.dev/handle";
+pub(crate) const BUILD_ID: &str = "jetbridge.dev/build-id";
+pub(crate) const STEP: &str = "jetbridge.dev/step";
+pub(crate) const ATTEMPT: &str = "jetbridge.dev/attempt";
+/// The value of [`KIND`] of pods that checks share.
+pub(crate) const CHECKS: &str = "checks";
 /// The volumes a pod publishes, as JSON.
 pub(crate) const OUTPUTS: &str = "jetbridge.dev/outputs";
 
@@ -95,9 +101,9 @@ fn coordinates(spec: &ContainerSpec) -> [(&'static str, &str); 7] {
         ("jetbridge.dev/pipeline", pipeline),
         ("jetbridge.dev/job", job),
         ("jetbridge.dev/build", build),
-        ("jetbridge.dev/build-id", build_id),
-        ("jetbridge.dev/step", step),
-        ("jetbridge.dev/attempt", attempt),
+        (BUILD_ID, build_id),
+        (STEP, step),
+        (ATTEMPT, attempt),
     ]
 }
 
@@ -146,6 +152,18 @@ pub(crate) fn annotations(spec: &ContainerSpec) -> BTreeMap<String, String> {
         }
     }
     annotations
+}
+
+/// Makes it known that checks share a pod.
+pub(crate) fn mark_of_checks(pod: &mut Pod) {
+    let labels = pod.metadata.labels.get_or_insert_default();
+    labels.insert(KIND.to_owned(), CHECKS.to_owned());
+}
+
+/// Whether checks share a pod.
+pub(crate) fn is_of_checks(pod: &Pod) -> bool {
+    let labels = pod.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(KIND)).is_some_and(|kind| kind == CHECKS)
 }
 
 /// The name of an object of which a worker has one in its namespace.

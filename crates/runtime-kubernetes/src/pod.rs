@@ -32,6 +32,9 @@ const STATE_DIR: &str = "/.jetbridge/state";
 /// The runner's socket.
 const SOCKET: &str = "/.jetbridge/state/sock";
 const VOLUMES_DIR: &str = "/.jetbridge/volumes";
+/// Has the archive of a root file system.
+const ROOT_DIR: &str = "/.jetbridge/root";
+const ROOT_FILE: &str = "/.jetbridge/root/image.tar.zst";
 const RESOURCE_DIR: &str = "/opt/resource";
 /// May write to the directories of the claim. Containers of steps have whatever user their image wants.
 pub(crate) const ARTIFACT_GROUP: u32 = 64017;
@@ -43,14 +46,20 @@ const PULL_POLICY: &str = "IfNotPresent";
 const SHARES_PER_CPU: u64 = 1024;
 
 /// An image as nodes pull it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PodImage {
     pub(crate) reference: String,
     /// Whom the image runs as, if that is known.
     pub(crate) user: Option<String>,
     /// A directory of it that is to be found at `/opt/resource`.
     pub(crate) resource: Option<String>,
+    /// A volume with the root file system, which no node can pull: the container starts with nothing and puts it in
+    /// place itself.
+    pub(crate) root: Option<VolumeHandle>,
 }
+
+/// Inputs that are images which nodes pull, by their volumes.
+pub(crate) type ImageInputs = BTreeMap<VolumeHandle, String>;
 
 /// A volume that a pod publishes when it is settled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +73,7 @@ pub(crate) struct Published {
 pub(crate) fn step(
     spec: &ContainerSpec,
     image: &PodImage,
+    inputs: &ImageInputs,
     settings: &Settings,
     features: Features,
 ) -> Result<Pod, String> {
@@ -77,15 +87,13 @@ pub(crate) fn step(
     }
     let features =
         if spec.privileged { Features { user_namespaces: false, ..features } } else { features };
-    let run_as = user::decide(
-        &spec.user,
-        image.user.as_deref(),
-        spec.kind,
-        features,
-        settings.pod_security,
-    )?;
+    let run_as = if image.root.is_some() {
+        user::decide_over_nothing(&spec.user, features, settings.pod_security)?
+    } else {
+        user::decide(&spec.user, image.user.as_deref(), spec.kind, features, settings.pod_security)?
+    };
     let security = Security { settings, features, run_as, privileged: spec.privileged };
-    let mut layout = Layout::new(spec, image, settings, features)?;
+    let mut layout = Layout::new(spec, image, inputs, settings, features)?;
     let main = main_container(spec, image, &security, &layout);
     let mut init = layout.install(settings, &security);
     init.extend(layout.prepare(image, &security));
@@ -323,10 +331,16 @@ fn main_container(
         ..ResourceRequirements::default()
     };
     let none = resources == ResourceRequirements::default();
+    let mut first = serve(&program("jb-runner"), spec.kind == jb_runtime::ContainerKind::Task);
+    if image.root.is_some() {
+        // Who owns what can be kept where containers have the capabilities for it.
+        let owners = security.settings.pod_security > PodSecurity::Restricted;
+        first = command(&Command::Boot { archive: ROOT_FILE.to_owned(), owners, command: first });
+    }
     Container {
         name: MAIN.to_owned(),
         image: Some(image.reference.clone()),
-        command: Some(serve(&program("jb-runner"), spec.kind == jb_runtime::ContainerKind::Task)),
+        command: Some(first),
         security_context: Some(context),
         volume_mounts: Some(layout.main.clone()),
         resources: (!none).then_some(resources),
@@ -337,6 +351,7 @@ fn main_container(
 /// A pod's volumes and where they are mounted.
 struct Layout<'a> {
     image: &'a PodImage,
+    inputs: &'a ImageInputs,
     features: Features,
     volumes: Vec<Volume>,
     main: Vec<VolumeMount>,
@@ -350,12 +365,14 @@ impl<'a> Layout<'a> {
     fn new(
         spec: &ContainerSpec,
         image: &'a PodImage,
+        inputs: &'a ImageInputs,
         settings: &Settings,
         features: Features,
     ) -> Result<Self, String> {
         let placed = place(&spec.mounts, &spec.working_dir)?;
         let mut layout = Self {
             image,
+            inputs,
             features,
             volumes: vec![empty_dir("state")],
             main: vec![mount("state", STATE_DIR), read_only("runner", PROGRAMS_DIR)],
@@ -370,6 +387,10 @@ impl<'a> Layout<'a> {
         });
         if let Some(directory) = &image.resource {
             layout.resource(directory);
+        }
+        if image.root.is_some() {
+            layout.volumes.push(empty_dir("root"));
+            layout.main.push(read_only("root", ROOT_DIR));
         }
         let working_dir = absolute(&spec.working_dir, "/");
         if working_dir != "/" && !placed.iter().any(|mount| mount.target == working_dir) {
@@ -432,11 +453,40 @@ impl<'a> Layout<'a> {
         }
         self.volumes.push(empty_dir(&name));
         self.main.push(mount(&name, &placed.target));
+        if let MountSource::Input { volume, copy } = &placed.source
+            && let Some(reference) = self.inputs.get(volume)
+        {
+            self.image_input(n, reference, placed, copy.is_some())?;
+        }
+        Ok(())
+    }
+
+    /// The files of an image that is an input: nodes have them, and share them among their pods.
+    fn image_input(
+        &mut self,
+        n: usize,
+        reference: &str,
+        placed: &Placed,
+        kept: bool,
+    ) -> Result<(), String> {
+        if !self.features.image_volumes {
+            return Err(format!(
+                "the input at `{}` is an image, whose files steps see where the cluster has image volumes only: \
+                 upgrade it to Kubernetes 1.35, or get the image with `params: {{format: oci}}`",
+                placed.target
+            ));
+        }
+        let name = format!("image-{n}");
+        self.volumes.push(image_volume(&name, reference));
+        self.main.push(read_only(&name, &format!("{}/rootfs", placed.target)));
+        if kept {
+            self.helper.push(read_only(&name, &format!("{VOLUMES_DIR}/{n}/rootfs")));
+        }
         Ok(())
     }
 
     fn uses_claim(&self) -> bool {
-        !self.extracted.is_empty() || !self.published.is_empty()
+        !self.extracted.is_empty() || !self.published.is_empty() || self.image.root.is_some()
     }
 
     fn add_claim(&mut self, settings: &Settings) {
@@ -491,7 +541,9 @@ impl<'a> Layout<'a> {
 
     /// Extracts inputs, as the step's own user: it has the step's image.
     fn prepare(&self, image: &PodImage, security: &Security<'_>) -> Option<Container> {
-        if self.extracted.is_empty() {
+        let root =
+            self.image.root.as_ref().map(|volume| (volume.to_string(), ROOT_FILE.to_owned()));
+        if self.extracted.is_empty() && root.is_none() {
             return None;
         }
         let volumes = self.extracted.iter();
@@ -499,10 +551,14 @@ impl<'a> Layout<'a> {
             volumes.map(|(volume, mount)| (volume.to_string(), mount.mount_path.clone())).collect();
         let mut mounts: Vec<_> = self.extracted.iter().map(|(_, mount)| mount.clone()).collect();
         mounts.extend([read_only("runner", PROGRAMS_DIR), read_only("artifacts", ARTIFACTS_DIR)]);
+        if root.is_some() {
+            mounts.push(mount("root", ROOT_DIR));
+        }
+        let extract = Command::Extract { volumes, owners: false, image: root };
         Some(Container {
             name: PREPARE.to_owned(),
             image: Some(image.reference.clone()),
-            command: Some(command(&Command::Extract { volumes, owners: false })),
+            command: Some(command(&extract)),
             volume_mounts: Some(mounts),
             ..security.container()
         })

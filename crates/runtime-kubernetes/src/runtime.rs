@@ -6,20 +6,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jb_model::{ContainerHandle, VolumeHandle};
+use jb_model::{BuildId, ContainerHandle, VolumeHandle};
 use jb_runtime::{
-    BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, ImageFetch, ImageRequest, Result,
-    RunnerStream, Runtime,
+    BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, ImageFetch, ImageRequest, PodInfo,
+    Result, RunnerStream, Runtime,
 };
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::artifacts::{Artifacts, Known};
+use crate::checks::Checks;
 use crate::exec::{Failure, RunnerExec};
 use crate::failure::{Answer, Problem, Standing, answer_of, standing};
 use crate::image::Reference;
@@ -27,8 +28,9 @@ use crate::pod::{MAIN, Published};
 use crate::probe::Features;
 use crate::settings::{Access, Settings};
 use crate::table::{PodTable, handle_of, is_meant};
-use crate::{api, exec, names, network, pod, probe};
+use crate::{api, exec, names, network, pod, pods, probe};
 
+mod check;
 mod create;
 mod settle;
 
@@ -55,6 +57,7 @@ struct Inner {
     pods: Api<Pod>,
     table: PodTable,
     artifacts: Artifacts,
+    checks: Checks,
     spare: Mutex<HashMap<ContainerHandle, (Instant, RunnerExec)>>,
     watch: JoinHandle<()>,
 }
@@ -107,9 +110,16 @@ impl KubernetesRuntime {
         }
         let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features);
         let spare = Mutex::default();
-        let inner = Inner { settings, features, pods, table, artifacts, spare, watch };
+        let checks = Checks::new(settings.check_pods, server_id());
+        let inner = Inner { settings, features, pods, table, artifacts, checks, spare, watch };
         Ok(Self { inner: Arc::new(inner) })
     }
+}
+
+/// Differs between servers that run at the same time or one after the other.
+fn server_id() -> String {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    format!("{:x}{:x}", now.as_micros(), std::process::id())
 }
 
 /// A pod whose claim is missing would wait for it without a word.
@@ -212,7 +222,7 @@ impl Inner {
         }
     }
 
-    async fn destroy(&self, handle: &ContainerHandle) -> Result<()> {
+    async fn destroy_pod(&self, handle: &ContainerHandle) -> Result<()> {
         self.spare().remove(handle);
         let pod = match self.pod_of(handle).await {
             Ok(pod) => pod,
@@ -288,6 +298,12 @@ impl Runtime for KubernetesRuntime {
         if let Some((_, stream)) = spare {
             return Ok(Box::new(stream));
         }
+        // A pod of its own is known by its label, and most containers have one.
+        if self.inner.table.of(handle).is_none()
+            && let Some(stream) = self.inner.connect_check(handle).await?
+        {
+            return Ok(stream);
+        }
         Ok(Box::new(self.inner.reach(handle, MAIN).await?))
     }
 
@@ -296,17 +312,23 @@ impl Runtime for KubernetesRuntime {
     }
 
     async fn destroy(&self, handle: &ContainerHandle) -> Result<()> {
-        self.inner.destroy(handle).await
+        if self.inner.table.of(handle).is_none() && self.inner.destroy_check(handle).await? {
+            return Ok(());
+        }
+        self.inner.destroy_pod(handle).await
     }
 
     async fn list(&self) -> Result<Vec<ContainerInfo>> {
+        self.inner.adopt_checks().await;
+        self.inner.retire_checks().await;
         let pods = self.inner.table.all();
-        let infos = pods.iter().filter_map(|pod| {
+        let infos = pods.iter().filter(|pod| !names::is_of_checks(pod)).filter_map(|pod| {
             let handle = ContainerHandle::new(handle_of(pod)?);
             let running = !matches!(standing(pod), Standing::Over(_));
             Some(ContainerInfo { handle, running })
         });
-        Ok(infos.collect())
+        let checks = self.inner.checks.handles().into_iter();
+        Ok(infos.chain(checks.map(|handle| ContainerInfo { handle, running: true })).collect())
     }
 
     async fn create_volume(&self, volume: &VolumeHandle) -> Result<()> {
@@ -357,5 +379,16 @@ impl Runtime for KubernetesRuntime {
 
     async fn destroy_volume(&self, volume: &VolumeHandle) -> Result<()> {
         self.inner.artifacts.remove(volume).await
+    }
+
+    fn pods(&self, build: BuildId) -> Option<Vec<PodInfo>> {
+        let pods = self.inner.table.of_build(&build.to_string());
+        let mut pods: Vec<PodInfo> = pods.iter().map(|pod| pods::info(pod)).collect();
+        pods.sort_by(|a, b| (a.created_at, &a.name).cmp(&(b.created_at, &b.name)));
+        Some(pods)
+    }
+
+    fn pod_changes(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.inner.table.changes())
     }
 }

@@ -56,6 +56,30 @@ pub struct Images {
     pub task: String,
 }
 
+/// Bounds of the pods that checks share. Pods that are at work are never deleted for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckPods {
+    /// The most that one server keeps at a time.
+    pub max: usize,
+    /// A pod takes no more checks when it is this old.
+    pub max_age: Duration,
+    /// A pod takes no more checks after this many.
+    pub max_checks: u32,
+    /// A pod without checks for this long is deleted.
+    pub max_idle: Duration,
+}
+
+impl Default for CheckPods {
+    fn default() -> Self {
+        Self {
+            max: 100,
+            max_age: Duration::from_secs(60 * 60),
+            max_checks: 2000,
+            max_idle: Duration::from_secs(10 * 60),
+        }
+    }
+}
+
 /// Settings of a [`crate::KubernetesRuntime`].
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -82,6 +106,7 @@ pub struct Settings {
     pub start_timeout: Duration,
     /// The longest that any pod lives, kept for a look inside included.
     pub deadline: Duration,
+    pub check_pods: CheckPods,
     /// Bytes of file content that one archive may bring into a volume.
     pub max_archive_bytes: u64,
 }
@@ -103,6 +128,7 @@ impl Settings {
             service_account: None,
             start_timeout: Duration::from_secs(10 * 60),
             deadline: Duration::from_secs(7 * 24 * 60 * 60),
+            check_pods: CheckPods::default(),
             max_archive_bytes: 100 << 30,
         }
     }

@@ -11,6 +11,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::watch;
 
 use crate::names;
+use crate::pods::is_of_build;
 
 /// Pods by name. Cheap to clone; all clones are one table.
 #[derive(Clone)]
@@ -126,6 +127,13 @@ impl PodTable {
         let mut found =
             pods.by_name.values().filter(|entry| handle_of(&entry.pod) == Some(handle.as_str()));
         found.find(|entry| is_meant(&entry.pod)).map(|entry| Arc::clone(&entry.pod))
+    }
+
+    /// The pods of a build's steps, those that are about to go too.
+    pub(crate) fn of_build(&self, build: &str) -> Vec<Arc<Pod>> {
+        let pods = self.lock();
+        let found = pods.by_name.values().filter(|entry| is_of_build(&entry.pod, build));
+        found.map(|entry| Arc::clone(&entry.pod)).collect()
     }
 
     /// Every pod that is not about to go.

@@ -64,6 +64,30 @@ pub(crate) fn decide(
     Err(needs(&what, "baseline"))
 }
 
+/// As [`decide`], where the container puts the image's files in place itself: only root can, who then becomes whom the
+/// step wants, where that is allowed.
+pub(crate) fn decide_over_nothing(
+    wanted: &User,
+    features: Features,
+    security: PodSecurity,
+) -> Result<RunAs, String> {
+    let what = "the image is an artifact, not one that nodes pull from a registry";
+    if security == PodSecurity::Restricted {
+        if !features.user_namespaces {
+            return Err(needs(what, "baseline"));
+        }
+        if let User::Named(name) = wanted
+            && !matches!(name.as_str(), "" | "root" | "0")
+        {
+            return Err(format!(
+                "{what}, and the step wants to run as `{name}`: the two together take Pod Security level `baseline` \
+                 (--kubernetes-pod-security and the namespace's label)"
+            ));
+        }
+    }
+    Ok(RunAs::User { uid: 0, gid: None })
+}
+
 /// `uid` or `uid:gid`.
 fn numbers(name: &str) -> Option<(i64, Option<i64>)> {
     let number = |text: &str| text.parse::<u32>().ok().map(i64::from);
@@ -103,6 +127,18 @@ mod tests {
         assert_eq!(decide(get, PLAIN, PodSecurity::Restricted), user(65532));
         let refused = decide(task, PLAIN, PodSecurity::Restricted).unwrap_err();
         assert!(refused.contains("baseline"), "{refused}");
+    }
+
+    #[test]
+    fn root_puts_an_images_files_in_place() {
+        let decide = |name: &str, features, security| {
+            decide_over_nothing(&User::Named(name.into()), features, security)
+        };
+        assert_eq!(decide("root", MAPPED, PodSecurity::Restricted), user(0));
+        assert!(decide("node", MAPPED, PodSecurity::Restricted).is_err());
+        assert_eq!(decide("node", PLAIN, PodSecurity::Baseline), user(0));
+        let refused = decide_over_nothing(&User::Image, PLAIN, PodSecurity::Restricted);
+        assert!(refused.unwrap_err().contains("baseline"));
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn set_up_bridge(state_dir: &Path, pool: Subnet) -> io::Result<Bridge> {
         .filter(|bridge| bridge.name == name && bridge.subnet.overlaps(pool))
         .filter(|bridge| !used.iter().any(|other| bridge.subnet.overlaps(*other)));
     let seed = u32::from_le_bytes([digest[4], digest[5], digest[6], digest[7]]);
-    let subnet = match known {
+    let subnet = match &known {
         Some(bridge) => bridge.subnet,
         None => choose_subnet(pool, seed, &used).ok_or_else(|| {
             io::Error::other(format!("every part of the network pool {pool} is in use"))
@@ -163,7 +163,10 @@ fn set_up_bridge(state_dir: &Path, pool: Subnet) -> io::Result<Bridge> {
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(1500);
     let bridge = Bridge { name, subnet, mtu };
-    crate::store::write_json(&record, &bridge)?;
+    // A disk that is full since the last start is no reason to do without a network.
+    if known.as_ref() != Some(&bridge) {
+        crate::store::write_json(&record, &bridge)?;
+    }
 
     let explain = |error: io::Error| {
         io::Error::new(error.kind(), format!("cannot make the bridge `{}`: {error}", bridge.name))

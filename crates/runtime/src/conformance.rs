@@ -109,6 +109,7 @@ impl Subject<'_> {
             privileged: false,
             network: Network::Outbound,
             user: User::Image,
+            source: None,
             coordinates: Coordinates::default(),
         }
     }

@@ -18,13 +18,15 @@ pub mod client;
 pub mod conformance;
 pub mod fake;
 pub mod placement;
+pub mod pods;
 pub mod spec;
 
 use async_trait::async_trait;
-use jb_model::{ContainerHandle, Metadata, Object, Version, VolumeHandle};
+use jb_model::{BuildId, ContainerHandle, Metadata, Object, Version, VolumeHandle};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+pub use pods::{PodContainer, PodInfo};
 pub use spec::{
     AGENT_PROGRAM, ContainerKind, ContainerSpec, Coordinates, Image, Mount, MountSource, Network,
     User,
@@ -143,6 +145,17 @@ pub trait Runtime: Send + Sync + 'static {
     async fn list_volumes(&self) -> Result<Vec<VolumeHandle>>;
 
     async fn destroy_volume(&self, volume: &VolumeHandle) -> Result<()>;
+
+    /// The pods of a build's steps, in the order they were made; none where containers are no pods.
+    fn pods(&self, build: BuildId) -> Option<Vec<PodInfo>> {
+        let _ = build;
+        None
+    }
+
+    /// Tells when any pod has changed; none where containers are no pods.
+    fn pod_changes(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
 }
 
 /// What the script of a `registry-image` would be given. May hold secrets, so it has no debug output.

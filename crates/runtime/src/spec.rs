@@ -49,6 +49,9 @@ pub struct ContainerSpec {
     pub network: Network,
     /// Volumes are made writable for this user.
     pub user: User,
+    /// Names the outside world that a check looks at, by a digest: its resource's source and type. Containers of
+    /// checks of one source may be one, and what one leaves there may serve the next.
+    pub source: Option<String>,
     pub coordinates: Coordinates,
 }
 

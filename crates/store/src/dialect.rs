@@ -1,27 +1,37 @@
 //! Where the engines differ: how they are opened, locked, claimed from and listened to, and how they say no.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jb_model::{BuildId, JobId};
-use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::Semaphore;
 
-use crate::sql::{Tx, args};
+use crate::reserve::Reserve;
+use crate::sql::{Tx, args, rows_sqlite};
 use crate::{Change, Error, Result};
 
 /// How long a SQLite connection waits for another process's lock.
 const SQLITE_BUSY: Duration = Duration::from_secs(5);
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
+/// Connections that may be held across other queries: less than half, so that these always find one.
+const TURNS_MAX: usize = 6;
 /// How long to wait for a connection before giving up.
 const ACQUIRE: Duration = Duration::from_secs(30);
 /// Limit of a notification's payload, below the server's 8,000 bytes.
 const MAX_PAYLOAD: usize = 7_000;
+
+/// SQLite's SQLITE_IOERR_SHMSIZE.
+const IOERR_SHMSIZE: &str = "4874";
 
 /// The channel that servers sharing a database nudge each other on.
 pub(crate) const CHANNEL: &str = "jetbridge";
@@ -32,9 +42,13 @@ pub(crate) enum Engine {
     Sqlite {
         writer: SqlitePool,
         readers: SqlitePool,
+        /// None in memory.
+        reserve: Option<Arc<Reserve>>,
     },
     Postgres {
         pool: PgPool,
+        /// Connections that may be held while others are waited for.
+        turns: Arc<Semaphore>,
     },
 }
 
@@ -72,16 +86,34 @@ async fn open_sqlite(url: &str, path: &str) -> Result<Engine> {
     if path == ":memory:" {
         let options = options.in_memory(true).filename(":memory:");
         let writer = pool(1).connect_with(options).await.map_err(failed)?;
-        return Ok(Engine::Sqlite { readers: writer.clone(), writer });
+        return Ok(Engine::Sqlite { readers: writer.clone(), writer, reserve: None });
     }
     let options = options
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .pragma("wal_autocheckpoint", crate::checkpoint::LOG_PAGES_MAX.to_string());
-    let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
+    let writer = pool(1).before_acquire(|connection, _| Box::pin(is_idle(connection)));
+    let writer = writer.connect_with(options.clone()).await.map_err(failed)?;
     let readers = pool(SQLITE_READERS).connect_with(options).await.map_err(failed)?;
-    Ok(Engine::Sqlite { writer, readers })
+    // A read makes the files beside the database.
+    rows_sqlite(&readers, "SELECT COUNT(*) AS n FROM sqlite_master", &[]).await?;
+    let reserve = Reserve::new(Path::new(path)).map_err(|error| Error::Open {
+        url: url.into(),
+        reason: format!("reserve room on its disk: {error}"),
+    })?;
+    reserve.restore();
+    Ok(Engine::Sqlite { writer, readers, reserve: Some(Arc::new(reserve)) })
+}
+
+/// Whether a connection can begin a transaction. SQLite itself rolls one back when the disk is full; the driver's
+/// own rollback fails then, and it believes for ever that the transaction goes on.
+async fn is_idle(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    if connection.is_in_transaction() {
+        // A rollback that is under way is done before the answer.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 async fn open_postgres(url: &str) -> Result<Engine> {
@@ -97,7 +129,7 @@ async fn open_postgres(url: &str) -> Result<Engine> {
         .connect_with(options)
         .await
         .map_err(failed)?;
-    Ok(Engine::Postgres { pool })
+    Ok(Engine::Postgres { pool, turns: Arc::new(Semaphore::new(TURNS_MAX)) })
 }
 
 fn open_error(url: &str, error: &sqlx::Error) -> Error {
@@ -133,7 +165,9 @@ pub(crate) fn classify(statement: &'static str, error: &sqlx::Error) -> Error {
         .map(|code| code & 0xff);
     match (sqlite, code.as_ref()) {
         (Some(5 | 6), _) | (None, "55P03") => Error::Locked { reason },
+        // A full disk also shows when SQLite makes the index of its log longer.
         (Some(13), _) | (None, "53100") => Error::Full { reason },
+        (Some(10), IOERR_SHMSIZE) => Error::Full { reason },
         (Some(11 | 26), _) | (None, "XX001" | "XX002") => Error::Unreadable { reason },
         (None, "40001" | "40P01") => Error::Collided { reason },
         _ => Error::Statement { statement, reason },

@@ -20,6 +20,9 @@ pub enum Error {
     /// No room for what was to be written.
     #[error("the database has no room left: {reason}; free some space on its disk")]
     Full { reason: String },
+    /// So little is left of the disk that it is kept for what matters more than logs.
+    #[error("the disk that `{path}` is on is full; free some space on it")]
+    NoRoomForLogs { path: String },
     /// The database was made by another, usually newer, server.
     #[error("the database's schema does not fit this server: {reason}")]
     Schema { reason: String },

@@ -45,6 +45,7 @@ impl Store {
     /// Appends events to a build's log. With a fence, fails when the lease is lost. With a position, appends only
     /// when exactly the records up to `from` are stored; otherwise nothing happens and the result is
     /// `None`: read [`Store::position`] and continue from there. Returns the number of the first event.
+    /// What has a position is refused on a disk that is almost full, so that the rest finds room.
     pub async fn append_events(
         &self,
         build: BuildId,
@@ -52,6 +53,9 @@ impl Store {
         fence: Option<Fence>,
         position: Option<Position<'_>>,
     ) -> Result<Option<u64>> {
+        if position.is_some() {
+            self.room_for_logs()?;
+        }
         let segment = pack(events, FAST)?;
         transact!(self, async |tx| {
             if let Some(position) = &position

@@ -27,6 +27,7 @@ pub mod machine;
 mod migrate;
 pub mod page;
 pub mod pipelines;
+mod reserve;
 pub mod resources;
 mod rotate;
 pub mod sched;

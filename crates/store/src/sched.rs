@@ -6,6 +6,7 @@ use jb_model::{
     BuildId, ContainerHandle, JobId, PipelineId, ResourceId, ScopeId, Timestamp, Version,
     VersionId, VolumeHandle,
 };
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::sql::{Row, Tx, args, id_list};
 use crate::store::transact;
@@ -66,30 +67,31 @@ pub struct LatestBuild {
 /// when its server is gone.
 pub struct JobTurn {
     /// Holds an advisory lock; a server that has the database to itself needs none.
-    tx: Option<Tx>,
+    held: Option<(Tx, OwnedSemaphorePermit)>,
 }
 
 impl JobTurn {
     /// Gives the turn up at once, not only when the connection is used again.
     pub async fn end(self) -> Result<()> {
-        match self.tx {
-            Some(tx) => tx.commit().await.map(drop),
+        match self.held {
+            Some((tx, _permit)) => tx.commit().await.map(drop),
             None => Ok(()),
         }
     }
 }
 
 impl Store {
-    /// Takes the turn for a job, unless another server has it.
+    /// Takes the turn for a job, unless another server has it. Waits while many turns are held: each holds a
+    /// connection, and whoever holds one needs others for its work.
     pub async fn job_turn(&self, job: JobId) -> Result<Option<JobTurn>> {
-        if !self.is_shared() {
-            return Ok(Some(JobTurn { tx: None }));
-        }
+        let Some(turns) = self.turns() else { return Ok(Some(JobTurn { held: None })) };
+        let permit = turns.acquire_owned().await;
+        let permit = permit.map_err(|error| Error::refused(format!("take a turn: {error}")))?;
         let mut tx = self.begin().await?;
         let sql = "SELECT CASE WHEN pg_try_advisory_xact_lock(7301, CAST($1 AS INTEGER)) THEN 1 ELSE 0 END AS taken";
         // Two jobs of the same number modulo 2^31 only take turns needlessly.
         let taken = tx.one(sql, args![job.0 & i64::from(i32::MAX)]).await?.req_bool("taken")?;
-        Ok(taken.then_some(JobTurn { tx: Some(tx) }))
+        Ok(taken.then_some(JobTurn { held: Some((tx, permit)) }))
     }
 
     /// The resources that a job gets or puts.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jb_model::{Timestamp, Value};
 use sqlx::postgres::{PgListener, PgPool};
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
 use crate::checkpoint;
 use crate::dialect::{CHANNEL, Engine, parse_payload};
@@ -98,10 +98,11 @@ impl Store {
         let name = instance_name()?;
         let committed = Arc::new(Notify::new());
         let companion = match &engine {
-            Engine::Sqlite { readers, .. } => {
-                tokio::spawn(checkpoint::run(readers.clone(), committed.clone())).abort_handle()
+            Engine::Sqlite { readers, reserve, .. } => {
+                let task = checkpoint::run(readers.clone(), reserve.clone(), committed.clone());
+                tokio::spawn(task).abort_handle()
             }
-            Engine::Postgres { pool } => {
+            Engine::Postgres { pool, .. } => {
                 let task =
                     listen(connect(pool).await?, pool.clone(), changes.clone(), name.clone());
                 tokio::spawn(task).abort_handle()
@@ -137,11 +138,11 @@ impl Store {
     pub async fn close(&self) {
         self.inner.companion.abort();
         match &self.inner.engine {
-            Engine::Sqlite { writer, readers } => {
+            Engine::Sqlite { writer, readers, .. } => {
                 readers.close().await;
                 writer.close().await;
             }
-            Engine::Postgres { pool } => pool.close().await,
+            Engine::Postgres { pool, .. } => pool.close().await,
         }
     }
 
@@ -149,7 +150,7 @@ impl Store {
     pub(crate) async fn rows(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
         match &self.inner.engine {
             Engine::Sqlite { readers, .. } => rows_sqlite(readers, sql, args).await,
-            Engine::Postgres { pool } => rows_postgres(pool, sql, args).await,
+            Engine::Postgres { pool, .. } => rows_postgres(pool, sql, args).await,
         }
     }
 
@@ -189,9 +190,20 @@ impl Store {
         Ok(value)
     }
 
-    /// Whether other servers may use the same database.
-    pub(crate) fn is_shared(&self) -> bool {
-        matches!(self.inner.engine, Engine::Postgres { .. })
+    /// Bounds the turns over jobs, where other servers may use the same database.
+    pub(crate) fn turns(&self) -> Option<Arc<Semaphore>> {
+        match &self.inner.engine {
+            Engine::Postgres { turns, .. } => Some(turns.clone()),
+            Engine::Sqlite { .. } => None,
+        }
+    }
+
+    /// Refuses when the disk is too full for logs.
+    pub(crate) fn room_for_logs(&self) -> Result<()> {
+        match &self.inner.engine {
+            Engine::Sqlite { reserve: Some(reserve), .. } => reserve.room_for_logs(),
+            Engine::Sqlite { .. } | Engine::Postgres { .. } => Ok(()),
+        }
     }
 
     pub(crate) async fn begin(&self) -> Result<Tx> {
@@ -202,7 +214,7 @@ impl Store {
             Engine::Sqlite { writer, .. } => {
                 writer.begin_with("BEGIN IMMEDIATE").await.map(TxConn::Sqlite)
             }
-            Engine::Postgres { pool } => pool.begin().await.map(TxConn::Postgres),
+            Engine::Postgres { pool, .. } => pool.begin().await.map(TxConn::Postgres),
         };
         let conn = conn.map_err(|error| crate::dialect::classify("BEGIN", &error))?;
         Ok(Tx::new(conn, Arc::clone(&self.inner.seal)))

@@ -8,6 +8,7 @@ mod container;
 mod job;
 mod json;
 mod pipeline;
+mod pod;
 mod requests;
 mod resource;
 mod system;
@@ -23,6 +24,7 @@ pub use container::{BaseType, Container, Volume, VolumeResourceType, Worker, Wor
 pub use job::{Job, JobInput, JobInputSummary, JobOutput, JobSummary};
 pub use json::{to_body, to_text};
 pub use pipeline::{Display, Group, Pipeline};
+pub use pod::{Pod, PodContainer};
 pub use requests::{
     CheckRequest, CommentRequest, NewName, PinCommentRequest, SetTeamRequest, VersionRequest,
 };

@@ -11,6 +11,7 @@ pub mod public;
 pub use private::{from_private, to_private};
 pub use public::{PublicBuildPlan, PublicPlan};
 
+use jb_model::{Plan, PlanId, PlanStep};
 use serde::{Deserialize, Deserializer};
 
 /// Why a JSON text is no plan.
@@ -55,6 +56,16 @@ impl std::error::Error for PlanJsonError {
 impl From<serde_json::Error> for PlanJsonError {
     fn from(error: serde_json::Error) -> Self {
         Self::Json(error)
+    }
+}
+
+/// The plan of a node, which holds exactly one step.
+fn only(id: PlanId, attempts: Vec<u32>, steps: Vec<PlanStep>) -> Result<Plan, PlanJsonError> {
+    let mut steps = steps.into_iter();
+    match (steps.next(), steps.next()) {
+        (Some(step), None) => Ok(Plan { id, attempts, step }),
+        (None, _) => Err(PlanJsonError::NoStep(id.0)),
+        (Some(_), Some(_)) => Err(PlanJsonError::ManySteps(id.0)),
     }
 }
 

@@ -8,8 +8,11 @@ fn what_is_written_can_be_read() {
         Command::Install { target: text(), directory: None },
         Command::Install { target: text(), directory: Some((text(), text())) },
         Command::Prepare { group: 7 },
-        Command::Extract { volumes: pairs(), owners: true },
-        Command::Extract { volumes: pairs(), owners: false },
+        Command::Extract { volumes: pairs(), owners: true, image: None },
+        Command::Extract { volumes: pairs(), owners: true, image: Some((text(), text())) },
+        Command::Extract { volumes: pairs(), owners: false, image: Some((text(), text())) },
+        Command::Boot { archive: text(), owners: true, command: vec![text(), text()] },
+        Command::Boot { archive: text(), owners: false, command: vec![text()] },
         Command::Publish { volumes: pairs() },
         Command::List,
         Command::Create { volume: text() },
@@ -25,7 +28,13 @@ fn what_is_written_can_be_read() {
     for command in commands {
         assert_eq!(Command::parse(&command.to_args()), Ok(command));
     }
-    for wrong in [vec![], vec!["extract", "v"], vec!["add", "v", ".", "x"], vec!["nothing"]] {
+    for wrong in [
+        vec![],
+        vec!["extract", "v"],
+        vec!["boot", "f"],
+        vec!["add", "v", ".", "x"],
+        vec!["nothing"],
+    ] {
         let wrong: Vec<String> = wrong.into_iter().map(str::to_owned).collect();
         assert!(Command::parse(&wrong).is_err(), "{wrong:?}");
     }

@@ -106,3 +106,52 @@ fn images_are_kept_as_they_were_told() {
     assert_eq!(volumes.image("i").unwrap().unwrap(), b"{}");
     assert_eq!(volumes.list().unwrap(), ["i"]);
 }
+
+#[test]
+fn an_images_root_goes_over_that_of_a_container() {
+    let Place { dir, volumes } = place();
+    let source = dir.path().join("source");
+    for directory in ["rootfs/etc", "rootfs/bin", "rootfs/dev"] {
+        fs::create_dir_all(source.join(directory)).unwrap();
+    }
+    let files = [
+        ("metadata.json", "{}"),
+        ("rootfs/bin/sh", "shell"),
+        ("rootfs/etc/hosts", "others"),
+        ("rootfs/etc/hosts.allow", "all"),
+        ("rootfs/dev/null", "much"),
+    ];
+    for (path, content) in files {
+        fs::write(source.join(path), content).unwrap();
+    }
+    fs::hard_link(source.join("rootfs/bin/sh"), source.join("rootfs/bin/bash")).unwrap();
+    volumes.publish("v", &source).unwrap();
+    let archive = dir.path().join("copy");
+    volumes.copy_archive("v", &archive).unwrap();
+    let root = dir.path().join("root");
+    fs::create_dir_all(root.join("etc")).unwrap();
+    fs::write(root.join("etc/hosts"), "own").unwrap();
+    extract_root(&archive, &root, false).unwrap();
+    assert_eq!(fs::read_to_string(root.join("bin/bash")).unwrap(), "shell");
+    assert_eq!(fs::read_to_string(root.join("etc/hosts")).unwrap(), "own");
+    assert_eq!(fs::read_to_string(root.join("etc/hosts.allow")).unwrap(), "all");
+    assert!(!root.join("dev").exists() && !root.join("metadata.json").exists());
+    // What is no image is said to be none.
+    volumes.create("empty").unwrap();
+    volumes.copy_archive("empty", &archive).unwrap();
+    let error = extract_root(&archive, &root, false).unwrap_err().to_string();
+    assert!(error.contains("no directory `rootfs`"), "{error}");
+    assert!(matches!(volumes.copy_archive("none", &archive), Err(Error::NoVolume(_))));
+}
+
+#[test]
+fn of_an_image_elsewhere_the_small_files_are_extracted() {
+    let Place { dir, volumes } = place();
+    volumes
+        .put_image("v", br#"{"name": "n", "files": {"tag": "1.2", "../digest": "sha"}}"#)
+        .unwrap();
+    let target = dir.path().join("target");
+    volumes.extract("v", &target, false).unwrap();
+    assert_eq!(fs::read_to_string(target.join("tag")).unwrap(), "1.2");
+    assert_eq!(fs::read_to_string(target.join("digest")).unwrap(), "sha");
+}

@@ -8,7 +8,7 @@ use crate::error::PlanError;
 use crate::machine::context::{ContextId, Contexts};
 use crate::machine::verdict::Verdict;
 use crate::machine::{BuildMachine, CancelReason, NodeId};
-use crate::plan_tree::{MAX_STEPS, bound_depth, children, number_attempts};
+use crate::plan_tree::{MAX_STEPS, bound_depth, number_attempts};
 
 /// Most vars of one `across` step.
 const MAX_ACROSS_VARS: usize = 32;
@@ -165,7 +165,7 @@ impl BuildMachine {
             });
         }
         let node = self.add_node(Some(plan.id.clone()), kind(&plan.step), parent, (tree, slot))?;
-        for (slot, child) in children(plan).into_iter().enumerate() {
+        for (slot, child) in plan.children().into_iter().enumerate() {
             let child = self.add_steps(child, Some(node), tree, slot)?;
             self.nodes[node.0].children.push(child);
         }

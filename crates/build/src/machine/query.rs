@@ -5,7 +5,6 @@ use jb_model::{BuildStatus, Plan, PlanId, Timestamp, Value};
 use crate::machine::leaf::phase_of;
 use crate::machine::nodes::{Hook, Kind, Node, Progress, State};
 use crate::machine::{BuildMachine, Effect, Life, NodeId};
-use crate::plan_tree::children;
 
 impl BuildMachine {
     /// When to apply the next `Tick`, if no other event comes first.
@@ -52,7 +51,7 @@ impl BuildMachine {
         }
         let mut plan = self.trees.get(node.tree)?;
         for slot in slots.into_iter().rev() {
-            plan = children(plan).get(slot).copied()?;
+            plan = plan.children().get(slot).copied()?;
         }
         Some(plan)
     }

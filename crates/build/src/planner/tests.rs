@@ -9,7 +9,6 @@ use jb_model::{Value, duration};
 use serde_json::json;
 
 use super::*;
-use crate::plan_tree::children;
 
 /// A plan as text: kind, name and id of every step, children in brackets.
 fn shown(plan: &Plan) -> String {
@@ -41,7 +40,7 @@ fn shown(plan: &Plan) -> String {
     }
     let inside: Vec<String> = match &plan.step {
         PlanStep::Across(across) => vec![format!("template {}", shown(&across.template))],
-        _ => children(plan).into_iter().map(shown).collect(),
+        _ => plan.children().into_iter().map(shown).collect(),
     };
     if inside.is_empty() { text } else { format!("{text} [{}]", inside.join(", ")) }
 }
@@ -302,7 +301,7 @@ fn gather_tags(plan: &Plan, found: &mut Vec<String>) {
         }
         _ => {}
     }
-    children(plan).into_iter().for_each(|child| gather_tags(child, found));
+    plan.children().into_iter().for_each(|child| gather_tags(child, found));
 }
 
 fn check(image: &TypeImage) -> &jb_model::plan::CheckPlan {

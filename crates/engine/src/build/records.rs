@@ -7,7 +7,7 @@ use jb_model::config::TaskConfig;
 use jb_model::plan::{GetPlan, PutPlan, TypeImage, VersionSource};
 use jb_model::{ContainerHandle, Metadata, Object, PlanId, Value, Version, VolumeHandle};
 use jb_runtime::client::ProcessSpec;
-use jb_runtime::{ContainerSpec, Coordinates, User};
+use jb_runtime::{ContainerKind, ContainerSpec, Coordinates, User};
 use jb_store::{
     ContainerState, NewCache, NewContainer, NewVolume, ResourceKind, ResourceRecord, TaskCacheKey,
 };
@@ -44,8 +44,9 @@ impl BuildContext {
     ) -> Result<bool, Trouble> {
         let store = &self.engine.store;
         let known = store.container(&spec.handle).await?;
-        if known.is_some_and(|known| known.state == ContainerState::Created) {
-            // Made by the server before this one. Should it be gone, its process is not to run twice.
+        let is_made = known.is_some_and(|known| known.state == ContainerState::Created);
+        if is_made && spec.kind != ContainerKind::Check {
+            // Made by the server before this one. Should it be gone, its process is not to run twice. A check may.
             return Ok(true);
         }
         if leaf.cancel.is_requested() {

@@ -9,7 +9,7 @@ use jb_model::config::CheckEvery;
 use jb_store::CheckState;
 
 use super::timing::{
-    CheckRate, CheckSettings, Checkable, RateLimit, checks_per_second, interval,
+    CheckRate, CheckSettings, Checkable, INTERVAL_MIN, RateLimit, checks_per_second, interval,
     spacing_after_failure,
 };
 use super::{Planned, Purpose, is_served};
@@ -37,6 +37,8 @@ fn intervals_come_from_the_resource_then_the_operator() {
     assert_eq!(interval(&CheckEvery::Default, hooked, &settings), Some(minutes(3)));
     assert_eq!(interval(&CheckEvery::Every(minutes(9)), hooked, &settings), Some(minutes(9)));
     assert_eq!(interval(&CheckEvery::Never, hooked, &settings), None);
+    let always = CheckEvery::Every(Duration::ZERO);
+    assert_eq!(interval(&always, plain, &settings), Some(INTERVAL_MIN), "not all the time");
 }
 
 #[test]

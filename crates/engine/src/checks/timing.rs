@@ -8,6 +8,9 @@ use jb_model::config::CheckEvery;
 /// Failing checks are spaced out to at most this, or to their interval if that is longer.
 const MAX_BACKOFF: Duration = Duration::from_secs(10 * 60);
 
+/// The least time between two periodic checks of one thing, whatever a pipeline asks for.
+pub const INTERVAL_MIN: Duration = Duration::from_secs(1);
+
 /// What the operator set for all checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckSettings {
@@ -50,17 +53,18 @@ pub enum Checkable {
     Type,
 }
 
-/// The time between periodic checks; `None` for never.
+/// The time between periodic checks, at least [`INTERVAL_MIN`]; `None` for never.
 pub fn interval(every: &CheckEvery, what: Checkable, settings: &CheckSettings) -> Option<Duration> {
-    match every {
-        CheckEvery::Never => None,
-        CheckEvery::Every(interval) => Some(*interval),
-        CheckEvery::Default => Some(match what {
+    let interval = match every {
+        CheckEvery::Never => return None,
+        CheckEvery::Every(interval) => *interval,
+        CheckEvery::Default => match what {
             Checkable::Type => settings.type_interval,
             Checkable::Resource { has_webhook: true } => settings.webhook_interval,
             Checkable::Resource { has_webhook: false } => settings.resource_interval,
-        }),
-    }
+        },
+    };
+    Some(interval.max(INTERVAL_MIN))
 }
 
 /// The time until the next periodic check after one that failed, `before` being the time there was

@@ -38,7 +38,7 @@ pub(crate) async fn run(
         Begin::Served { newest } => return succeed(context, leaf, newest.as_ref()).await,
         Begin::Busy => return Ok(ended(context, leaf, Outcome::Aborted)),
     };
-    let checked = check(context, leaf, plan, &source, from, started).await;
+    let checked = check(context, leaf, plan, (&source, config_hash), from, started).await;
     let checks = &context.engine.checks;
     let found = match &checked {
         Ok(Checked::Found(versions)) => Some(versions.as_slice()),
@@ -113,18 +113,14 @@ async fn check(
     context: &BuildContext,
     leaf: &Leaf,
     plan: &CheckPlan,
-    source: &Object,
+    (source, config_hash): (&Object, String),
     from: Option<Version>,
     started: &Started<'_>,
 ) -> Result<Checked, Trouble> {
     let origin = &leaf.plan.id;
     let begin = context.now();
     let on_start = vec![
-        BuildEvent::SelectedWorker {
-            origin: origin.clone(),
-            time: begin,
-            worker: context.engine.runtime.worker_name().to_owned(),
-        },
+        context.selected_worker(origin),
         BuildEvent::Start { origin: origin.clone(), time: begin },
     ];
     let mut request = script::request(source, &Object::new());
@@ -145,6 +141,7 @@ async fn check(
             args: Vec::new(),
             stdin: Value::Object(request),
             show: Show::Stderr,
+            source: Some(config_hash),
         },
         started,
         on_start,

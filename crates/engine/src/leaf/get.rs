@@ -92,6 +92,7 @@ async fn run_script(
             args: vec![GET_DIR.to_owned()],
             stdin: Value::Object(request),
             show: Show::Stderr,
+            source: None,
         },
         started,
         selected,
@@ -111,11 +112,10 @@ fn failed(context: &BuildContext, leaf: &Leaf, exit_status: i32) -> Done {
 }
 
 fn selected(context: &BuildContext, leaf: &Leaf) -> Vec<BuildEvent> {
-    let (origin, time) = (leaf.plan.id.clone(), context.now());
-    let worker = context.engine.runtime.worker_name().to_owned();
+    let origin = &leaf.plan.id;
     vec![
-        BuildEvent::StartGet { origin: origin.clone(), time },
-        BuildEvent::SelectedWorker { origin, time, worker },
+        BuildEvent::StartGet { origin: origin.clone(), time: context.now() },
+        context.selected_worker(origin),
     ]
 }
 

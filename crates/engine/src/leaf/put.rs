@@ -29,14 +29,10 @@ pub(crate) async fn run(
             source: MountSource::Input { volume, copy: None },
         })
         .collect();
-    let begin = context.now();
+    let time = context.now();
     let on_start = vec![
-        BuildEvent::SelectedWorker {
-            origin: origin.clone(),
-            time: begin,
-            worker: context.engine.runtime.worker_name().to_owned(),
-        },
-        BuildEvent::StartPut { origin: origin.clone(), time: begin },
+        context.selected_worker(origin),
+        BuildEvent::StartPut { origin: origin.clone(), time },
     ];
     let exit = script::run(
         context,
@@ -52,6 +48,7 @@ pub(crate) async fn run(
             args: vec![PUT_DIR.to_owned()],
             stdin: Value::Object(script::request(&source, &params)),
             show: Show::Stderr,
+            source: None,
         },
         started,
         on_start,

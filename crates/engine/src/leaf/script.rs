@@ -25,6 +25,8 @@ pub(crate) struct Script<'a> {
     pub args: Vec<String>,
     pub stdin: Value,
     pub show: Show<'a>,
+    /// What a check looks at, see [`ContainerSpec::source`].
+    pub source: Option<String>,
 }
 
 /// What `in` and `out` print.
@@ -86,6 +88,7 @@ pub(crate) async fn run(
         privileged: script.image.privileged,
         network: Network::Outbound,
         user: User::Named("root".to_owned()),
+        source: script.source,
         coordinates: context.coordinates(leaf, script.step_name),
     };
     if !context.create_container(leaf, &spec, script.step_name).await? {

@@ -58,11 +58,10 @@ pub(crate) async fn run(
     let (image, image_config) = image(context, leaf, plan, &config).await?;
     let layout = layout(context, leaf, plan, &config, &handle).await?;
     let time = context.now();
-    let worker = context.engine.runtime.worker_name().to_owned();
     let origin = leaf.plan.id.clone();
-    let selected = BuildEvent::SelectedWorker { origin: origin.clone(), time, worker };
-    context.once(&origin, "selected", vec![selected]).await?;
+    context.once(&origin, "selected", vec![context.selected_worker(&origin)]).await?;
     let spec = ContainerSpec {
+        source: None,
         coordinates: context.coordinates(leaf, &plan.name),
         ..container_spec(context, plan, &config, &layout, image, &image_config, &handle)
     };
@@ -221,6 +220,7 @@ pub(super) fn container_spec(
         privileged: plan.privileged,
         network: if plan.hermetic { Network::Hermetic } else { Network::Outbound },
         user: user.map_or(User::Image, User::Named),
+        source: None,
         coordinates: Default::default(),
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jb_model::config::{GetStep, Modifiers, Step, StepKind, VersionChoice};
+use jb_model::config::{GetStep, VersionChoice};
 use jb_model::{JobConfig, JobId, PipelineConfig, ResourceConfig, ResourceId};
+use jb_pipeline::validate::each_get_and_put;
 use jb_resolve::Input;
 use jb_store::sched::JobResource;
 use jb_store::{JobRecord, Result};
@@ -113,28 +114,8 @@ fn job_get(
 /// Every `get` of a job's plan and hooks.
 pub(crate) fn gets_of(job: &JobConfig) -> Vec<&GetStep> {
     let mut gets = Vec::new();
-    let mut todo: Vec<&Step> = job.plan.iter().collect();
-    let hooks = [&job.on_success, &job.on_failure, &job.on_error, &job.on_abort, &job.ensure];
-    todo.extend(hooks.into_iter().flatten().map(Box::as_ref));
-    while let Some(step) = todo.pop() {
-        todo.extend(hooks_of(&step.modifiers));
-        match &step.kind {
-            StepKind::Get(get) => gets.push(get),
-            StepKind::Try(inner) => todo.push(inner),
-            StepKind::Do(steps) | StepKind::InParallel { steps, .. } => todo.extend(steps),
-            StepKind::Put(_)
-            | StepKind::Task(_)
-            | StepKind::Run(_)
-            | StepKind::SetPipeline(_)
-            | StepKind::LoadVar(_) => {}
-        }
-    }
+    each_get_and_put(job, &mut |_, get| gets.extend(get));
     gets
-}
-
-fn hooks_of(modifiers: &Modifiers) -> impl Iterator<Item = &Step> {
-    let Modifiers { on_success, on_failure, on_error, on_abort, ensure, .. } = modifiers;
-    [on_success, on_failure, on_error, on_abort, ensure].into_iter().flatten().map(Box::as_ref)
 }
 
 /// Names of inputs whose resources are among those awaited.

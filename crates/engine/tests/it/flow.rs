@@ -14,7 +14,23 @@ resources:
   check_every: never
   source: {initial_version: v1, create_files: {pw: "geheim\n", v.json: '{"user": "root", "pass": "wort"}'}}
 - {name: out, type: mock, check_every: never, source: {no_initial_version: true}}
+prototypes: [{name: proto, type: mock, source: {}}]
 jobs:
+- name: fast
+  plan:
+  - in_parallel:
+      fail_fast: true
+      steps: &steps
+      - {task: waits, config: {platform: linux, run: {path: sh, args: [-c, 'echo ready; sleep rest; echo rested']}}}
+      - {task: fails, config: {platform: linux, run: {path: sh, args: [-c, 'sleep begin; exit 1']}}}
+- name: patient
+  plan: [{in_parallel: {steps: *steps}}]
+- name: limited
+  plan: [{in_parallel: {limit: 1, fail_fast: true, steps: [{task: fails, config: &fails {platform: linux, run: {path: 'false'}}}, {task: never, config: *fails}]}}]
+- name: limited-patient
+  plan: [{in_parallel: {limit: 1, steps: [{task: fails, config: *fails}, {task: late, config: *fails}]}}]
+- name: prototype
+  plan: [{run: greet, type: proto, params: {to: you}}]
 - name: attempts
   plan:
   - task: t
@@ -70,6 +86,44 @@ async fn attempts_go_on_until_one_succeeds() {
     let (status, log, errors) = log_of("attempts").await;
     assert_eq!((status, errors), (BuildStatus::Succeeded, Vec::new()));
     assert_eq!(log.matches('x').count(), 6, "one, two and three lines: {log}");
+}
+
+#[tokio::test]
+async fn a_failure_ends_its_siblings_only_if_asked() {
+    let server = Server::new(PIPELINE).await;
+    for (job, ended) in [("fast", "ready\r\n"), ("patient", "ready\r\nrested\r\n")] {
+        let build = server.trigger(job).await;
+        server.logged(build, "ready").await;
+        server.fake.release("begin");
+        if job == "patient" {
+            let failed = r#"finish-task #2 {"exit_status":1}"#;
+            server
+                .until("the failure", async || {
+                    server.said(build).await.iter().any(|line| line == failed).then_some(())
+                })
+                .await;
+            server.fake.release("rest");
+        }
+        assert_eq!(server.ended(build).await, BuildStatus::Failed);
+        assert_eq!(server.log(build).await, ended, "{job}");
+        let errors = server.errors(build).await;
+        assert_eq!(errors.iter().any(|error| error == "interrupted"), job == "fast", "{errors:?}");
+    }
+    for (job, tasks) in [("limited", 1), ("limited-patient", 2)] {
+        let (build, status) = server.run(job).await;
+        assert_eq!(status, BuildStatus::Failed);
+        let said = server.said(build).await;
+        let started = said.iter().filter(|line| line.starts_with("start-task"));
+        assert_eq!(started.count(), tasks, "{said:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_step_says_that_it_does_nothing_yet() {
+    let (status, log, errors) = log_of("prototype").await;
+    assert_eq!((status, errors), (BuildStatus::Succeeded, Vec::new()));
+    assert!(log.contains("the run step is not yet implemented"), "{log}");
+    assert!(log.contains("pretending to run greet on prototype proto..."), "{log}");
 }
 
 #[tokio::test]

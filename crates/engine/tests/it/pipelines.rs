@@ -40,8 +40,16 @@ jobs:
 - name: slow
   plan:
   - {get: src}
-  - {task: t, config: {platform: linux, run: {path: sh, args: [-c, 'echo ready; sleep x']}}}
-  - {set_pipeline: child, file: src/p.yml, vars: {name: old}}
+  - task: t
+    config:
+      platform: linux
+      caches: [{path: c}]
+      outputs: [{name: o}]
+      run:
+        path: sh
+        args: [-c, 'test -e c/f && echo new > o/n && echo ready && sleep y && exit 0; echo > c/f; echo old > o/n; echo ready; sleep x']
+  - {load_var: which, file: o/n, format: trim, reveal: true}
+  - {set_pipeline: child, file: src/p.yml, vars: {name: ((.:which))}}
 "#;
 
 async fn jobs_of(server: &Server, team: &str, name: &str, vars: &Object) -> Option<Vec<String>> {
@@ -121,8 +129,15 @@ async fn a_newer_build_of_the_job_wins() {
     server.logged(old, "ready").await;
     let new = server.trigger("slow").await;
     server.logged(new, "ready").await;
+    server.fake.release("y");
+    assert_eq!(server.ended(new).await, BuildStatus::Succeeded, "{:?}", server.errors(new).await);
+    assert_eq!(jobs_of(&server, "main", "child", &Object::new()).await.unwrap(), ["new"]);
     server.fake.release("x");
-    server.ended(new).await;
-    server.ended(old).await;
-    assert_eq!(jobs_of(&server, "main", "child", &Object::new()).await.unwrap(), ["old"]);
+    assert_eq!(server.ended(old).await, BuildStatus::Succeeded, "{:?}", server.errors(old).await);
+    assert_eq!(jobs_of(&server, "main", "child", &Object::new()).await.unwrap(), ["new"]);
+    let log = server.log(old).await;
+    assert!(log.contains("job old has been added:"), "it had something to set: {log}");
+    let warning =
+        "WARNING: the pipeline was not saved because it was already saved by a newer build\n";
+    assert!(log.ends_with(warning), "{log}");
 }

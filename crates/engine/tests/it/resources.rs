@@ -19,7 +19,16 @@ resources:
 - {name: broken, type: mock, check_every: never, source: {check_failure: on purpose}}
 - {name: listed, type: mock, check_every: 1h, source: {versions: ['1', '2', '3']}}
 - {name: unknown, type: nosuch, check_every: never, source: {}}
+- {name: told, type: mock, check_every: never, source: {initial_version: v1}, expose_build_created_by: true}
 jobs:
+- name: slow-get
+  plan: [{get: src, timeout: 3s, params: {sleep: fetch}}]
+- name: slow-put
+  plan: [{put: out, timeout: 3s, params: {version: late, sleep: push}}]
+- name: told-put
+  plan: [{put: told, params: {version: v2, print_env: true}, no_get: true}]
+- name: told-get
+  plan: [{get: told, params: {exit: 1}}]
 - name: cached
   plan:
   - {get: src}
@@ -125,6 +134,37 @@ async fn a_put_that_fails_says_so() {
     let (build, status) = server.run("bad-put-input").await;
     assert_eq!(status, BuildStatus::Errored);
     assert_eq!(server.errors(build).await, ["missing inputs: nosuch"]);
+}
+
+#[tokio::test]
+async fn a_get_or_put_that_takes_too_long_fails() {
+    let server = Server::new(PIPELINE).await;
+    for (job, ready) in [("slow-get", "sleeping: fetch"), ("slow-put", "sleeping: push")] {
+        let build = server.trigger(job).await;
+        server.logged(build, ready).await;
+        server.advance(Duration::from_secs(4));
+        server.engine().nudge_build(build);
+        assert_eq!(server.ended(build).await, BuildStatus::Failed, "{job}");
+        assert_eq!(server.errors(build).await, ["timeout exceeded"], "{job}");
+        let said = server.said(build).await;
+        assert!(!said.iter().any(|line| line.starts_with("finish-")), "{said:#?}");
+        assert!(server.store.build_outputs(build).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn only_a_put_that_shall_know_learns_who_began_the_build() {
+    let server = Server::new(PIPELINE).await;
+    let (build, status) = server.run("told-put").await;
+    assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.errors(build).await);
+    let log = server.log(build).await;
+    assert!(log.contains("env: BUILD_CREATED_BY=someone\n"), "{log}");
+    // `tasks_learn_little_and_resources_much` has a put that shall not know.
+    let (build, status) = server.run("told-get").await;
+    assert_eq!(status, BuildStatus::Failed);
+    let way = server.engine().hijack(&server.container(build, "told").await).await.unwrap();
+    let names: Vec<&str> = way.env.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(names.contains(&"BUILD_NAME") && !names.contains(&"BUILD_CREATED_BY"), "{names:?}");
 }
 
 impl Server {

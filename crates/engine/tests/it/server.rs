@@ -47,7 +47,8 @@ impl Server {
         let store = Store::open("sqlite::memory:", Options::default(), at).await.unwrap();
         let team = store.ensure_main_team(&json!({}), at).await.unwrap();
         let pipeline = PipelineId(0);
-        let timeouts = Timeouts { quiet: Duration::from_millis(20), ..Timeouts::default() };
+        let (quiet, reconnect) = (Duration::from_millis(20), Duration::from_millis(1));
+        let timeouts = Timeouts { quiet, reconnect, ..Timeouts::default() };
         let agents = AgentSettings::default();
         let mut server = Self {
             store,

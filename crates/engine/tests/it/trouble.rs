@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jb_model::BuildStatus;
 use jb_runtime::fake::{Call, FakeRuntime, Fate};
+use tokio::sync::watch;
 
 use crate::server::Server;
 
@@ -71,6 +72,52 @@ async fn streams_that_break_lose_and_repeat_nothing() {
     server.fake.release("x");
     assert_eq!(server.ended(build).await, BuildStatus::Succeeded);
     assert_eq!(server.log(build).await, "before\r\nafter\r\n");
+}
+
+/// Counts how often the runner's journal was asked for.
+fn count_attachments(server: &Server) -> watch::Receiver<u32> {
+    let (counter, count) = watch::channel(0);
+    server.fake.set_hook(Some(Arc::new(move |call: &Call| {
+        if call.what == "attach" {
+            counter.send_modify(|count| *count += 1);
+        }
+        Fate::Done
+    })));
+    count
+}
+
+#[tokio::test]
+async fn a_runner_that_answers_is_there_however_often_streams_break() {
+    let server = Server::new(PIPELINE).await;
+    let mut count = count_attachments(&server);
+    let build = server.trigger("sleeper").await;
+    server.logged(build, "before").await;
+    let container = server.container(build, "t").await;
+    for n in 2..100 {
+        server.fake.cut_streams(&container);
+        count.wait_for(|count| *count >= n).await.unwrap();
+    }
+    server.fake.release("x");
+    assert_eq!(server.ended(build).await, BuildStatus::Succeeded);
+    assert_eq!(server.log(build).await, "before\r\nafter\r\n");
+}
+
+#[tokio::test]
+async fn a_signal_that_a_broken_stream_swallowed_is_sent_again() {
+    let server = Server::new(PIPELINE).await;
+    let build = server.trigger("sleeper").await;
+    server.logged(build, "before").await;
+    let container = server.container(build, "t").await;
+    let (fake, swallowed) = (server.fake.clone(), std::sync::atomic::AtomicBool::new(false));
+    server.fake.set_hook(Some(Arc::new(move |call: &Call| {
+        if call.what == "signal" && !swallowed.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            fake.cut_streams(&container);
+            return Fate::Fails(jb_runtime::Error::Protocol("nobody hears this".to_owned()));
+        }
+        Fate::Done
+    })));
+    server.engine().abort(build, false).await.unwrap();
+    assert_eq!(server.ended(build).await, BuildStatus::Aborted);
 }
 
 #[tokio::test]

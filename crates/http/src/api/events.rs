@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, HeaderName, HeaderValue};
 use axum::response::Response;
 use futures_util::stream;
-use jb_model::BuildId;
+use jb_model::{BuildId, BuildStatus};
 use jb_store::{Change, Store, StoredEvent};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -94,7 +94,10 @@ impl Follower {
                 Log::Build => self.store.events(self.build, self.next, MAX_BYTES).await,
                 Log::Transcript => self.store.transcript(self.build, self.next, MAX_BYTES).await,
             };
-            let events = events.map_err(std::io::Error::other)?;
+            let mut events = events.map_err(std::io::Error::other)?;
+            if matches!(self.log, Log::Build) && !build.status.is_final() {
+                events.truncate(before_the_end(&events));
+            }
             let text = if let Some(last) = events.last() {
                 self.next = last.seq + 1;
                 match self.log {
@@ -134,6 +137,20 @@ impl Follower {
     }
 }
 
+/// How many of the events come before the one that says how the build ended. Clients leave as soon as they read
+/// that, and then find the build as it says: so it is kept back until the build is over for everybody.
+fn before_the_end(events: &[StoredEvent]) -> usize {
+    let ends = |event: &StoredEvent| {
+        let event: Option<serde_json::Value> = serde_json::from_str(&event.json).ok();
+        event.is_some_and(|event| {
+            event["event"] == "status" && event["data"]["status"] != BuildStatus::Started.as_str()
+        })
+    };
+    // A text without this is no such event; logs are not read for it.
+    let may_end = |event: &StoredEvent| event.json.contains("\"event\":\"status\"");
+    events.iter().position(|event| may_end(event) && ends(event)).unwrap_or(events.len())
+}
+
 /// The events as a client reads them. What is stored lacks only the number.
 fn render(events: &[StoredEvent]) -> String {
     let bytes: usize = events.iter().map(|event| event.json.len() + 80).sum();
@@ -159,6 +176,16 @@ fn render_transcript(entries: &[StoredEvent]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_is_kept_back_and_nothing_else() {
+        let event = |json: &str| StoredEvent { seq: 0, json: json.into() };
+        let started = event(r#"{"data":{"status":"started"},"event":"status","version":"1.0"}"#);
+        let log = event(r#"{"data":{"payload":"\"event\":\"status\""},"event":"log"}"#);
+        let failed = event(r#"{"data":{"status":"failed"},"event":"status","version":"1.0"}"#);
+        assert_eq!(before_the_end(&[started.clone(), log.clone(), failed, log.clone()]), 2);
+        assert_eq!(before_the_end(&[started, log]), 2);
+    }
 
     #[test]
     fn events_are_framed_with_their_number() {

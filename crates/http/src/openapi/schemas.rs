@@ -78,6 +78,11 @@ pub(crate) fn shape(action: Action) -> Shape {
         Action::AbortBuild => act("Stop a build").query(&["force"]).says(&[204]),
         Action::GetBuildPreparation => get("What a build waits for", "BuildPreparation"),
         Action::ListBuildArtifacts => get("A build's artifacts", "Artifacts"),
+        Action::ListBuildPods => get("The pods in which a build's steps run", "Pods"),
+        Action::WatchBuildPods => Shape {
+            response: Some(("text/event-stream", "EventStream")),
+            ..act("A build's pods as they change: each event has all of them")
+        },
         Action::SetBuildComment => send("Comment a build", "Comment"),
         Action::ListAllJobs => get("Jobs of all teams", "JobSummaries"),
         Action::ListJobs => get("A pipeline's jobs", "JobSummaries"),
@@ -370,6 +375,19 @@ const OBJECTS: &[(&str, &str)] = &[
          build_name?: string, user?: string, working_directory?: string, expires_in?: string",
     ),
     (
+        "Pod",
+        "name: string, namespace: string, container_id: string, type: string, step_name: string, \
+         attempt?: string, phase: string, reason?: string, message?: string, node?: string, \
+         created_at?: integer, scheduled_at?: integer, started_at?: integer, ready_at?: integer, \
+         finished_at?: integer, containers: [PodContainer]",
+    ),
+    (
+        "PodContainer",
+        "name: string, image: string, init: boolean, state: string, reason?: string, \
+         message?: string, restarts: integer, exit_code?: integer, started_at?: integer, \
+         finished_at?: integer",
+    ),
+    (
         "Worker",
         "addr: string, baggageclaim_url: string, active_containers: integer, \
          active_volumes: integer, active_tasks: integer, max_active_tasks: integer, \
@@ -431,6 +449,7 @@ fn others() -> Vec<(&'static str, Value)> {
         ("Resources", list("Resource")),
         ("ResourceVersions", list("ResourceVersion")),
         ("Containers", list("Container")),
+        ("Pods", list("Pod")),
         ("Workers", list("Worker")),
         ("Teams", list("Team")),
         ("Users", list("User")),

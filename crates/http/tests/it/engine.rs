@@ -11,9 +11,10 @@ use jb_model::{
     BuildId, ContainerHandle, PipelineConfig, PipelineId, TeamId, Timestamp, VolumeHandle,
 };
 use jb_runtime::client::RunnerClient;
-use jb_runtime::{BaseType, ByteStream};
+use jb_runtime::{BaseType, ByteStream, PodInfo};
 use jb_store::{NewCheckBuild, Store};
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::watch;
 
 pub struct FakeEngine {
     pub store: Store,
@@ -23,6 +24,9 @@ pub struct FakeEngine {
     pub volumes: Mutex<BTreeMap<VolumeHandle, Vec<u8>>>,
     pub runners: Mutex<BTreeMap<ContainerHandle, RunnerClient>>,
     pub level: Mutex<LogLevel>,
+    /// `None` where steps are no pods.
+    pub pods: Mutex<Option<Vec<PodInfo>>>,
+    pub pod_changes: watch::Sender<u64>,
     next: AtomicU64,
 }
 
@@ -36,6 +40,8 @@ impl FakeEngine {
             volumes: Mutex::default(),
             runners: Mutex::default(),
             level: Mutex::default(),
+            pods: Mutex::default(),
+            pod_changes: watch::Sender::new(0),
             next: AtomicU64::new(1),
         }
     }
@@ -124,6 +130,15 @@ impl Engine for FakeEngine {
             ..WorkerInfo::default()
         };
         Ok(vec![worker("vm", ""), worker("mine", "crew")])
+    }
+
+    async fn pods(&self, _: BuildId) -> Result<Option<Vec<PodInfo>>, EngineError> {
+        Ok(self.pods.lock().unwrap().clone())
+    }
+
+    fn pod_changes(&self) -> Option<watch::Receiver<u64>> {
+        let has_pods = self.pods.lock().unwrap().is_some();
+        has_pods.then(|| self.pod_changes.subscribe())
     }
 
     async fn evaluate(&self, _: PipelineId, text: &str) -> Result<String, EngineError> {

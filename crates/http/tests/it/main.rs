@@ -17,6 +17,7 @@ mod events;
 mod guards;
 mod hijack;
 mod login;
+mod pods;
 mod recordings;
 mod schemas;
 mod server;

@@ -8,8 +8,9 @@ use jb_engine::Engine;
 use jb_model::config::{GetStep, Step, StepKind};
 use jb_model::plan::PlanStep;
 use jb_model::{ArtifactId, PipelineConfig, Plan, TeamId};
+use jb_pipeline::validate::each_get_and_put;
 
-/// Every step of a job's plan and of its hooks.
+/// Takes every `get` in a step and in its hooks.
 fn visit<'a>(step: &'a mut Step, take: &mut dyn FnMut(&mut GetStep)) {
     match &mut step.kind {
         StepKind::Get(get) => take(get),
@@ -34,32 +35,27 @@ fn visit<'a>(step: &'a mut Step, take: &mut dyn FnMut(&mut GetStep)) {
     hooks.into_iter().flatten().for_each(|hook| visit(hook, take));
 }
 
-fn visit_job(pipeline: &mut PipelineConfig, job: usize, take: &mut dyn FnMut(&mut GetStep)) {
-    let Some(job) = pipeline.jobs.get_mut(job) else { return };
-    job.plan.iter_mut().for_each(|step| visit(step, take));
-    let hooks = [
-        &mut job.on_success,
-        &mut job.on_failure,
-        &mut job.on_error,
-        &mut job.on_abort,
-        &mut job.ensure,
-    ];
-    hooks.into_iter().flatten().for_each(|hook| visit(hook, take));
-}
-
 /// Lets every input take its newest version.
 pub(crate) fn forget_passed(pipeline: &mut PipelineConfig) {
-    for job in 0..pipeline.jobs.len() {
-        visit_job(pipeline, job, &mut |get| get.passed.clear());
+    let mut forget = |get: &mut GetStep| get.passed.clear();
+    for job in &mut pipeline.jobs {
+        job.plan.iter_mut().for_each(|step| visit(step, &mut forget));
+        let hooks = [
+            &mut job.on_success,
+            &mut job.on_failure,
+            &mut job.on_error,
+            &mut job.on_abort,
+            &mut job.ensure,
+        ];
+        hooks.into_iter().flatten().for_each(|hook| visit(hook, &mut forget));
     }
 }
 
 /// The `get` steps of a job.
-pub(crate) fn gets(pipeline: &PipelineConfig, job: &str) -> Vec<GetStep> {
-    let mut copy = pipeline.clone();
+pub(crate) fn gets<'a>(pipeline: &'a PipelineConfig, job: &str) -> Vec<&'a GetStep> {
     let mut found = Vec::new();
-    if let Some(index) = copy.jobs.iter().position(|known| known.name == job) {
-        visit_job(&mut copy, index, &mut |get| found.push(get.clone()));
+    for job in pipeline.jobs.iter().filter(|known| known.name == job) {
+        each_get_and_put(job, &mut |_, get| found.extend(get));
     }
     found
 }
@@ -95,31 +91,10 @@ pub(crate) fn use_local(plan: &mut Plan, local: &BTreeMap<String, ArtifactId>) {
         }
         return;
     }
-    for child in children(&mut plan.step) {
-        use_local(child, local);
+    if let PlanStep::Across(across) = &mut plan.step {
+        use_local(&mut across.template, local);
     }
-}
-
-fn children(step: &mut PlanStep) -> Vec<&mut Plan> {
-    match step {
-        PlanStep::Do(steps) | PlanStep::Retry(steps) | PlanStep::InParallel { steps, .. } => {
-            steps.iter_mut().collect()
-        }
-        PlanStep::OnSuccess { step, hook }
-        | PlanStep::OnFailure { step, hook }
-        | PlanStep::OnError { step, hook }
-        | PlanStep::OnAbort { step, hook }
-        | PlanStep::Ensure { step, hook } => vec![step, hook],
-        PlanStep::Try(step) | PlanStep::Timeout { step, .. } => vec![step],
-        PlanStep::Across(across) => vec![&mut across.template],
-        PlanStep::Get(_)
-        | PlanStep::Put(_)
-        | PlanStep::Check(_)
-        | PlanStep::Task(_)
-        | PlanStep::Run(_)
-        | PlanStep::SetPipeline(_)
-        | PlanStep::LoadVar(_)
-        | PlanStep::ArtifactInput { .. }
-        | PlanStep::ArtifactOutput { .. } => Vec::new(),
+    for child in plan.children_mut() {
+        use_local(child, local);
     }
 }

@@ -41,6 +41,9 @@ fn lists_are_split_and_switches_are_true_or_absent() {
     );
     let environment = [("CONCOURSE_COOKIE_SECURE", "true")];
     assert_eq!(merged(&["jetbridge", "web"], &environment)[2], "--cookie-secure");
+    let environment = [("CONCOURSE_COOKIE_SECURE", "perhaps")];
+    let added = &merged(&["jetbridge", "web"], &environment)[2];
+    assert_eq!(added, "--cookie-secure=perhaps", "the parser refuses it by name");
 }
 
 /// A flag that was renamed would be passed over in silence.

@@ -107,23 +107,27 @@ fn shell(script: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_step_can_be_looked_into() {
     let Some(server) = Server::start().await else { return };
-    let api = server.login().await;
-    api.set_pipeline("p", PIPELINE).await;
-    let build = api.trigger("p", "fails").await;
+    looks_into_a_failed_step(&server.login().await).await;
+}
+
+/// The same wherever steps run.
+pub async fn looks_into_a_failed_step(api: &Api) {
+    api.set_pipeline("fails", PIPELINE).await;
+    let build = api.trigger("fails", "fails").await;
     assert_eq!(api.ended(build).await.0, "failed");
-    let container = container_of(&api, "broken").await;
+    let container = container_of(api, "broken").await;
     assert_eq!(container["type"], "task");
     assert_eq!(container["job_name"], "fails");
     assert_eq!(container["build_id"], build);
     let handle = container["id"].as_str().unwrap();
     let script = "cat behind; echo $GREETING; echo oops >&2; exit 7";
-    let said = Session::open(&api, handle, &shell(script)).await.rest().await;
+    let said = Session::open(api, handle, &shell(script)).await.rest().await;
     assert_eq!(said.stdout, "left\nhello\n");
     assert_eq!(said.stderr, "oops\n");
     assert_eq!(said.exit_status, Some(7));
     assert_eq!(said.error, "");
     // Its input reaches it, and so does the end of that.
-    let mut session = Session::open(&api, handle, &shell("cat; echo done")).await;
+    let mut session = Session::open(api, handle, &shell("cat; echo done")).await;
     session.type_in("to and fro\n").await;
     session.send(&json!({"closed": true})).await;
     let said = session.rest().await;
@@ -131,7 +135,7 @@ async fn a_failed_step_can_be_looked_into() {
     // fly tries sh when there is no bash: it must be told which went wrong.
     let mut process = shell("");
     process["path"] = json!("no-such-shell");
-    let mut session = Session::open(&api, handle, &process).await;
+    let mut session = Session::open(api, handle, &process).await;
     session.type_in("nobody reads this\n").await;
     let said = session.rest().await;
     assert!(said.not_found && said.exit_status.is_none());
@@ -141,15 +145,18 @@ async fn a_failed_step_can_be_looked_into() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_has_a_size_that_changes() {
     let Some(server) = Server::start().await else { return };
-    let api = server.login().await;
-    api.set_pipeline("p", PIPELINE).await;
-    let build = api.trigger("p", "waits").await;
+    changes_a_terminals_size(&server.login().await).await;
+}
+
+pub async fn changes_a_terminals_size(api: &Api) {
+    api.set_pipeline("waits", PIPELINE).await;
+    let build = api.trigger("waits", "waits").await;
     api.events_until(build, None, |said| said.contains("ready\\r\\n")).await;
-    let container = container_of(&api, "open").await;
+    let container = container_of(api, "open").await;
     let handle = container["id"].as_str().unwrap();
     let mut process = shell("stty size; read line; stty size; exit 3");
     process["tty"] = json!({"window_size": {"columns": 101, "rows": 33}});
-    let mut session = Session::open(&api, handle, &process).await;
+    let mut session = Session::open(api, handle, &process).await;
     let mut said = Said::default();
     session.read_until(&mut said, |said| said.stdout.contains("33 101\r\n")).await;
     session.send(&json!({"tty": {"window_size": {"columns": 90, "rows": 20}}})).await;

@@ -1,8 +1,14 @@
-//! The same with steps as pods. Skipped, aloud, without a cluster.
+//! The same with steps as pods, and what there is only on clusters. Skipped, aloud, without one.
+
+mod checks;
+mod pods;
 
 use crate::api::Api;
 use crate::cluster::{Cluster, image};
-use crate::server::Server;
+use crate::server::{Server, until};
+
+mod faults;
+mod steps;
 
 /// A server whose steps are pods in a namespace that is theirs alone.
 struct Place {
@@ -12,6 +18,10 @@ struct Place {
 
 impl Place {
     async fn start(level: &str) -> Option<Self> {
+        Self::with(level, &[]).await
+    }
+
+    async fn with(level: &str, more: &[&str]) -> Option<Self> {
         let cluster = Cluster::find(level)?;
         let kubeconfig = cluster.kubeconfig.display().to_string();
         let images = ["runner", "resources", "task"].map(image);
@@ -25,8 +35,26 @@ impl Place {
             ["--kubernetes-resources-image", &images[1]],
             ["--kubernetes-task-image", &images[2]],
         ];
-        let server = Server::launch(&options.concat(), false).await;
+        let options = options.iter().filter(|option| !more.contains(&option[0]));
+        let options: Vec<&str> = options.flatten().copied().collect();
+        let server = Server::launch(&[&options, more].concat(), false).await;
         Some(Self { cluster, server })
+    }
+
+    /// The names of the pods of builds.
+    fn pods(&self) -> Vec<String> {
+        let names = self.cluster.kubectl(&[
+            "get",
+            "pods",
+            "--selector=jetbridge.dev/build-id",
+            "--output=jsonpath={.items[*].metadata.name}",
+        ]);
+        names.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Returns once there is no pod of any build.
+    async fn is_empty(&self) {
+        until("no pod is left", async || self.pods().is_empty().then_some(())).await;
     }
 
     async fn login(&self) -> Api {

@@ -14,6 +14,7 @@ mod api;
 #[path = "../../../runtime-kubernetes/tests/it/cluster.rs"]
 mod cluster;
 mod execute;
+mod full_disk;
 mod git;
 mod hijack;
 mod kubernetes;

@@ -124,6 +124,38 @@ async fn a_pipeline_that_is_wrong_is_explained_and_changes_nothing() {
     assert_eq!(Api::send(nobody).await.status, StatusCode::UNAUTHORIZED);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_that_are_not_there_are_named_before_a_pipeline_is_saved() {
+    let Some(server) = Server::start().await else { return };
+    let api = server.login().await;
+    let yaml = |var: &str| {
+        format!(
+            "var_sources: [{{name: vs, type: dummy, config: {{vars: {{known: {{deep: sesame}}}}}}}}]\n\
+             resources: [{{name: r, type: mock, source: {{token: ((vs:{var}))}}}}]\n\
+             jobs: [{{name: j, plan: [{{get: r}}]}}]\n"
+        )
+    };
+    let set = |query: &str, var: &str| {
+        let path = format!("/teams/main/pipelines/p/config{query}");
+        let put = api.request(Method::PUT, &path).header("content-type", "application/x-yaml");
+        Api::send(put.body(yaml(var)))
+    };
+    for (var, word) in
+        [("nosuch", "undefined vars: vs:nosuch"), ("known.nosuch", "missing field 'nosuch'")]
+    {
+        let answer = set("?check_creds=", var).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text());
+        let errors = answer.json()["errors"][0].as_str().unwrap().to_owned();
+        assert!(errors.starts_with("credential validation failed"), "{errors}");
+        assert!(errors.contains(word) && !errors.contains("sesame"), "{errors}");
+    }
+    let missing = api.request(Method::GET, "/teams/main/pipelines/p/config");
+    assert_eq!(Api::send(missing).await.status, StatusCode::NOT_FOUND, "nothing was saved");
+    let answer = set("?check_creds=", "known.deep").await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    assert!(!answer.text().contains("sesame"), "{}", answer.text());
+}
+
 #[test]
 fn a_pipeline_that_is_wrong_does_not_run() {
     let dir = tempfile::tempdir().unwrap();
@@ -148,6 +180,24 @@ fn a_pipeline_that_is_wrong_does_not_run() {
 }
 
 #[test]
+fn an_input_that_no_step_gets_is_refused_and_nothing_is_left_behind() {
+    if !containers_run() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (file, state) = (dir.path().join("pipeline.yml"), dir.path().join("state"));
+    std::fs::write(&file, RIGHT).unwrap();
+    let mut run = jetbridge();
+    run.arg("run").arg(&file).arg("--state-dir").arg(&state);
+    let output = run.args(["-i", "nosuch=."]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("-i nosuch: the job `kept` has no get step of that name"), "{said}");
+    let kept: Vec<_> = std::fs::read_dir(&state).unwrap().collect();
+    assert!(kept.is_empty(), "left behind: {kept:?}");
+}
+
+#[test]
 fn output_that_is_no_text_is_shown_as_far_as_it_is() {
     if !containers_run() {
         return;
@@ -167,11 +217,18 @@ fn output_that_is_no_text_is_shown_as_far_as_it_is() {
 #[test]
 fn a_flag_that_cannot_be_is_refused_with_its_name() {
     let state = tempfile::tempdir().unwrap();
+    let wrong_roles = state.path().join("rbac.yml");
+    std::fs::write(&wrong_roles, "viewer: PauseJob\n").unwrap();
     for (options, word) in [
         (["--encryption-key", "tooshort"], "16"),
         (["--auth-duration", "soon"], "--auth-duration"),
         (["--add-local-user", "nopassword"], "--add-local-user"),
+        (["--auth-duration", "0s"], "at least 1s"),
+        (["--resource-checking-interval", "10ms"], "at least 1s"),
+        (["--external-url", "ci.example.com"], "--external-url `ci.example.com`"),
+        (["--concurrent-request-limit", "ListJobs:3"], "ListAllJobs:N"),
         (["--config-rbac", "/no/such/file"], "/no/such/file"),
+        (["--config-rbac", wrong_roles.to_str().unwrap()], "map of roles to lists of actions"),
         (["--base-resource-type-defaults", "/no/such/file"], "--base-resource-type-defaults: read"),
     ] {
         let said = complaint(state.path(), free_port(), &options);

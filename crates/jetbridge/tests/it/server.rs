@@ -1,7 +1,7 @@
 //! A server of its own for a test, with its state in a temporary directory.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -47,7 +47,35 @@ pub struct Server {
     /// Whether containers are on this machine.
     local: bool,
     pub url: String,
+    /// Unmounted before its directory is removed.
+    _disk: Option<Disk>,
     pub state: tempfile::TempDir,
+}
+
+/// A file system of its own on a directory, in memory.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(directory: &Path, size: &str) -> Self {
+        let options = format!("size={size},mode=755");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "jetbridge-it"])
+            .arg(directory)
+            .status();
+        assert!(mounted.unwrap().success(), "mount {}", directory.display());
+        Self(directory.to_owned())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(
+            std::thread::panicking() || unmounted.is_ok_and(|status| status.success()),
+            "{} is left mounted",
+            self.0.display()
+        );
+    }
 }
 
 impl Server {
@@ -64,23 +92,41 @@ impl Server {
         if !containers_run() {
             return None;
         }
-        Some(Self::launch_with(options, env, true).await)
+        Some(Self::begin(options, env, true, None).await)
+    }
+
+    /// With its state on a file system of this size, as `mount` takes it, that nothing else uses.
+    pub async fn on_disk_of(size: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: only root can mount a file system to fill");
+            return None;
+        }
+        if !containers_run() {
+            return None;
+        }
+        Some(Self::begin(&[], &[], true, Some(size)).await)
     }
 
     /// One whose steps run elsewhere, as the options say.
     pub async fn launch(options: &[&str], local: bool) -> Self {
-        Self::launch_with(options, &[], local).await
+        Self::begin(options, &[], local, None).await
     }
 
-    async fn launch_with(options: &[&str], env: &[(&str, &str)], local: bool) -> Self {
+    async fn begin(
+        options: &[&str],
+        env: &[(&str, &str)],
+        local: bool,
+        size: Option<&str>,
+    ) -> Self {
         let state = tempfile::Builder::new().prefix("jetbridge-it-").tempdir().unwrap();
+        let disk = size.map(|size| Disk::mount(state.path(), size));
         let port = free_port();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let env: Vec<(String, String)> =
             env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let child = command(state.path(), port, &options).envs(env.clone()).spawn().unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let mut server = Self { child, port, options, env, url, state, local };
+        let mut server = Self { child, port, options, env, url, _disk: disk, state, local };
         server.ready().await;
         server
     }

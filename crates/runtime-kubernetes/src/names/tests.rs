@@ -17,6 +17,7 @@ fn spec(pipeline: &str, job: &str, build: &str, handle: &str) -> ContainerSpec {
         privileged: false,
         network: Network::Outbound,
         user: User::Image,
+        source: None,
         coordinates: Coordinates {
             pipeline: pipeline.into(),
             job: job.into(),

@@ -25,7 +25,7 @@ pub(crate) fn image() -> PodImage {
     PodImage {
         reference: "registry.test/app@sha256:0".into(),
         user: Some(String::new()),
-        resource: None,
+        ..PodImage::default()
     }
 }
 
@@ -55,6 +55,7 @@ pub(crate) fn task() -> ContainerSpec {
         privileged: false,
         network: Network::Outbound,
         user: User::Image,
+        source: None,
         coordinates: Coordinates {
             team: "main".into(),
             pipeline: "Web App".into(),
@@ -73,13 +74,13 @@ fn shown(pod: &Pod) -> String {
 
 #[test]
 fn a_task_with_everything_where_the_cluster_has_everything() {
-    let pod = step(&task(), &image(), &settings(), ALL).unwrap();
+    let pod = step(&task(), &image(), &ImageInputs::new(), &settings(), ALL).unwrap();
     insta::assert_snapshot!("task", shown(&pod));
 }
 
 #[test]
 fn a_task_with_everything_where_the_cluster_has_nothing() {
-    let pod = step(&task(), &image(), &settings(), NONE).unwrap();
+    let pod = step(&task(), &image(), &ImageInputs::new(), &settings(), NONE).unwrap();
     insta::assert_snapshot!("task-init-containers", shown(&pod));
 }
 
@@ -96,11 +97,36 @@ fn a_resource_script_and_nothing_else() {
         reference: "registry.test/resources:1".into(),
         user: Some(String::new()),
         resource: Some("/opt/resources/git".into()),
+        root: None,
     };
-    let pod = step(&spec, &image, &settings(), ALL).unwrap();
+    let pod = step(&spec, &image, &ImageInputs::new(), &settings(), ALL).unwrap();
     insta::assert_snapshot!("check", shown(&pod));
-    let pod = step(&spec, &image, &settings(), NONE).unwrap();
+    let pod = step(&spec, &image, &ImageInputs::new(), &settings(), NONE).unwrap();
     insta::assert_snapshot!("check-init-containers", shown(&pod));
+}
+
+#[test]
+fn images_that_are_artifacts() {
+    let input = |volume: &str, path: &str, copy: Option<&str>| {
+        let (volume, copy) = (VolumeHandle::new(volume), copy.map(VolumeHandle::new));
+        Mount { path: path.into(), source: MountSource::Input { volume, copy } }
+    };
+    let mounts = vec![input("pulled", "image", None), input("pulled", "changed", Some("kept"))];
+    let spec = ContainerSpec { mounts, limits: ContainerLimits::default(), ..task() };
+    let spec = ContainerSpec { user: User::Image, ..spec };
+    let root = PodImage {
+        reference: "registry.test/runner:1".into(),
+        root: Some(VolumeHandle::new("built")),
+        ..PodImage::default()
+    };
+    let inputs = ImageInputs::from([(VolumeHandle::new("pulled"), "registry.test/a@b".into())]);
+    let pod = step(&spec, &root, &inputs, &settings(), ALL).unwrap();
+    insta::assert_snapshot!("artifact-images", shown(&pod));
+    let plain = Features { user_namespaces: false, ..ALL };
+    let refused = step(&spec, &root, &inputs, &settings(), plain).unwrap_err();
+    assert!(refused.contains("baseline"), "{refused}");
+    let refused = step(&spec, &image(), &inputs, &settings(), NONE).unwrap_err();
+    assert!(refused.contains("image volumes"), "{refused}");
 }
 
 #[test]
@@ -111,10 +137,10 @@ fn privileged_and_hermetic_where_it_is_allowed() {
         network: Network::Hermetic,
         ..task()
     };
-    let refused = step(&spec, &image(), &settings(), ALL).unwrap_err();
+    let refused = step(&spec, &image(), &ImageInputs::new(), &settings(), ALL).unwrap_err();
     assert!(refused.contains("--kubernetes-pod-security"), "{refused}");
     let settings = Settings { pod_security: PodSecurity::Privileged, ..settings() };
-    let pod = step(&spec, &image(), &settings, ALL).unwrap();
+    let pod = step(&spec, &image(), &ImageInputs::new(), &settings, ALL).unwrap();
     insta::assert_snapshot!("privileged", shown(&pod));
 }
 
@@ -126,7 +152,7 @@ fn the_pod_that_holds_the_volumes() {
 #[test]
 fn without_a_claim_for_caches_they_are_empty() {
     let settings = Settings { cache_claim: None, ..settings() };
-    let pod = step(&task(), &image(), &settings, ALL).unwrap();
+    let pod = step(&task(), &image(), &ImageInputs::new(), &settings, ALL).unwrap();
     let volumes = pod.spec.unwrap().volumes.unwrap();
     assert!(volumes.iter().all(|volume| volume.name != "caches"));
 }

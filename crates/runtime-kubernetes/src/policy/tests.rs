@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pod::tests::{ALL, image, settings, task};
-use crate::pod::{PodImage, artifacts, step};
+use crate::pod::{ImageInputs, PodImage, artifacts, step};
 use crate::probe::Features;
 
 fn any_source() -> impl Strategy<Value = MountSource> {
@@ -66,6 +66,7 @@ prop_compose! {
             privileged,
             network: if hermetic { Network::Hermetic } else { Network::Outbound },
             user,
+            source: None,
             coordinates: Coordinates {
                 team: word(0),
                 pipeline: word(1),
@@ -100,16 +101,23 @@ fn any_settings() -> impl Strategy<Value = (Settings, Features)> {
 fn any_image() -> impl Strategy<Value = PodImage> {
     let user = proptest::option::of(prop_oneof!["", "root", "node", "1000", ".{0,8}"]);
     let resource = proptest::option::of(Just("/opt/resources/git".to_owned()));
-    (user, resource).prop_map(|(user, resource)| PodImage {
+    let root = proptest::option::of(Just(VolumeHandle::new("root")));
+    (user, resource, root).prop_map(|(user, resource, root)| PodImage {
         reference: "image".into(),
         user,
         resource,
+        root,
     })
 }
 
 fn keeps(spec: &ContainerSpec, image: &PodImage, settings: &Settings, features: Features) {
     // What the cluster cannot do is refused with words; what it is asked for keeps to the rules.
-    if let Ok(pod) = step(spec, image, settings, features) {
+    // Every other input is an image.
+    let volumes = spec.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Input { volume, .. } => Some((volume.clone(), "image".to_owned())),
+        _ => None,
+    });
+    if let Ok(pod) = step(spec, image, &volumes.step_by(2).collect(), settings, features) {
         assert_eq!(violations(&pod, settings), [""; 0], "{spec:?}");
     }
 }
@@ -140,7 +148,7 @@ fn no_pod_of_a_million_breaks_the_rules() {
 #[test]
 fn what_is_not_expected_is_found() {
     let settings = settings();
-    let good = step(&task(), &image(), &settings, ALL).unwrap();
+    let good = step(&task(), &image(), &ImageInputs::new(), &settings, ALL).unwrap();
     assert_eq!(violations(&good, &settings), [""; 0]);
     assert_eq!(violations(&artifacts("a", &settings, ALL), &settings), [""; 0]);
     type Change = fn(&mut PodSpec);

@@ -10,10 +10,11 @@ use tokio::time::Instant;
 
 use super::{Inner, words};
 use crate::artifacts::Known;
+use crate::checks::member::is_shared;
 use crate::exec::Failure;
 use crate::failure::{Answer, Problem, Standing, answer_of, standing, waiting_for};
 use crate::image::Reference;
-use crate::pod::{self, MAIN, PodImage};
+use crate::pod::{self, ImageInputs, MAIN, PodImage};
 use crate::{api, exec, policy};
 
 /// Between attempts to reach the runner of a pod that has a node. A kubelet needs about half a second.
@@ -24,18 +25,31 @@ const GOING_PAUSE: Duration = Duration::from_millis(200);
 
 impl Inner {
     pub(super) async fn create(&self, spec: &ContainerSpec) -> Result<()> {
+        match spec.source.as_deref().filter(|_| is_shared(spec)) {
+            Some(source) => self.create_check(spec, source).await,
+            None => self.create_pod(spec, |_| {}).await,
+        }
+    }
+
+    /// Finds or makes a pod of the spec, changed at last by `adjust`.
+    pub(super) async fn create_pod(
+        &self,
+        spec: &ContainerSpec,
+        adjust: fn(&mut Pod),
+    ) -> Result<()> {
         let deadline = Instant::now() + self.settings.start_timeout;
         let name = match self.table.of(&spec.handle) {
             Some(pod) => pod.metadata.name.clone().unwrap_or_default(),
             None => {
-                let pod = self.pod(spec).await?;
+                let mut pod = self.pod(spec).await?;
+                adjust(&mut pod);
                 self.request(spec, &pod, deadline).await?
             }
         };
         let waited = self.wait(spec, &name, deadline).await;
         if waited.is_err() {
             // What never ran is of no use to anybody; its words are in the error.
-            if let Err(error) = self.destroy(&spec.handle).await {
+            if let Err(error) = self.destroy_pod(&spec.handle).await {
                 tracing::warn!(container = %spec.handle, %error, "a pod that did not start stays");
             }
         }
@@ -45,17 +59,14 @@ impl Inner {
     /// The pod of a spec, once it is clear that everything it needs is there.
     async fn pod(&self, spec: &ContainerSpec) -> Result<Pod> {
         let image = self.image(&spec.image).await?;
-        let mut caches = Vec::new();
+        let (mut caches, mut images) = (Vec::new(), ImageInputs::new());
         for mount in &spec.mounts {
             match &mount.source {
                 MountSource::Input { volume, .. } => match self.artifacts.find(volume).await? {
                     Some(Known::Archive) => {}
-                    Some(Known::Image(_)) => {
-                        return Err(Error::Unsupported(format!(
-                            "volume `{volume}` is the name of an image that nodes pull, and has no files for `{}`: \
-                             fetch it with `params: {{format: oci}}`, or use it as `image:`",
-                            mount.path
-                        )));
+                    Some(Known::Image(json)) => {
+                        let Reference { name, .. } = Reference::parse(volume, &json)?;
+                        images.insert(volume.clone(), name);
                     }
                     None => return Err(Error::NoVolume(volume.clone())),
                 },
@@ -66,8 +77,8 @@ impl Inner {
             }
         }
         self.artifacts.make_caches(caches).await?;
-        let pod =
-            pod::step(spec, &image, &self.settings, self.features).map_err(Error::Unsupported)?;
+        let pod = pod::step(spec, &image, &images, &self.settings, self.features);
+        let pod = pod.map_err(Error::Unsupported)?;
         let violations = policy::violations(&pod, &self.settings);
         if violations.is_empty() {
             return Ok(pod);
@@ -82,13 +93,12 @@ impl Inner {
     async fn image(&self, image: &Image) -> Result<PodImage> {
         let images = &self.settings.images;
         match image {
-            Image::Host => {
-                Ok(PodImage { reference: images.task.clone(), user: None, resource: None })
-            }
+            Image::Host => Ok(PodImage { reference: images.task.clone(), ..PodImage::default() }),
             Image::BaseType(name) if self.settings.base_types.contains(name) => Ok(PodImage {
                 reference: images.resources.clone(),
                 user: Some(String::new()),
                 resource: Some(format!("/opt/resources/{name}")),
+                root: None,
             }),
             Image::BaseType(name) => {
                 Err(Error::Image(format!("there is no built-in resource type `{name}`")))
@@ -96,12 +106,13 @@ impl Inner {
             Image::Volume(volume) => match self.artifacts.find(volume).await? {
                 Some(Known::Image(json)) => {
                     let Reference { name, user, .. } = Reference::parse(volume, &json)?;
-                    Ok(PodImage { reference: name, user: Some(user), resource: None })
+                    Ok(PodImage { reference: name, user: Some(user), ..PodImage::default() })
                 }
-                Some(Known::Archive) => Err(Error::Unsupported(format!(
-                    "the image in volume `{volume}` is a root file system that nodes cannot pull: push it to a registry \
-                     and use it from there"
-                ))),
+                Some(Known::Archive) => Ok(PodImage {
+                    reference: images.runner.clone(),
+                    root: Some(volume.clone()),
+                    ..PodImage::default()
+                }),
                 None => Err(Error::NoVolume(volume.clone())),
             },
         }

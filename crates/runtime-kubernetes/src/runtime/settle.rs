@@ -33,6 +33,8 @@ impl Inner {
         if outputs.is_empty() {
             return Ok(());
         }
+        // The first step of a new installation may be done before it.
+        self.artifacts.make().await?;
         let volumes =
             outputs.iter().map(|output| (output.volume.clone(), output.path.clone())).collect();
         let spec = ProcessSpec {

@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod checks;
 mod cluster;
 mod conformance;
 mod place;

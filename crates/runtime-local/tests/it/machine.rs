@@ -206,6 +206,7 @@ pub(crate) fn spec(handle: &str, image: Image) -> ContainerSpec {
         privileged: false,
         network: Network::Outbound,
         user: User::Image,
+        source: None,
         coordinates: Default::default(),
     }
 }

@@ -24,6 +24,7 @@ fn spec(image: Image, mounts: Vec<(&str, MountSource)>) -> ContainerSpec {
         privileged: false,
         network: Network::Outbound,
         user: User::Image,
+        source: None,
         coordinates: Default::default(),
     }
 }

@@ -36,6 +36,7 @@ mod causality;
 mod coverage;
 mod engines;
 mod events;
+mod full_disk;
 mod inputs;
 mod jobs;
 mod opening;

@@ -9,6 +9,7 @@ use crate::world::{World, at, version, world};
 
 conformance![
     turns,
+    more_turns_than_connections,
     resources_and_upstream_of_a_job,
     vouching,
     pending_builds_over_jobs,
@@ -26,6 +27,25 @@ async fn turns(store: Store) {
     first.end().await.unwrap();
     world.store.job_turn(unit).await.unwrap().unwrap().end().await.unwrap();
     other.end().await.unwrap();
+}
+
+/// Whoever has a turn reads and writes meanwhile, which takes connections of its own.
+async fn more_turns_than_connections(store: Store) {
+    let world = world(store).await;
+    let unit = world.job("unit").await.id;
+    let mut passes = tokio::task::JoinSet::new();
+    for number in 0..64 {
+        let store = world.store.clone();
+        passes.spawn(async move {
+            let turn = store.job_turn(JobId(1_000 + number)).await.unwrap().unwrap();
+            store.job_to_schedule(unit).await.unwrap();
+            store.request_schedule(unit, at(number)).await.unwrap();
+            turn.end().await.unwrap();
+        });
+    }
+    while let Some(pass) = passes.join_next().await {
+        pass.unwrap();
+    }
 }
 
 async fn resources_and_upstream_of_a_job(store: Store) {

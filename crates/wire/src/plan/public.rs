@@ -9,7 +9,7 @@ use jb_model::plan::{
 use jb_model::{ArtifactId, Object, Plan, PlanId, PlanStep, Value, Version};
 use serde::{Deserialize, Serialize};
 
-use super::{PlanJsonError, is_default, nullable};
+use super::{PlanJsonError, is_default, nullable, only};
 
 /// The answer to "what is this build's plan".
 #[derive(Clone, Debug, Serialize)]
@@ -367,12 +367,7 @@ impl PublicPlan {
         let output = self.artifact_output;
         steps.extend(output.map(|ArtifactOutput { name }| PlanStep::ArtifactOutput { name }));
 
-        let mut steps = steps.into_iter();
-        match (steps.next(), steps.next()) {
-            (Some(step), None) => Ok(Plan { id: PlanId(id), attempts: Vec::new(), step }),
-            (None, _) => Err(PlanJsonError::NoStep(id)),
-            (Some(_), Some(_)) => Err(PlanJsonError::ManySteps(id)),
-        }
+        only(PlanId(id), Vec::new(), steps)
     }
 }
 

@@ -40,6 +40,8 @@ const TYPES: &[&str] = &["git", "time", "registry-image", "mock"];
 
 /// The user of servers: no name on the node is known to have this id.
 const SERVER_USER: &str = "65532:65532";
+/// As whom checks of different sources run in one pod: ssh insists on a name.
+const CHECK_USERS: std::ops::Range<u64> = 20_000..20_128;
 const POSTGRES_USER: u64 = 999;
 
 pub(super) fn write(
@@ -107,7 +109,11 @@ fn resources(
     )?;
     certificates(&mut tree)?;
     busybox(&mut tree)?;
-    users(&mut tree, &[("resource", 65532, "/home/resource")]);
+    let checks: Vec<(String, u64)> =
+        (0..).zip(CHECK_USERS).map(|(n, id)| (format!("check-{n}"), id)).collect();
+    let checks = checks.iter().map(|(name, id)| (name.as_str(), *id, "/tmp"));
+    let own = [("resource", 65532, "/home/resource")];
+    users(&mut tree, &own.into_iter().chain(checks).collect::<Vec<_>>());
     tree.directory("home/resource", 0o755);
     tree.owned("home/resource", 65532, 65532);
     tree.file("opt/resources/jb-resources", 0o755, programs.resources.clone());

@@ -12,7 +12,6 @@ use crate::machine::nodes::{Hook, Kind};
 use crate::machine::{
     Applied, BuildMachine, CancelReason, Effect, Event, IgnoredReason, LeafResult, Phase,
 };
-use crate::plan_tree::children;
 
 /// Outlines of plans; ids are given when it is written.
 #[derive(Clone, Debug)]
@@ -328,7 +327,7 @@ impl Driver {
         assert!(self.given.values().all(|count| *count == 1), "no phase is given out twice");
         each(&self.plan, &mut |plan| {
             if let PlanStep::Ensure { step, hook } = &plan.step
-                && children(hook).is_empty()
+                && hook.children().is_empty()
                 && !matches!(hook.step, PlanStep::Do(_) | PlanStep::InParallel { .. })
                 && !matches!(hook.step, PlanStep::Across(_) | PlanStep::Retry(_))
             {
@@ -361,7 +360,7 @@ impl Driver {
 
 fn each(plan: &Plan, f: &mut impl FnMut(&Plan)) {
     f(plan);
-    children(plan).into_iter().for_each(|child| each(child, f));
+    plan.children().into_iter().for_each(|child| each(child, f));
 }
 
 fn gather_ids(plan: &Plan, ids: &mut BTreeSet<PlanId>) {

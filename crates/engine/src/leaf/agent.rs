@@ -147,6 +147,7 @@ fn gateway_container(handle: &ContainerHandle, mounts: Vec<Mount>) -> ContainerS
         network: Network::Outbound,
         user: User::Named("root".to_owned()),
         coordinates: Default::default(),
+        source: None,
     }
 }
 

@@ -79,7 +79,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     // Compiling goes on while the cluster's programs are built.
     step("compiling the tests", cargo(&["test", "--quiet", "--workspace", "--no-run"]))?;
     let cluster = kubernetes.start()?;
-    let mut tests = cargo(&["test", "--workspace"]);
+    // One failure does not hide what else is wrong.
+    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     if let Some(filter) = &options.filter {
         tests.arg(filter);
     }

@@ -71,7 +71,7 @@ async fn speaks_again(api: &Api) {
 }
 
 async fn a_disk_filled_by(job: &str, says_why: bool) {
-    let Some(mut server) = Server::on_disk_of("192m").await else { return };
+    let Some(mut server) = Server::on_disk_of("256m").await else { return };
     let ballast = Ballast::on(server.state.path(), 64 << 20);
     let api = server.login().await;
     api.set_pipeline("p", PIPELINE).await;

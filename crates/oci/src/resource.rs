@@ -4,12 +4,14 @@
 
 mod get;
 mod place;
+mod script;
 mod source;
 mod tag_choice;
 mod version;
 
 pub use get::{Format, GetRequest, labels_json, metadata_json};
 pub use place::{Place, origin, places};
+pub use script::{ScriptLog, Wanted};
 pub use source::{Follow, Invalid, Mirror, SOURCE_KEYS, SemverRule, Source};
 pub use tag_choice::{Candidate, Found, aliases};
 pub use version::{Constraint, NotAConstraint, TagVersion};

@@ -2,17 +2,12 @@
 //! nodes find it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::Cursor;
-use std::sync::Arc;
-use std::time::Instant;
 
-use jb_model::script::{FieldError, Fields, Level, Line};
+use jb_model::script::Level;
 use jb_model::{Metadata, Value, VolumeHandle};
 use jb_oci::Image;
-use jb_oci::resource::{
-    Format, GetRequest, Invalid, Place, SOURCE_KEYS, Source, labels_json, metadata_json, places,
-};
+use jb_oci::resource::{Format, Place, ScriptLog, Wanted, labels_json, metadata_json, places};
 use jb_runtime::{ByteStream, Error, ImageFetch, ImageRequest, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -62,46 +57,6 @@ impl Reference {
     }
 }
 
-/// The log of the script this stands for.
-#[derive(Clone)]
-struct Log {
-    started: Instant,
-    lines: mpsc::Sender<String>,
-}
-
-impl Log {
-    fn rendered(&self, level: Level, message: &str) -> String {
-        let seconds = self.started.elapsed().as_secs();
-        Line { level, seconds, message, fields: &[] }.rendered()
-    }
-
-    async fn say(&self, level: Level, message: impl fmt::Display) {
-        let line = self.rendered(level, &message.to_string());
-        // Whoever does not listen any more is about to drop this.
-        let _ = self.lines.send(line).await;
-    }
-
-    async fn ignored_keys(&self, keys: &[String]) {
-        if !keys.is_empty() {
-            self.say(Level::Warn, format!("ignoring unknown keys: {}", keys.join(", "))).await;
-        }
-    }
-
-    fn on_retry(&self) -> jb_oci::OnRetry {
-        let log = self.clone();
-        Arc::new(move |text: &str| {
-            // Cannot wait here; one of many retries may go unmentioned.
-            let _ = log.lines.try_send(log.rendered(Level::Warn, text));
-        })
-    }
-}
-
-/// What is asked for, understood.
-struct Wanted {
-    source: Source,
-    request: GetRequest,
-}
-
 pub(crate) async fn fetch(
     artifacts: &Artifacts,
     volume: &VolumeHandle,
@@ -110,21 +65,22 @@ pub(crate) async fn fetch(
 ) -> Result<ImageFetch> {
     let (source, params) = (Value::Object(request.source), Value::Object(request.params));
     let version: Value = request.version.into_iter().collect();
-    let log = Log { started: Instant::now(), lines };
+    let log = ScriptLog::new(lines);
     // The script says what is wrong with it.
-    let Ok(wanted) = understand(&source, &params, &version) else {
+    let Ok(wanted) = Wanted::parse(&source, &params, &version) else {
         return Ok(ImageFetch::NotOffered);
     };
     if wanted.request.format != Format::Rootfs || wanted.request.skip_download {
         return Ok(ImageFetch::NotOffered);
     }
-    log.ignored_keys(&unknown(&source, "source", |fields| fields.unknown(SOURCE_KEYS))).await;
-    log.ignored_keys(&unknown(&params, "params", GetRequest::unknown_params)).await;
+    wanted.say_unknown_keys(&log).await;
     for place in places(&wanted.source) {
-        match wanted.describe(&place, &log).await {
+        match describe(&wanted, &place, &log).await {
             Ok(image) => {
-                let reference = wanted.reference(&image);
-                let json = serde_json::to_vec(&reference).unwrap_or_default();
+                let reference = Reference::to(&wanted, &image);
+                let json = serde_json::to_vec(&reference).map_err(|error| {
+                    Error::Image(format!("cannot note image `{}`: {error}", reference.name))
+                })?;
                 artifacts.put_image(volume, json).await?;
                 log.say(Level::Info, format!("nodes pull {}", reference.name)).await;
                 let fields = wanted.request.metadata(&wanted.source, Some(&image)).into_iter();
@@ -143,37 +99,25 @@ pub(crate) async fn fetch(
     Ok(ImageFetch::Failed)
 }
 
-fn understand(source: &Value, params: &Value, version: &Value) -> Result<Wanted, Invalid> {
-    let source = Source::parse(&Fields::of("source", Some(source))?)?;
-    let params = Fields::of("params", Some(params))?;
-    let version = Fields::of("version", Some(version))?;
-    let request = GetRequest::parse(&source, &params, &version)?;
-    Ok(Wanted { source, request })
+async fn describe(wanted: &Wanted, place: &Place, log: &ScriptLog) -> Result<Image, jb_oci::Error> {
+    let (repository, digest) = (place.repository.as_str(), &wanted.request.digest);
+    log.say(Level::Info, format!("fetching {}@{digest}", wanted.source.repository)).await;
+    let registry = place.connect(&wanted.source, log.on_retry()).await?;
+    registry.image(repository, digest.as_str(), &wanted.request.platform).await
 }
 
-fn unknown(value: &Value, path: &str, keys: impl Fn(&Fields<'_>) -> Vec<String>) -> Vec<String> {
-    let fields: Result<Fields<'_>, FieldError> = Fields::of(path, Some(value));
-    fields.map(|fields| keys(&fields)).unwrap_or_default()
-}
-
-impl Wanted {
-    async fn describe(&self, place: &Place, log: &Log) -> Result<Image, jb_oci::Error> {
-        let (repository, digest) = (place.repository.as_str(), &self.request.digest);
-        log.say(Level::Info, format!("fetching {}@{digest}", self.source.repository)).await;
-        let registry = place.connect(&self.source, log.on_retry()).await?;
-        registry.image(repository, digest.as_str(), &self.request.platform).await
-    }
-
-    fn reference(&self, image: &Image) -> Reference {
-        let of = &self.source.reference;
-        let files = self.request.files(&self.source).map(|(name, text)| (name.to_owned(), text));
+impl Reference {
+    fn to(wanted: &Wanted, image: &Image) -> Self {
+        let of = &wanted.source.reference;
+        let files =
+            wanted.request.files(&wanted.source).map(|(name, text)| (name.to_owned(), text));
         let mut files: BTreeMap<String, String> = files.into();
         files.insert("labels.json".to_owned(), labels_json(&image.config));
         files.insert("metadata.json".to_owned(), metadata_json(&image.config));
         let metadata: Value = serde_json::from_str(&files["metadata.json"]).unwrap_or_default();
         let user = metadata.get("user").and_then(Value::as_str).unwrap_or_default();
-        Reference {
-            name: format!("{}/{}@{}", of.registry, of.repository, self.request.digest),
+        Self {
+            name: format!("{}/{}@{}", of.registry, of.repository, wanted.request.digest),
             user: user.to_owned(),
             files,
         }

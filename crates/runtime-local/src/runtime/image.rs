@@ -5,16 +5,12 @@
 //! Layers that are here already are not asked for.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
-use jb_model::script::{FieldError, Fields, Level, Line};
+use jb_model::script::Level;
 use jb_model::{Metadata, Value, VolumeHandle};
-use jb_oci::resource::{
-    Format, GetRequest, Invalid, Place, SOURCE_KEYS, Source, labels_json, metadata_json, places,
-};
+use jb_oci::resource::{Format, Place, ScriptLog, Wanted, labels_json, metadata_json, places};
 use jb_oci::{Descriptor, Image, LayerStore, Registry, StoreError};
 use jb_runtime::{ImageFetch, ImageRequest, Result};
 use tokio::sync::{Semaphore, mpsc};
@@ -31,40 +27,6 @@ const PARALLEL: usize = 3;
 /// Overlays have room for more, but every directory that is read takes a descriptor per layer.
 const MAX_IMAGE_LAYERS: usize = 128;
 
-/// The log of the script this stands for.
-#[derive(Clone)]
-struct Log {
-    started: Instant,
-    lines: mpsc::Sender<String>,
-}
-
-impl Log {
-    fn rendered(&self, level: Level, message: &str) -> String {
-        let seconds = self.started.elapsed().as_secs();
-        Line { level, seconds, message, fields: &[] }.rendered()
-    }
-
-    async fn say(&self, level: Level, message: impl fmt::Display) {
-        let line = self.rendered(level, &message.to_string());
-        // Whoever does not listen any more is about to drop this.
-        let _ = self.lines.send(line).await;
-    }
-
-    async fn ignored_keys(&self, keys: &[String]) {
-        if !keys.is_empty() {
-            self.say(Level::Warn, format!("ignoring unknown keys: {}", keys.join(", "))).await;
-        }
-    }
-
-    fn on_retry(&self) -> jb_oci::OnRetry {
-        let log = self.clone();
-        Arc::new(move |text: &str| {
-            // Cannot wait here; one of many retries may go unmentioned.
-            let _ = log.lines.try_send(log.rendered(Level::Warn, text));
-        })
-    }
-}
-
 /// Why an image could not be fetched, in words for its log.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -78,12 +40,6 @@ enum Failure {
     NotStackable,
 }
 
-/// What is asked for, understood.
-struct Wanted {
-    source: Source,
-    request: GetRequest,
-}
-
 pub(super) async fn fetch(
     runtime: &LocalRuntime,
     volume: &VolumeHandle,
@@ -92,8 +48,8 @@ pub(super) async fn fetch(
 ) -> Result<ImageFetch> {
     let (source, params) = (Value::Object(request.source), Value::Object(request.params));
     let version: Value = request.version.into_iter().collect();
-    let log = Log { started: Instant::now(), lines };
-    let wanted = match understand(&source, &params, &version) {
+    let log = ScriptLog::new(lines);
+    let wanted = match Wanted::parse(&source, &params, &version) {
         Ok(wanted) => wanted,
         // The script says what is wrong with it.
         Err(_) => return Ok(ImageFetch::NotOffered),
@@ -102,10 +58,9 @@ pub(super) async fn fetch(
     if mapped || wanted.request.format != Format::Rootfs || wanted.request.skip_download {
         return Ok(ImageFetch::NotOffered);
     }
-    log.ignored_keys(&unknown(&source, "source", |fields| fields.unknown(SOURCE_KEYS))).await;
-    log.ignored_keys(&unknown(&params, "params", GetRequest::unknown_params)).await;
+    wanted.say_unknown_keys(&log).await;
     for place in places(&wanted.source) {
-        match wanted.from(&place, runtime, volume, &log).await {
+        match pulled(&wanted, &place, runtime, volume, &log).await {
             Ok(image) => {
                 let fields = wanted.request.metadata(&wanted.source, Some(&image)).into_iter();
                 let metadata = fields.map(|(name, value)| Metadata { name, value });
@@ -125,54 +80,39 @@ pub(super) async fn fetch(
     Ok(ImageFetch::Failed)
 }
 
-fn understand(source: &Value, params: &Value, version: &Value) -> Result<Wanted, Invalid> {
-    let source = Source::parse(&Fields::of("source", Some(source))?)?;
-    let params = Fields::of("params", Some(params))?;
-    let version = Fields::of("version", Some(version))?;
-    let request = GetRequest::parse(&source, &params, &version)?;
-    Ok(Wanted { source, request })
-}
-
-fn unknown(value: &Value, path: &str, keys: impl Fn(&Fields<'_>) -> Vec<String>) -> Vec<String> {
-    let fields: Result<Fields<'_>, FieldError> = Fields::of(path, Some(value));
-    fields.map(|fields| keys(&fields)).unwrap_or_default()
-}
-
-impl Wanted {
-    async fn from(
-        &self,
-        place: &Place,
-        runtime: &LocalRuntime,
-        volume: &VolumeHandle,
-        log: &Log,
-    ) -> Result<Image, Failure> {
-        let (repository, digest) = (place.repository.as_str(), &self.request.digest);
-        log.say(Level::Info, format!("fetching {}@{digest}", self.source.repository)).await;
-        let registry = place.connect(&self.source, log.on_retry()).await?;
-        let platform = &self.request.platform;
-        let image = registry.image(repository, digest.as_str(), platform).await?;
-        let layers = topmost_first(&image.manifest.layers);
-        if layers.len() > MAX_IMAGE_LAYERS {
-            let reason = format!("it has more than {MAX_IMAGE_LAYERS} layers");
-            return Err(Failure::Keep(io::Error::other(reason)));
-        }
-        let ids: Vec<String> = layers.iter().map(|layer| LayerStore::name(&layer.digest)).collect();
-        // Before looking which of them are here, so that none of those goes meanwhile.
-        let pin = Arc::new(runtime.inner.store.pin(ids.iter().cloned()));
-        pull(&runtime.inner, &registry, repository, &layers, &pin, log).await?;
-        let mut files: Vec<(&str, String)> = self.request.files(&self.source).into();
-        files.push(("labels.json", labels_json(&image.config)));
-        files.push(("metadata.json", metadata_json(&image.config)));
-        let (inner, volume) = (Arc::clone(&runtime.inner), volume.clone());
-        let kept = tokio::task::spawn_blocking(move || {
-            let _pin = pin;
-            keep(&inner, &volume, &files, ids)
-        });
-        if !kept.await.map_err(io::Error::other).flatten().map_err(Failure::Keep)? {
-            return Err(Failure::NotStackable);
-        }
-        Ok(image)
+async fn pulled(
+    wanted: &Wanted,
+    place: &Place,
+    runtime: &LocalRuntime,
+    volume: &VolumeHandle,
+    log: &ScriptLog,
+) -> Result<Image, Failure> {
+    let (repository, digest) = (place.repository.as_str(), &wanted.request.digest);
+    log.say(Level::Info, format!("fetching {}@{digest}", wanted.source.repository)).await;
+    let registry = place.connect(&wanted.source, log.on_retry()).await?;
+    let platform = &wanted.request.platform;
+    let image = registry.image(repository, digest.as_str(), platform).await?;
+    let layers = topmost_first(&image.manifest.layers);
+    if layers.len() > MAX_IMAGE_LAYERS {
+        let reason = format!("it has more than {MAX_IMAGE_LAYERS} layers");
+        return Err(Failure::Keep(io::Error::other(reason)));
     }
+    let ids: Vec<String> = layers.iter().map(|layer| LayerStore::name(&layer.digest)).collect();
+    // Before looking which of them are here, so that none of those goes meanwhile.
+    let pin = Arc::new(runtime.inner.store.pin(ids.iter().cloned()));
+    pull(&runtime.inner, &registry, repository, &layers, &pin, log).await?;
+    let mut files: Vec<(&str, String)> = wanted.request.files(&wanted.source).into();
+    files.push(("labels.json", labels_json(&image.config)));
+    files.push(("metadata.json", metadata_json(&image.config)));
+    let (inner, volume) = (Arc::clone(&runtime.inner), volume.clone());
+    let kept = tokio::task::spawn_blocking(move || {
+        let _pin = pin;
+        keep(&inner, &volume, &files, ids)
+    });
+    if !kept.await.map_err(io::Error::other).flatten().map_err(Failure::Keep)? {
+        return Err(Failure::NotStackable);
+    }
+    Ok(image)
 }
 
 /// The layers as overlays want them. One that occurs again is needed only where it is topmost: all it makes and hides
@@ -190,7 +130,7 @@ async fn pull(
     repository: &str,
     layers: &[Descriptor],
     pin: &Arc<Pin>,
-    log: &Log,
+    log: &ScriptLog,
 ) -> Result<(), Failure> {
     let permits = Arc::new(Semaphore::new(PARALLEL));
     // Dropped with everything in it when nobody waits any more.

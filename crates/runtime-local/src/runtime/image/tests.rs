@@ -15,8 +15,10 @@ fn a_layer_that_occurs_again_counts_where_it_is_topmost() {
 #[test]
 fn what_is_not_understood_is_left_to_the_script() {
     let version = json!({"digest": format!("sha256:{}", "0".repeat(64)), "tag": "x"});
-    assert!(understand(&json!({"repository": "a"}), &json!({}), &version).is_ok());
-    assert!(understand(&json!({}), &json!({}), &version).is_err());
-    assert!(understand(&json!({"repository": "a"}), &json!({"format": "zip"}), &version).is_err());
-    assert!(understand(&json!({"repository": "a"}), &json!({}), &json!({"tag": "x"})).is_err());
+    assert!(Wanted::parse(&json!({"repository": "a"}), &json!({}), &version).is_ok());
+    assert!(Wanted::parse(&json!({}), &json!({}), &version).is_err());
+    assert!(
+        Wanted::parse(&json!({"repository": "a"}), &json!({"format": "zip"}), &version).is_err()
+    );
+    assert!(Wanted::parse(&json!({"repository": "a"}), &json!({}), &json!({"tag": "x"})).is_err());
 }

@@ -27,7 +27,7 @@ pub(crate) fn start(
     let mut paths = vec![programs.containerd.clone()];
     paths.extend(std::env::split_paths(&path));
     paths.extend(["/usr/sbin", "/sbin"].map(Into::into));
-    let child = Command::new("nsenter")
+    let mut child = Command::new("nsenter")
         .arg(format!("--net={}", place.namespace_file().display()))
         .arg("--")
         .arg(&component.program)
@@ -43,7 +43,24 @@ pub(crate) fn start(
         .context("start nsenter")?;
     let pid_file = place.pid_file(component.name);
     fs::write(&pid_file, child.id().to_string())
-        .with_context(|| format!("write {}", pid_file.display()))
+        .with_context(|| format!("write {}", pid_file.display()))?;
+    // Until nsenter has entered the namespace, nothing tells the component from a stranger that
+    // got its number; whoever asked for it in between would take it for ended.
+    let entered = until(Duration::from_secs(20), || {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(Err(status));
+        }
+        alive(place, component.name).then_some(Ok(()))
+    });
+    match entered {
+        Some(Ok(())) => Ok(()),
+        Some(Err(status)) => bail!(
+            "{} has ended with {status}; it said:\n{}",
+            component.name,
+            fs::read_to_string(&log).unwrap_or_default()
+        ),
+        None => bail!("{} has not entered the cluster's network after 20 s", component.name),
+    }
 }
 
 /// Whether a component runs.

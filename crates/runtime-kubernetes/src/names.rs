@@ -26,6 +26,8 @@ pub(crate) const STEP: &str = "jetbridge.dev/step";
 pub(crate) const ATTEMPT: &str = "jetbridge.dev/attempt";
 /// The value of [`KIND`] of pods that checks share.
 pub(crate) const CHECKS: &str = "checks";
+/// The volumes a pod waits for, as JSON, where it does not find them by itself.
+pub(crate) const INPUTS: &str = "jetbridge.dev/inputs";
 /// The volumes a pod publishes, as JSON.
 pub(crate) const OUTPUTS: &str = "jetbridge.dev/outputs";
 

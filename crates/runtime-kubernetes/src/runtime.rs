@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jb_model::{BuildId, ContainerHandle, VolumeHandle};
+use jb_object_store::ObjectStore;
 use jb_runtime::{
     BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, ImageFetch, ImageRequest, PodInfo,
     Result, RunnerStream, Runtime,
@@ -26,13 +27,15 @@ use crate::failure::{Answer, Problem, Standing, answer_of, standing};
 use crate::image::Reference;
 use crate::pod::{MAIN, Published};
 use crate::probe::Features;
-use crate::settings::{Access, Settings};
+use crate::settings::{Access, ArtifactStore, Settings};
 use crate::table::{PodTable, handle_of, is_meant};
 use crate::{api, exec, names, network, pod, pods, probe};
 
 mod check;
 mod create;
+mod prepare;
 mod settle;
+mod store;
 
 /// A stream made while a container was created is kept this long for the first who connects.
 const SPARE_STREAM: Duration = Duration::from_secs(20);
@@ -76,10 +79,11 @@ impl KubernetesRuntime {
         let namespace = settings.namespace.as_str();
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-        for claim in [Some(&settings.artifact_claim), settings.cache_claim.as_ref()] {
-            let Some(claim) = claim else { continue };
+        let named = [settings.artifact_claim(), settings.cache_claim.as_deref()];
+        for claim in named.into_iter().flatten() {
             check_claim(&claims, claim, namespace).await?;
         }
+        let store = store(&settings.artifacts).await?;
         let name = names::of_worker(&settings.worker_name, "artifacts");
         let probed = probe::probe(&pods, &settings, |features| {
             pod::artifacts(&format!("{name}-probe"), &settings, features)
@@ -108,12 +112,21 @@ impl KubernetesRuntime {
             let context = format!("cannot list the pods of namespace `{namespace}`");
             return Err(Error::Transient { context, source });
         }
-        let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features);
+        let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features, store);
         let spare = Mutex::default();
         let checks = Checks::new(settings.check_pods, server_id());
         let inner = Inner { settings, features, pods, table, artifacts, checks, spare, watch };
         Ok(Self { inner: Arc::new(inner) })
     }
+}
+
+/// The bucket that volumes are kept in, if they are, once it is known to be there.
+async fn store(settings: &ArtifactStore) -> Result<Option<Arc<ObjectStore>>> {
+    let ArtifactStore::Objects(settings) = settings else { return Ok(None) };
+    let unusable = |why: String| Error::Unsupported(format!("artifacts cannot be kept: {why}"));
+    let store = ObjectStore::new(settings.clone()).map_err(|error| unusable(error.to_string()))?;
+    store.check().await.map_err(|error| unusable(error.to_string()))?;
+    Ok(Some(Arc::new(store)))
 }
 
 /// Differs between servers that run at the same time or one after the other.

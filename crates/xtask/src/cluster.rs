@@ -75,6 +75,11 @@ pub(crate) enum NetworkPolicy {
     Stored,
 }
 
+/// This machine as the pods of a cluster see it.
+pub(crate) fn host_address(dir: &Path) -> anyhow::Result<std::net::Ipv4Addr> {
+    Ok(Place::new(dir)?.host_address())
+}
+
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let place = Place::new(&options.dir)?;
     match &options.action {

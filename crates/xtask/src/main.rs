@@ -13,6 +13,7 @@ mod deploy;
 mod go;
 mod images;
 mod install;
+mod object_store;
 mod server;
 mod test;
 

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::cluster::{self, NetworkPolicy};
 use crate::install::on_path;
-use crate::{deploy, images};
+use crate::{deploy, images, object_store};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -58,6 +58,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let kubernetes = Kubernetes::choose(options);
     // Where there is no Go, or nowhere to have the modules from, the tests do without.
     let tools = std::thread::spawn(deploy::tools::build);
+    let store = std::thread::spawn(object_store::build);
     if let Kubernetes::None { why } = &kubernetes {
         println!("MISSING: Kubernetes ({why}); its tests are skipped");
     }
@@ -98,6 +99,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
         Err(error) => println!("MISSING: helm and kustomize ({error:#}); their tests are skipped"),
     }
+    let store = store.join().map_err(|_| anyhow::anyhow!("building versitygw panicked"))?;
+    match &store {
+        Ok(program) => {
+            tests.env("JETBRIDGE_TEST_OBJECT_STORE", program);
+            tests.env("JETBRIDGE_REQUIRE_OBJECT_STORE", "1");
+        }
+        Err(error) => println!("MISSING: an object store ({error:#}); its tests are skipped"),
+    }
     step("tests", tests)?;
     let skipped = cluster.stop()?;
     println!("all passed in {} s", begin.elapsed().as_secs());
@@ -109,6 +118,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     if tools.is_err() {
         println!("SKIPPED: what needs helm and kustomize");
+    }
+    if store.is_err() {
+        println!("SKIPPED: what needs an object store");
     }
     for Check { what, program, install, .. } in unchecked {
         println!("NOT CHECKED: {what}, as there is no `{program}`; `{install}` installs it");
@@ -177,6 +189,7 @@ impl Started {
                 tests.env("PATH", std::env::join_paths(path)?);
                 tests.env("KUBECONFIG", cluster::kubeconfig(dir));
                 tests.env("JETBRIDGE_CLUSTER_DIR", dir);
+                tests.env("JETBRIDGE_CLUSTER_HOST", cluster::host_address(dir)?.to_string());
                 tests.env("JETBRIDGE_REQUIRE_KUBERNETES", "1");
             }
             Self::Given => {

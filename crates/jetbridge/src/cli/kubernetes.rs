@@ -21,6 +21,22 @@ pub(crate) struct KubernetesOptions {
     /// The claim that holds artifacts; all nodes mount it at the same time
     #[arg(long, value_name = "NAME", default_value = "jetbridge-artifacts", help_heading = KUBERNETES)]
     pub kubernetes_artifact_store_claim: String,
+    /// The bucket that holds artifacts in place of a claim: s3://BUCKET or s3://BUCKET/PREFIX. AWS_ACCESS_KEY_ID and
+    /// AWS_SECRET_ACCESS_KEY, or --s3-credentials, open it; pods get no key
+    #[arg(long, value_name = "URL", help_heading = KUBERNETES)]
+    pub kubernetes_artifact_store: Option<String>,
+    /// Where the object store is, as this server and pods reach it [default: Amazon's of the region]
+    #[arg(long, value_name = "URL", help_heading = KUBERNETES)]
+    pub s3_endpoint: Option<String>,
+    /// The object store's region
+    #[arg(long, value_name = "NAME", default_value = "us-east-1", help_heading = KUBERNETES)]
+    pub s3_region: String,
+    /// A file with aws_access_key_id and aws_secret_access_key, in place of the environment
+    #[arg(long, value_name = "FILE", help_heading = KUBERNETES)]
+    pub s3_credentials: Option<PathBuf>,
+    /// Certificates to trust when talking to the object store, in place of the system's
+    #[arg(long, value_name = "FILE", help_heading = KUBERNETES)]
+    pub s3_ca_cert: Option<PathBuf>,
     /// The claim that holds caches of tasks; without one they are empty in every build
     #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
     pub kubernetes_cache_pvc: Option<String>,

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use tokio::time::Instant;
 
-use super::{Inner, words};
+use super::{Inner, prepare, words};
 use crate::artifacts::Known;
 use crate::checks::member::is_shared;
 use crate::exec::Failure;
@@ -159,6 +159,7 @@ impl Inner {
         let context = || format!("cannot start container `{handle}`");
         let mut changes = self.table.changes();
         let mut pause = FIRST_PAUSE;
+        let mut is_prepared = false;
         loop {
             changes.mark_unchanged();
             let pod = self.pod_of(handle).await?;
@@ -171,6 +172,12 @@ impl Inner {
                     return Err(Error::io(context(), io::Error::other(words(problem))));
                 }
                 Standing::Placed => {
+                    if let Some(store) = self.artifacts.store()
+                        && !is_prepared
+                        && !prepare::wanted(&pod).is_empty()
+                    {
+                        is_prepared = self.give_inputs(handle, &pod, store).await?;
+                    }
                     match exec::connect(&self.pods, name, MAIN, pod::connect()).await {
                         Ok(stream) => {
                             self.spare().insert(handle.clone(), (Instant::now(), stream));

@@ -12,4 +12,5 @@
 mod checks;
 mod cluster;
 mod conformance;
+mod objects;
 mod place;

@@ -103,11 +103,14 @@ fn next_line() -> io::Result<Vec<u8>> {
 /// Takes an archive in from stdin: into a directory, or as it is into a file.
 pub(crate) fn receive(volume: &str, target: &Path, is_file: bool) -> Result<(), Error> {
     let mut archive = FrameReader::new(io::stdin().lock());
-    if !is_file {
-        return extract_archive(volume, archive, target, false);
+    if is_file {
+        let copied = File::create(target).and_then(|mut to| io::copy(&mut archive, &mut to));
+        copied.map_err(|error| Error::Io(format!("fetch volume `{volume}`"), error))?;
+    } else {
+        extract_archive(volume, archive, target, false)?;
     }
-    let copied = File::create(target).and_then(|mut to| io::copy(&mut archive, &mut to));
-    copied.map(drop).map_err(|error| Error::Io(format!("fetch volume `{volume}`"), error))
+    // An answer that is whole, though there is nothing in it.
+    FrameWriter::new(io::stdout().lock()).finish().map_err(failed("answer"))
 }
 
 /// Writes a directory to stdout as a volume's archive.

@@ -119,10 +119,10 @@ async fn run(runtime: &KubernetesRuntime, spec: &ContainerSpec, script: &str) ->
 }
 
 /// More than one part, of what cannot be made smaller; sparse files, links, modes and many files.
-const FILL: &str = "head -c 40000000 /dev/urandom > out/large; cksum < out/large > out/sum
-    truncate -s 3G out/sparse; mkdir out/many; for n in $(seq 2000); do echo $n > out/many/$n; done
+const FILL: &str = "head -c 36000000 /dev/urandom > out/large; cksum < out/large > out/sum
+    truncate -s 200M out/sparse; mkdir out/many; for n in $(seq 2000); do echo $n > out/many/$n; done
     ln -s large out/link; ln out/large out/hard; install -m 0751 /dev/null out/mode; cat out/sum";
-const LOOK: &str = "cksum < in/large; test $(stat -c %s in/sparse) = 3221225472
+const LOOK: &str = "cksum < in/large; test $(stat -c %s in/sparse) = 209715200
     test $(du -k in/sparse | cut -f1) -lt 1000; test $(ls in/many | wc -l) = 2000
     test $(readlink in/link) = large; test $(stat -c %i in/hard) = $(stat -c %i in/large)
     test $(stat -c %a in/mode) = 751";
@@ -185,7 +185,7 @@ async fn an_upload_that_is_cut_off_is_no_volume() {
     let output = vec![mount("out", MountSource::Output(made.clone()))];
     let maker = task(&cluster, "make", Network::Outbound, output);
     // So large that it takes many parts, of which the first are there when the pod goes.
-    run(&runtime, &maker, "head -c 400000000 /dev/urandom > out/large").await;
+    run(&runtime, &maker, "head -c 150000000 /dev/urandom > out/large").await;
     let settling = {
         let (runtime, handle) = (runtime.clone(), maker.handle.clone());
         tokio::spawn(async move { runtime.settle(&handle).await })

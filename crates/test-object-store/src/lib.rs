@@ -39,6 +39,17 @@ pub struct TestStore {
 }
 
 impl TestStore {
+    /// Starts one that pods of the tests' cluster reach. `None`, aloud, where there is none or no way.
+    pub fn reached_by_pods() -> Option<Self> {
+        let Ok(host) = std::env::var("JETBRIDGE_CLUSTER_HOST") else {
+            eprintln!(
+                "skipped: pods need a way to this machine; `cargo xtask cluster env` says where it is"
+            );
+            return None;
+        };
+        Self::start(host.parse().expect("JETBRIDGE_CLUSTER_HOST is an address"))
+    }
+
     /// Starts one that listens at `host`.
     ///
     /// # Panics

@@ -1,7 +1,5 @@
 //! Volumes in an object store that pods reach at the machine's address.
 
-use std::net::IpAddr;
-
 use jb_model::{ContainerHandle, VolumeHandle};
 use jb_object_store::Credentials;
 use jb_runtime::client::{Output, ProcessSpec, RunnerClient, Stdin};
@@ -15,18 +13,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::cluster::Cluster;
 
-/// A store that pods of the cluster reach. `None`, aloud, where that is not possible.
-pub(crate) fn store() -> Option<TestStore> {
-    let Ok(host) = std::env::var("JETBRIDGE_CLUSTER_HOST") else {
-        eprintln!(
-            "skipped: pods need a way to this machine; `cargo xtask cluster env` says where it is"
-        );
-        return None;
-    };
-    TestStore::start(host.parse::<IpAddr>().expect("JETBRIDGE_CLUSTER_HOST is an address"))
-}
-
-pub(crate) fn settings(store: &TestStore) -> jb_object_store::Settings {
+fn settings(store: &TestStore) -> jb_object_store::Settings {
     jb_object_store::Settings {
         bucket: BUCKET.to_owned(),
         prefix: "ci/".to_owned(),
@@ -38,7 +25,7 @@ pub(crate) fn settings(store: &TestStore) -> jb_object_store::Settings {
 }
 
 async fn conforms(level: &str, adjust: impl FnOnce(&mut Settings)) {
-    let Some(store) = store() else { return };
+    let Some(store) = TestStore::reached_by_pods() else { return };
     let Some(cluster) = Cluster::find(level) else { return };
     let runtime = cluster
         .runtime(|changed| {
@@ -129,7 +116,7 @@ const LOOK: &str = "cksum < in/large; test $(stat -c %s in/sparse) = 209715200
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_volumes_go_from_step_to_step_and_no_pod_has_the_key() {
-    let Some(mut store) = store() else { return };
+    let Some(mut store) = TestStore::reached_by_pods() else { return };
     let Some(cluster) = Cluster::find("restricted") else { return };
     let runtime = cluster
         .runtime(|changed| {
@@ -176,7 +163,7 @@ async fn large_volumes_go_from_step_to_step_and_no_pod_has_the_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_cut_off_is_no_volume() {
-    let Some(store) = store() else { return };
+    let Some(store) = TestStore::reached_by_pods() else { return };
     let Some(cluster) = Cluster::find("restricted") else { return };
     let runtime = cluster
         .runtime(|changed| changed.artifacts = ArtifactStore::Objects(settings(&store)))

@@ -225,6 +225,7 @@ impl Driver {
             across_vars: self.machine.across_vars_of(node),
             hook_status: self.machine.hook_status(node),
             cancel,
+            place: std::sync::OnceLock::new(),
         })
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use jb_engine::places::{Place, Places};
 use jb_object_store::Credentials;
 use jb_runtime_kubernetes::{
     Access, ArtifactStore, Detect, Images, KubernetesRuntime, PodSecurity, Settings,
@@ -12,26 +13,52 @@ use jb_runtime_kubernetes::{
 use crate::cli::{Detection, KubernetesOptions, PodSecurityLevel};
 use crate::web::duration;
 
-/// Connects to the cluster that the flags name.
-pub(crate) async fn runtime(
+mod place;
+
+use place::PlaceOption;
+
+/// Connects to all places that the flags name. The first is open to everybody.
+pub(crate) async fn places(
     options: &KubernetesOptions,
     namespace: &str,
     name: Option<&str>,
-) -> anyhow::Result<Arc<KubernetesRuntime>> {
-    let access = Access {
-        kubeconfig: options.kubernetes_kubeconfig.clone(),
-        context: options.kubernetes_context.clone(),
+) -> anyhow::Result<Places> {
+    let first = PlaceOption {
+        name: Some(name.map_or_else(|| format!("k8s-{namespace}"), str::to_owned)),
+        namespace: namespace.to_owned(),
+        ..PlaceOption::default()
     };
-    let runtime = KubernetesRuntime::new(settings(options, namespace, name)?, &access)
-        .await
-        .with_context(|| format!("run steps in the cluster's namespace `{namespace}`"))?;
-    Ok(Arc::new(runtime))
+    let more = options.kubernetes_place.iter().map(|text| {
+        text.parse::<PlaceOption>().with_context(|| format!("--kubernetes-place {text}"))
+    });
+    let more = more.collect::<anyhow::Result<Vec<_>>>()?;
+    let mut places = Vec::new();
+    for wanted in std::iter::once(first).chain(more) {
+        let runtime = runtime(options, &wanted).await?;
+        places.push(Place::new(Arc::new(runtime), wanted.teams, wanted.tags));
+    }
+    Places::new(places).context("--kubernetes-place")
+}
+
+async fn runtime(
+    options: &KubernetesOptions,
+    wanted: &PlaceOption,
+) -> anyhow::Result<KubernetesRuntime> {
+    let context = wanted.context.as_ref().or(options.kubernetes_context.as_ref());
+    let access =
+        Access { kubeconfig: options.kubernetes_kubeconfig.clone(), context: context.cloned() };
+    let settings = settings(options, &wanted.namespace, &wanted.worker())?;
+    KubernetesRuntime::new(settings, &access).await.with_context(|| {
+        let of_context = wanted.context.as_ref().map(|name| format!(" of context `{name}`"));
+        let of_context = of_context.unwrap_or_default();
+        format!("run steps in the cluster's namespace `{}`{of_context}", wanted.namespace)
+    })
 }
 
 fn settings(
     options: &KubernetesOptions,
     namespace: &str,
-    name: Option<&str>,
+    worker: &str,
 ) -> anyhow::Result<Settings> {
     let images = Images {
         runner: options.kubernetes_runner_image.clone(),
@@ -40,9 +67,7 @@ fn settings(
     };
     let claim = &options.kubernetes_artifact_store_claim;
     let mut settings = Settings::new(namespace, claim, images);
-    if let Some(name) = name {
-        name.clone_into(&mut settings.worker_name);
-    }
+    worker.clone_into(&mut settings.worker_name);
     if let Some(location) = &options.kubernetes_artifact_store {
         settings.artifacts = ArtifactStore::Objects(object_store(options, location)?);
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use axum::http::{HeaderValue, Uri};
 use jb_engine::Engine;
+use jb_engine::places::Places;
 use jb_http::{Clock as _, LocalUser, System};
 use jb_model::config::ContainerLimits;
 use jb_store::{EncryptionKey, Store};
@@ -38,10 +39,10 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     let users = local_users(&options.auth)?;
     warn_of_nobody(&options.auth, &users);
     store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
-    let (runtime, gateway) = runtime(&options, &state).await?;
+    let (places, gateway) = places(&options, &state).await?;
     let settings = engine_settings(&options, external_url.clone(), lease_owner(&state))?;
-    base_defaults::warn_of_unused(&settings.base_defaults, &runtime.base_types());
-    let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
+    base_defaults::warn_of_unused(&settings.base_defaults, &places.first().runtime.base_types());
+    let engine = Engine::new(store.clone(), places, settings, Arc::new(|| System.now()));
 
     let port =
         EnginePort { engine: engine.clone(), logging, started_at: System.now(), address: gateway };
@@ -64,18 +65,16 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
 }
 
 /// Where steps run, and where they reach this server's machine, if that is known.
-async fn runtime(
-    options: &WebOptions,
-    state: &std::path::Path,
-) -> anyhow::Result<(Arc<dyn jb_runtime::Runtime>, String)> {
+async fn places(options: &WebOptions, state: &std::path::Path) -> anyhow::Result<(Places, String)> {
     if let Some(namespace) = &options.kubernetes.kubernetes_namespace {
         let name = options.state.name.as_deref();
-        let runtime = kubernetes::runtime(&options.kubernetes, namespace, name).await?;
-        return Ok((runtime, String::new()));
+        let places = kubernetes::places(&options.kubernetes, namespace, name).await?;
+        return Ok((places, String::new()));
     }
     let runtime = local::runtime(&options.state, state)?;
     let gateway = runtime.host_gateway().to_string();
-    Ok((runtime, gateway))
+    let runtime: Arc<dyn jb_runtime::Runtime> = runtime;
+    Ok((runtime.into(), gateway))
 }
 
 /// Serves until SIGTERM or SIGINT. Streams that never end by themselves are cut after a while.

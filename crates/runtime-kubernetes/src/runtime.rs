@@ -372,6 +372,22 @@ impl Runtime for KubernetesRuntime {
         }
     }
 
+    async fn pointer(&self, volume: &VolumeHandle) -> Result<Option<Vec<u8>>> {
+        match self.inner.artifacts.find(volume).await? {
+            Some(Known::Image(json)) => Ok(Some(json.to_vec())),
+            Some(Known::Archive) => Ok(None),
+            None => Err(Error::NoVolume(volume.clone())),
+        }
+    }
+
+    async fn adopt(&self, volume: &VolumeHandle, pointer: &[u8]) -> Result<bool> {
+        if Reference::parse(volume, pointer).is_err() {
+            return Ok(false);
+        }
+        self.inner.artifacts.put_image(volume, pointer.to_vec()).await?;
+        Ok(true)
+    }
+
     async fn fetch_image(
         &self,
         volume: &VolumeHandle,

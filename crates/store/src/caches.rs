@@ -120,6 +120,11 @@ impl Store {
         self.rows(sql, args![team, limit]).await?.iter().map(volume_record).collect()
     }
 
+    /// Marks a volume as used now.
+    pub async fn touch_volume(&self, handle: &VolumeHandle, now: Timestamp) -> Result<()> {
+        transact!(self, async |tx| touch_volume(tx, handle, now).await)
+    }
+
     pub async fn set_volume_size(&self, handle: &VolumeHandle, bytes: u64) -> Result<()> {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         transact!(self, async |tx| {

@@ -67,8 +67,9 @@ async fn make(
     plan: &TaskPlan,
     agent: &AgentConfig,
 ) -> Result<Option<Made>, Trouble> {
-    let worker = context.engine.runtime.worker_name().to_owned();
-    if !context.engine.runtime.runs_agents() {
+    let place = leaf.place(context);
+    let worker = place.name().to_owned();
+    if !place.runtime.runs_agents() {
         return Err(Trouble::new(format!("the worker `{worker}` cannot run agents")));
     }
     let config = context.task_config(leaf, plan).await?;
@@ -85,7 +86,7 @@ async fn make(
     let socket = VolumeHandle::new(format!("{gateway}-socket"));
     let recording = VolumeHandle::new(format!("{gateway}-recording"));
     for (volume, path) in [(&socket, SOCKET_DIR), (&recording, RECORDING_DIR)] {
-        context.record_volume(volume, "artifact", &plan.name, path).await?;
+        context.record_volume(leaf, volume, "artifact", &plan.name, path).await?;
     }
     let socket = Mount { path: SOCKET_DIR.to_owned(), source: MountSource::Cache(socket) };
     let recording =
@@ -272,11 +273,12 @@ async fn keep_result(
     result: &Value,
 ) -> Result<(), Trouble> {
     let volume = VolumeHandle::new(format!("{container}-result"));
-    context.record_volume(&volume, "artifact", &plan.name, RESULT_TOOL).await?;
-    context.engine.runtime.create_volume(&volume).await?;
+    context.record_volume(leaf, &volume, "artifact", &plan.name, RESULT_TOOL).await?;
+    let runtime = &leaf.place(context).runtime;
+    runtime.create_volume(&volume).await?;
     let archive = setup::result_archive(result)?;
     let archive = Box::new(std::io::Cursor::new(archive));
-    context.engine.runtime.stream_in(&volume, ".", archive).await?;
+    runtime.stream_in(&volume, ".", archive).await?;
     context.register_artifact(leaf, &plan.name, &volume).await?;
     context.set_var(leaf, &plan.name, result.clone(), false).await
 }

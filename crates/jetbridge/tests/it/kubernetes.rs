@@ -1,6 +1,7 @@
 //! The same with steps as pods, and what there is only on clusters. Skipped, aloud, without one.
 
 mod checks;
+mod places;
 mod pods;
 
 use jb_test_object_store::{BUCKET, KEY, SECRET, TestStore};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jb_model::ContainerHandle;
+use jb_model::{ContainerHandle, VolumeHandle};
 use jb_runtime::{ContainerSpec, Coordinates};
 use k8s_openapi::api::core::v1::Pod;
 use sha2::{Digest as _, Sha256};
@@ -24,6 +24,8 @@ pub(crate) const HANDLE: &str = "jetbridge.dev/handle";
 pub(crate) const BUILD_ID: &str = "jetbridge.dev/build-id";
 pub(crate) const STEP: &str = "jetbridge.dev/step";
 pub(crate) const ATTEMPT: &str = "jetbridge.dev/attempt";
+/// What the two pods of a link have in common, and no third.
+pub(crate) const LINK: &str = "jetbridge.dev/link";
 /// The value of [`KIND`] of pods that checks share.
 pub(crate) const CHECKS: &str = "checks";
 /// The volumes a pod publishes, as JSON.
@@ -38,6 +40,10 @@ fn hex(text: &str, digits: usize) -> String {
 
 pub(crate) fn handle_hash(handle: &ContainerHandle) -> String {
     hex(handle.as_str(), 40)
+}
+
+pub(crate) fn link_hash(volume: &VolumeHandle) -> String {
+    hex(volume.as_str(), 40)
 }
 
 /// `<pipeline>-<job>-b<build>-<type>-<8hex>`: for people by its beginning, unique by its end, which follows from

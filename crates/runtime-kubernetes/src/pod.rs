@@ -1,12 +1,15 @@
 //! From a container's spec to its pod. Pure.
 
+pub(crate) mod link;
+
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jb_artifacts::command::{ARTIFACTS_DIR, Command};
 use jb_model::VolumeHandle;
 use jb_runtime::placement::{Placed, absolute, place};
-use jb_runtime::{ContainerSpec, MountSource, Network};
+use jb_runtime::{ContainerKind, ContainerSpec, MountSource, Network};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EmptyDirVolumeSource, ImageVolumeSource, LocalObjectReference,
     PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec, ResourceRequirements,
@@ -17,6 +20,7 @@ use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use crate::names;
+use crate::network;
 use crate::probe::Features;
 use crate::settings::{PodSecurity, Settings};
 use crate::user::{self, RunAs};
@@ -25,6 +29,8 @@ pub(crate) const MAIN: &str = "main";
 pub(crate) const HELPER: &str = "artifact-helper";
 pub(crate) const PREPARE: &str = "prepare";
 const INSTALL: &str = "install";
+/// Joins a socket in the pod to one in another.
+const LINK: &str = "link";
 
 /// Where the programs of the runner's image are in every container.
 pub(crate) const PROGRAMS_DIR: &str = "/.jetbridge/runner";
@@ -36,6 +42,8 @@ const VOLUMES_DIR: &str = "/.jetbridge/volumes";
 const ROOT_DIR: &str = "/.jetbridge/root";
 const ROOT_FILE: &str = "/.jetbridge/root/image.tar.zst";
 const RESOURCE_DIR: &str = "/opt/resource";
+/// Has [`jb_runtime::AGENT_PROGRAM`].
+const AGENT_PROGRAMS_DIR: &str = "/opt/jetbridge";
 /// May write to the directories of the claim. Containers of steps have whatever user their image wants.
 pub(crate) const ARTIFACT_GROUP: u32 = 64017;
 /// Between SIGTERM and SIGKILL when somebody deletes a pod: what the runner gives processes, and a little more.
@@ -61,6 +69,14 @@ pub(crate) struct PodImage {
 /// Inputs that are images which nodes pull, by their volumes.
 pub(crate) type ImageInputs = BTreeMap<VolumeHandle, String>;
 
+/// What a pod refers to that its spec only names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) images: ImageInputs,
+    /// The pod at the other end of a link.
+    pub(crate) peer: Option<IpAddr>,
+}
+
 /// A volume that a pod publishes when it is settled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Published {
@@ -73,7 +89,7 @@ pub(crate) struct Published {
 pub(crate) fn step(
     spec: &ContainerSpec,
     image: &PodImage,
-    inputs: &ImageInputs,
+    found: &Found,
     settings: &Settings,
     features: Features,
 ) -> Result<Pod, String> {
@@ -93,28 +109,35 @@ pub(crate) fn step(
         user::decide(&spec.user, image.user.as_deref(), spec.kind, features, settings.pod_security)?
     };
     let security = Security { settings, features, run_as, privileged: spec.privileged };
-    let mut layout = Layout::new(spec, image, inputs, settings, features)?;
+    let mut layout = Layout::new(spec, image, found, settings, features)?;
     let main = main_container(spec, image, &security, &layout);
     let mut init = layout.install(settings, &security);
     init.extend(layout.prepare(image, &security));
     let mut containers = vec![main];
     containers.extend(layout.helper(image, &security));
+    containers.extend(layout.forwarder.iter().map(|link| link.container(settings, &security)));
     let needs_claim = layout.uses_claim();
     layout.add_claim(settings);
-    let network = match spec.network {
-        Network::Hermetic => "hermetic",
-        Network::Outbound if spec.kind == jb_runtime::ContainerKind::Check => "check",
-        Network::Outbound => "step",
+    let network = match (spec.kind, spec.network) {
+        (ContainerKind::Gateway, _) => network::GATEWAY,
+        (ContainerKind::Agent, _) => network::AGENT,
+        (_, Network::Hermetic) => "hermetic",
+        (ContainerKind::Check, Network::Outbound) => "check",
+        (_, Network::Outbound) => "step",
     };
     let mut annotations = names::annotations(spec);
     if !layout.published.is_empty() {
         let outputs = serde_json::to_string(&layout.published).unwrap_or_default();
         annotations.insert(names::OUTPUTS.to_owned(), outputs);
     }
+    let mut labels = names::labels(spec, &settings.worker_name, network);
+    if let Some(link) = link::of(spec) {
+        labels.insert(names::LINK.to_owned(), names::link_hash(&link.volume));
+    }
     let metadata = ObjectMeta {
         name: Some(names::pod_name(spec)),
         namespace: Some(settings.namespace.clone()),
-        labels: Some(names::labels(spec, &settings.worker_name, network)),
+        labels: Some(labels),
         annotations: Some(annotations),
         ..ObjectMeta::default()
     };
@@ -331,7 +354,7 @@ fn main_container(
         ..ResourceRequirements::default()
     };
     let none = resources == ResourceRequirements::default();
-    let mut first = serve(&program("jb-runner"), spec.kind == jb_runtime::ContainerKind::Task);
+    let mut first = serve(&program("jb-runner"), spec.kind == ContainerKind::Task);
     if image.root.is_some() {
         // Who owns what can be kept where containers have the capabilities for it.
         let owners = security.settings.pod_security > PodSecurity::Restricted;
@@ -351,7 +374,7 @@ fn main_container(
 /// A pod's volumes and where they are mounted.
 struct Layout<'a> {
     image: &'a PodImage,
-    inputs: &'a ImageInputs,
+    found: &'a Found,
     features: Features,
     volumes: Vec<Volume>,
     main: Vec<VolumeMount>,
@@ -359,27 +382,30 @@ struct Layout<'a> {
     extracted: Vec<(VolumeHandle, VolumeMount)>,
     published: Vec<Published>,
     helper: Vec<VolumeMount>,
+    forwarder: Option<link::Forwarder>,
 }
 
 impl<'a> Layout<'a> {
     fn new(
         spec: &ContainerSpec,
         image: &'a PodImage,
-        inputs: &'a ImageInputs,
+        found: &'a Found,
         settings: &Settings,
         features: Features,
     ) -> Result<Self, String> {
         let placed = place(&spec.mounts, &spec.working_dir)?;
         let mut layout = Self {
             image,
-            inputs,
+            found,
             features,
             volumes: vec![empty_dir("state")],
             main: vec![mount("state", STATE_DIR), read_only("runner", PROGRAMS_DIR)],
             extracted: Vec::new(),
             published: Vec::new(),
             helper: Vec::new(),
+            forwarder: None,
         };
+        layout.agent_programs(spec.kind);
         layout.volumes.push(if features.image_volumes {
             image_volume("runner", &settings.images.runner)
         } else {
@@ -450,11 +476,12 @@ impl<'a> Layout<'a> {
                     return Ok(());
                 }
             }
+            MountSource::Link(link) => self.link(&name, &path, link, self.found.peer)?,
         }
         self.volumes.push(empty_dir(&name));
         self.main.push(mount(&name, &placed.target));
         if let MountSource::Input { volume, copy } = &placed.source
-            && let Some(reference) = self.inputs.get(volume)
+            && let Some(reference) = self.found.images.get(volume)
         {
             self.image_input(n, reference, placed, copy.is_some())?;
         }

@@ -14,7 +14,7 @@ use jb_runtime::{
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -32,6 +32,7 @@ use crate::{api, exec, names, network, pod, pods, probe};
 
 mod check;
 mod create;
+mod link;
 mod settle;
 
 /// A stream made while a container was created is kept this long for the first who connects.
@@ -55,6 +56,7 @@ struct Inner {
     settings: Arc<Settings>,
     features: Features,
     pods: Api<Pod>,
+    policies: Api<NetworkPolicy>,
     table: PodTable,
     artifacts: Artifacts,
     checks: Checks,
@@ -94,7 +96,8 @@ impl KubernetesRuntime {
             pod_security = settings.pod_security.as_str(),
             "a cluster to run containers on"
         );
-        isolate(&Api::namespaced(client, namespace), &settings).await?;
+        let policies = Api::namespaced(client, namespace);
+        isolate(&policies, &settings).await?;
         let table = PodTable::new();
         let watch = tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
         let mut changes = table.changes();
@@ -111,7 +114,8 @@ impl KubernetesRuntime {
         let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features);
         let spare = Mutex::default();
         let checks = Checks::new(settings.check_pods, server_id());
-        let inner = Inner { settings, features, pods, table, artifacts, checks, spare, watch };
+        let inner =
+            Inner { settings, features, pods, policies, table, artifacts, checks, spare, watch };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -142,12 +146,9 @@ async fn check_claim(
 
 /// Puts the policies in place.
 async fn isolate(api: &Api<NetworkPolicy>, settings: &Settings) -> Result<()> {
-    let params = PatchParams::apply("jetbridge").force();
     for policy in network::policies(settings) {
-        let name = policy.metadata.name.clone().unwrap_or_default();
-        let patch = Patch::Apply(&policy);
-        let applied = api::call("apply a network policy", || api.patch(&name, &params, &patch));
-        applied.await.map_err(|error| {
+        network::apply(api, &policy).await.map_err(|error| {
+            let name = policy.metadata.name.unwrap_or_default();
             api::failed(
                 format!("cannot apply network policy `{name}`, without which no step runs"),
                 error,
@@ -287,6 +288,10 @@ impl Runtime for KubernetesRuntime {
                 unique_version_history: name == "time",
             })
             .collect()
+    }
+
+    fn runs_agents(&self) -> bool {
+        true
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<()> {

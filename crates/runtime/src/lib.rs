@@ -28,8 +28,8 @@ use tokio::sync::{mpsc, watch};
 
 pub use pods::{PodContainer, PodInfo};
 pub use spec::{
-    AGENT_PROGRAM, ContainerKind, ContainerSpec, Coordinates, Image, Mount, MountSource, Network,
-    User,
+    AGENT_PROGRAM, ContainerKind, ContainerSpec, Coordinates, Image, Link, Mount, MountSource,
+    Network, User,
 };
 
 /// A two-way byte stream to a runner.
@@ -86,8 +86,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// Base resource types this runtime can run without an image from elsewhere.
     fn base_types(&self) -> Vec<BaseType>;
 
-    /// Whether this runtime has containers for agents: their program, and a directory that an agent's container and its
-    /// gateway's share so that a socket in it joins them.
+    /// Whether this runtime has containers for agents: their program, and links that join an agent's container to its
+    /// gateway's.
     fn runs_agents(&self) -> bool {
         false
     }

@@ -14,7 +14,7 @@ use crate::checks::member::is_shared;
 use crate::exec::Failure;
 use crate::failure::{Answer, Problem, Standing, answer_of, standing, waiting_for};
 use crate::image::Reference;
-use crate::pod::{self, ImageInputs, MAIN, PodImage};
+use crate::pod::{self, Found, MAIN, PodImage};
 use crate::{api, exec, policy};
 
 /// Between attempts to reach the runner of a pod that has a node. A kubelet needs about half a second.
@@ -41,12 +41,15 @@ impl Inner {
         let name = match self.table.of(&spec.handle) {
             Some(pod) => pod.metadata.name.clone().unwrap_or_default(),
             None => {
-                let mut pod = self.pod(spec).await?;
+                let mut pod = self.pod(spec, deadline).await?;
                 adjust(&mut pod);
                 self.request(spec, &pod, deadline).await?
             }
         };
-        let waited = self.wait(spec, &name, deadline).await;
+        let waited = match self.admit(spec).await {
+            Ok(()) => self.wait(spec, &name, deadline).await,
+            Err(error) => Err(error),
+        };
         if waited.is_err() {
             // What never ran is of no use to anybody; its words are in the error.
             if let Err(error) = self.destroy_pod(&spec.handle).await {
@@ -57,27 +60,30 @@ impl Inner {
     }
 
     /// The pod of a spec, once it is clear that everything it needs is there.
-    async fn pod(&self, spec: &ContainerSpec) -> Result<Pod> {
+    async fn pod(&self, spec: &ContainerSpec, deadline: Instant) -> Result<Pod> {
         let image = self.image(&spec.image).await?;
-        let (mut caches, mut images) = (Vec::new(), ImageInputs::new());
+        let (mut caches, mut found) = (Vec::new(), Found::default());
         for mount in &spec.mounts {
             match &mount.source {
                 MountSource::Input { volume, .. } => match self.artifacts.find(volume).await? {
                     Some(Known::Archive) => {}
                     Some(Known::Image(json)) => {
                         let Reference { name, .. } = Reference::parse(volume, &json)?;
-                        images.insert(volume.clone(), name);
+                        found.images.insert(volume.clone(), name);
                     }
                     None => return Err(Error::NoVolume(volume.clone())),
                 },
                 MountSource::Cache(volume) if self.settings.cache_claim.is_some() => {
                     caches.push(volume.to_string());
                 }
-                MountSource::Cache(_) | MountSource::Output(_) => {}
+                MountSource::Link(link) if !link.serves => {
+                    found.peer = Some(self.peer(link, deadline).await?);
+                }
+                MountSource::Cache(_) | MountSource::Output(_) | MountSource::Link(_) => {}
             }
         }
         self.artifacts.make_caches(caches).await?;
-        let pod = pod::step(spec, &image, &images, &self.settings, self.features);
+        let pod = pod::step(spec, &image, &found, &self.settings, self.features);
         let pod = pod.map_err(Error::Unsupported)?;
         let violations = policy::violations(&pod, &self.settings);
         if violations.is_empty() {

@@ -24,10 +24,12 @@ use crate::checks::Checks;
 use crate::exec::{Failure, RunnerExec};
 use crate::failure::{Answer, Problem, Standing, answer_of, standing};
 use crate::image::Reference;
+use crate::logins::Logins;
 use crate::pod::{MAIN, Published};
 use crate::probe::Features;
 use crate::settings::{Access, Settings};
 use crate::table::{PodTable, handle_of, is_meant};
+use crate::waits::Waits;
 use crate::{api, exec, names, network, pod, pods, probe};
 
 mod check;
@@ -57,6 +59,7 @@ struct Inner {
     pods: Api<Pod>,
     table: PodTable,
     artifacts: Artifacts,
+    logins: Logins,
     checks: Checks,
     spare: Mutex<HashMap<ContainerHandle, (Instant, RunnerExec)>>,
     watch: JoinHandle<()>,
@@ -94,7 +97,7 @@ impl KubernetesRuntime {
             pod_security = settings.pod_security.as_str(),
             "a cluster to run containers on"
         );
-        isolate(&Api::namespaced(client, namespace), &settings).await?;
+        isolate(&Api::namespaced(client.clone(), namespace), &settings).await?;
         let table = PodTable::new();
         let watch = tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
         let mut changes = table.changes();
@@ -109,9 +112,11 @@ impl KubernetesRuntime {
             return Err(Error::Transient { context, source });
         }
         let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features);
+        let logins = Logins::new(Api::namespaced(client, namespace), Arc::clone(&settings));
         let spare = Mutex::default();
         let checks = Checks::new(settings.check_pods, server_id());
-        let inner = Inner { settings, features, pods, table, artifacts, checks, spare, watch };
+        let inner =
+            Inner { settings, features, pods, table, artifacts, logins, checks, spare, watch };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -248,6 +253,16 @@ impl Inner {
         }
     }
 
+    /// Whether nodes have a login for the image that a volume is.
+    async fn has_login(&self, volume: &VolumeHandle) -> Result<bool> {
+        Ok(match self.artifacts.find(volume).await? {
+            Some(Known::Image(json)) => {
+                Reference::parse(volume, &json).is_ok_and(|image| image.pull_secret.is_some())
+            }
+            Some(Known::Archive) | None => false,
+        })
+    }
+
     async fn reference(&self, volume: &VolumeHandle) -> Result<Option<Reference>> {
         match self.artifacts.find(volume).await? {
             None => Err(Error::NoVolume(volume.clone())),
@@ -290,7 +305,11 @@ impl Runtime for KubernetesRuntime {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<()> {
-        self.inner.create(spec).await
+        self.inner.create(spec, &Waits::unwatched()).await
+    }
+
+    async fn create_watched(&self, spec: &ContainerSpec, waits: mpsc::Sender<String>) -> Result<()> {
+        self.inner.create(spec, &Waits::new(waits)).await
     }
 
     async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>> {
@@ -365,7 +384,8 @@ impl Runtime for KubernetesRuntime {
         request: ImageRequest,
         log: mpsc::Sender<String>,
     ) -> Result<ImageFetch> {
-        crate::image::fetch(&self.inner.artifacts, volume, request, log).await
+        let Inner { artifacts, logins, .. } = &*self.inner;
+        crate::image::fetch(artifacts, logins, volume, request, log).await
     }
 
     async fn list_volumes(&self) -> Result<Vec<VolumeHandle>> {
@@ -378,6 +398,9 @@ impl Runtime for KubernetesRuntime {
     }
 
     async fn destroy_volume(&self, volume: &VolumeHandle) -> Result<()> {
+        if self.inner.has_login(volume).await? {
+            self.inner.logins.remove(volume).await?;
+        }
         self.inner.artifacts.remove(volume).await
     }
 

@@ -1,6 +1,5 @@
 //! Images that the runtime fetches by itself, so that a `get` of one needs no container.
 
-use jb_model::event::LogSource;
 use jb_model::plan::GetPlan;
 use jb_model::{BuildEvent, Metadata, Object, Version, VolumeHandle};
 use jb_runtime::{ImageFetch, ImageRequest};
@@ -88,17 +87,7 @@ impl Said<'_> {
 
     async fn line(&mut self, text: String) -> Result<(), Trouble> {
         self.begin().await?;
-        let origin = self.leaf.plan.id.clone();
         // After a restart the image is fetched again, and that is said again.
-        let key = format!("{origin}/image");
-        let position = self.context.log_position(&key).await?;
-        let event = BuildEvent::Log {
-            origin,
-            source: LogSource::Stderr,
-            time: self.context.now(),
-            payload: self.context.mask(text),
-        };
-        self.context.append_log(event, &key, position + 1).await?;
-        Ok(())
+        Ok(self.context.say_anew(self.leaf, "image", text).await?)
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use jb_runtime_kubernetes::{Access, CheckPods, Detect, Images, KubernetesRuntime, PodSecurity, Settings};
+use jb_runtime_kubernetes::{
+    Access, CheckPods, Detect, Images, KubernetesRuntime, PodSecurity, Settings,
+};
 
 use crate::cli::{Detection, KubernetesOptions, PodSecurityLevel};
 use crate::web::duration;

@@ -101,8 +101,7 @@ mod tests {
         let written = Written::default();
         let writer = written.clone();
         let layer = fmt::layer().with_writer(move || writer.clone()).with_ansi(false);
-        let subscriber =
-            tracing_subscriber::registry().with(layer).with(filter_of(level).unwrap());
+        let subscriber = tracing_subscriber::registry().with(layer).with(filter_of(level).unwrap());
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!("ours");
             tracing::warn!(target: "kube_client::client::builder", "failed");

@@ -117,7 +117,7 @@ async fn repeat<T, F: Future<Output = kube::Result<T>>>(
         };
         match result {
             Err(error) if again(&error) && Instant::now() + pause < until => {
-                tracing::warn!(%error, "failed to {what}; trying again");
+                tracing::warn!(error = text_of(&error), "failed to {what}; trying again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -17,9 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::exec::{Exec, Failure};
-use crate::failure::{
-    Answer, Problem, Standing, answer_of, obstacle, standing, waiting_for,
-};
+use crate::failure::{Answer, Problem, Standing, answer_of, obstacle, standing, waiting_for};
 use crate::pod::{self, ARTIFACT_GROUP, MAIN};
 use crate::probe::Features;
 use crate::settings::Settings;

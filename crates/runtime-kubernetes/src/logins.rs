@@ -42,7 +42,8 @@ impl Logins {
     /// and delete secrets, not see them.
     pub(crate) async fn keep(&self, volume: &VolumeHandle, place: &Place) -> Result<()> {
         let Some(secret) = secret(volume, place, &self.settings) else { return Ok(()) };
-        let context = || format!("cannot keep the login to {} for the nodes to pull with", place.host);
+        let context =
+            || format!("cannot keep the login to {} for the nodes to pull with", place.host);
         let params = PostParams::default();
         let create = || self.secrets.create(&params, &secret);
         let mut created = api::call("keep a login for nodes", create).await;
@@ -110,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_login_is_for_its_repository_alone() {
-        let login = json!({"repository": "registry.test:5000/team/app", "username": "u", "password": "p"});
+        let login =
+            json!({"repository": "registry.test:5000/team/app", "username": "u", "password": "p"});
         let secret = made(login).unwrap();
         let config: serde_json::Value =
             serde_json::from_str(&secret.string_data.unwrap()[MEMBER]).unwrap();

@@ -79,8 +79,8 @@ fn egress(denied: &[IpNet]) -> Vec<NetworkPolicyEgressRule> {
         });
     }
     // A rule without peers would allow everything.
-    let addresses = (!peers.is_empty())
-        .then_some(NetworkPolicyEgressRule { to: Some(peers), ports: None });
+    let addresses =
+        (!peers.is_empty()).then_some(NetworkPolicyEgressRule { to: Some(peers), ports: None });
     let names = NAMES.into_iter().flat_map(|port| {
         ["UDP", "TCP"].map(|protocol| NetworkPolicyPort {
             protocol: Some(protocol.to_owned()),
@@ -123,9 +123,10 @@ mod tests {
             let mut ports = ports.map(|allowed| allowed.port.clone().unwrap());
             let any = rule.ports.is_none();
             let reached = rule.to.as_ref().is_none_or(|peers| {
-                peers.iter().filter_map(|peer| peer.ip_block.as_ref()).any(|block| {
-                    within(&block.cidr) && !block.except.iter().flatten().any(within)
-                })
+                peers
+                    .iter()
+                    .filter_map(|peer| peer.ip_block.as_ref())
+                    .any(|block| within(&block.cidr) && !block.except.iter().flatten().any(within))
             });
             reached && (any || ports.any(|allowed| allowed == IntOrString::Int(port)))
         })
@@ -136,9 +137,13 @@ mod tests {
         for address in ["192.0.2.1", "10.244.0.7", "2001:db8::1", "fd00::7"] {
             assert!(lets(&[], 443, address), "{address}");
         }
-        for address in
-            ["169.254.169.254", "169.254.170.23", "fd00:ec2::254", "fe80::a9fe:a9fe", "168.63.129.16"]
-        {
+        for address in [
+            "169.254.169.254",
+            "169.254.170.23",
+            "fd00:ec2::254",
+            "fe80::a9fe:a9fe",
+            "168.63.129.16",
+        ] {
             assert!(!lets(&[], 80, address), "{address}");
         }
     }
@@ -153,16 +158,21 @@ mod tests {
     #[test]
     fn what_is_denied_besides_is_not_reached() {
         let denied = ["10.0.0.0/8", "2001:db8::/32"];
-        for (address, is_let) in
-            [("10.1.2.3", false), ("2001:db8::1", false), ("192.0.2.1", true), ("2001:db9::1", true)]
-        {
+        for (address, is_let) in [
+            ("10.1.2.3", false),
+            ("2001:db8::1", false),
+            ("192.0.2.1", true),
+            ("2001:db9::1", true),
+        ] {
             assert_eq!(lets(&denied, 443, address), is_let, "{address}");
         }
         // Pods are not let through by another rule.
         let rules = egress(&["10.0.0.0/8".parse().unwrap()]);
         let peers = rules.iter().flat_map(|rule| rule.to.iter().flatten());
         assert!(peers.into_iter().all(|peer| peer.namespace_selector.is_none()));
-        assert!(!lets(&["0.0.0.0/0"], 443, "192.0.2.1") && lets(&["0.0.0.0/0"], 443, "2001:db8::1"));
+        assert!(
+            !lets(&["0.0.0.0/0"], 443, "192.0.2.1") && lets(&["0.0.0.0/0"], 443, "2001:db8::1")
+        );
         assert!(!lets(&["0.0.0.0/0", "::/0"], 443, "2001:db8::1"));
     }
 

@@ -308,7 +308,11 @@ impl Runtime for KubernetesRuntime {
         self.inner.create(spec, &Waits::unwatched()).await
     }
 
-    async fn create_watched(&self, spec: &ContainerSpec, waits: mpsc::Sender<String>) -> Result<()> {
+    async fn create_watched(
+        &self,
+        spec: &ContainerSpec,
+        waits: mpsc::Sender<String>,
+    ) -> Result<()> {
         self.inner.create(spec, &Waits::new(waits)).await
     }
 

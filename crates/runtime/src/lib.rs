@@ -98,7 +98,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// As [`Self::create`]. While the container waits for something out of the ordinary, such as room for it, `waits` is
     /// sent what that is: a line when it begins to wait and one whenever the reason changes. Dropping the future gives
     /// up; what was made by then is found by `destroy`.
-    async fn create_watched(&self, spec: &ContainerSpec, waits: mpsc::Sender<String>) -> Result<()> {
+    async fn create_watched(
+        &self,
+        spec: &ContainerSpec,
+        waits: mpsc::Sender<String>,
+    ) -> Result<()> {
         drop(waits);
         self.create(spec).await
     }

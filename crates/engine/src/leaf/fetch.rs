@@ -9,7 +9,7 @@ use super::{Leaf, Started, Trouble};
 use crate::build::BuildContext;
 
 /// The type whose `in` a runtime may do itself.
-const TYPE: &str = "registry-image";
+pub(super) const TYPE: &str = "registry-image";
 /// Lines of log that wait to be stored.
 const WAITING_LINES: usize = 256;
 

@@ -163,7 +163,8 @@ fn logins_go_with_the_images_that_take_them() {
     let settings = Settings { pull_secrets: vec!["of-all".into()], ..settings() };
     let secret = |name: &str| Some(name.to_owned());
     let image = PodImage { pull_secret: secret("of-image"), ..image() };
-    let input = ImageInput { reference: "registry.test/a@b".into(), pull_secret: secret("of-input") };
+    let input =
+        ImageInput { reference: "registry.test/a@b".into(), pull_secret: secret("of-input") };
     let inputs = ImageInputs::from([(volume("b1-get-1-v"), input)]);
     let pod = step(&task(), &image, &inputs, &settings, ALL).unwrap();
     let secrets = pod.spec.unwrap().image_pull_secrets.unwrap();

@@ -12,9 +12,7 @@ use super::{Inner, words};
 use crate::artifacts::Known;
 use crate::checks::member::is_shared;
 use crate::exec::Failure;
-use crate::failure::{
-    Answer, Problem, Standing, answer_of, obstacle, standing, waiting_for,
-};
+use crate::failure::{Answer, Problem, Standing, answer_of, obstacle, standing, waiting_for};
 use crate::image::Reference;
 use crate::pod::{self, ImageInput, ImageInputs, MAIN, PodImage};
 use crate::waits::Waits;
@@ -61,11 +59,7 @@ impl Inner {
     }
 
     /// [`Self::pod`], which may have to wait for the pod that holds the volumes.
-    async fn pod_once_there_are_volumes(
-        &self,
-        spec: &ContainerSpec,
-        waits: &Waits,
-    ) -> Result<Pod> {
+    async fn pod_once_there_are_volumes(&self, spec: &ContainerSpec, waits: &Waits) -> Result<Pod> {
         let mut obstacle = self.artifacts.obstacle();
         obstacle.mark_changed();
         let mut making = std::pin::pin!(self.pod(spec));

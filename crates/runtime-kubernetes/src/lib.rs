@@ -12,6 +12,7 @@ mod checks;
 mod exec;
 mod failure;
 mod image;
+mod logins;
 mod names;
 mod network;
 mod pod;
@@ -22,6 +23,7 @@ mod runtime;
 mod settings;
 mod table;
 mod user;
+mod waits;
 
 pub use runtime::KubernetesRuntime;
 pub use settings::{Access, CheckPods, Detect, Images, PodSecurity, Settings};

@@ -28,6 +28,11 @@ pub(crate) const ATTEMPT: &str = "jetbridge.dev/attempt";
 pub(crate) const LINK: &str = "jetbridge.dev/link";
 /// The value of [`KIND`] of pods that checks share.
 pub(crate) const CHECKS: &str = "checks";
+/// The volume whose image a secret is for.
+pub(crate) const VOLUME: &str = "jetbridge.dev/volume";
+/// In names of secrets with which nodes pull images, before this many digits.
+const PULL: &str = "pull";
+const PULL_DIGITS: usize = 32;
 /// The volumes a pod publishes, as JSON.
 pub(crate) const OUTPUTS: &str = "jetbridge.dev/outputs";
 
@@ -170,6 +175,19 @@ pub(crate) fn mark_of_checks(pod: &mut Pod) {
 pub(crate) fn is_of_checks(pod: &Pod) -> bool {
     let labels = pod.metadata.labels.as_ref();
     labels.and_then(|labels| labels.get(KIND)).is_some_and(|kind| kind == CHECKS)
+}
+
+/// The name of the secret with which nodes pull the image of a volume.
+pub(crate) fn pull_secret(worker: &str, volume: &VolumeHandle) -> String {
+    let name = of_worker(worker, PULL);
+    format!("{name}-{}", hex(volume.as_str(), PULL_DIGITS))
+}
+
+/// Whether a secret is one that a worker made for some image.
+pub(crate) fn is_pull_secret(worker: &str, name: &str) -> bool {
+    let rest = name.strip_prefix(&of_worker(worker, PULL));
+    let digits = rest.and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
+    digits.len() == PULL_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The name of an object of which a worker has one in its namespace.

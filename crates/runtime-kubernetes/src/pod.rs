@@ -2,7 +2,7 @@
 
 pub(crate) mod link;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -64,10 +64,20 @@ pub(crate) struct PodImage {
     /// A volume with the root file system, which no node can pull: the container starts with nothing and puts it in
     /// place itself.
     pub(crate) root: Option<VolumeHandle>,
+    /// The secret with which it is pulled, besides those of the settings.
+    pub(crate) pull_secret: Option<String>,
+}
+
+/// An input that is an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ImageInput {
+    /// As nodes pull it.
+    pub(crate) reference: String,
+    pub(crate) pull_secret: Option<String>,
 }
 
 /// Inputs that are images which nodes pull, by their volumes.
-pub(crate) type ImageInputs = BTreeMap<VolumeHandle, String>;
+pub(crate) type ImageInputs = BTreeMap<VolumeHandle, ImageInput>;
 
 /// What a pod refers to that its spec only names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,8 +129,8 @@ pub(crate) fn step(
     let needs_claim = layout.uses_claim();
     layout.add_claim(settings);
     let network = match (spec.kind, spec.network) {
-        (ContainerKind::Gateway, _) => network::GATEWAY,
-        (ContainerKind::Agent, _) => network::AGENT,
+        (ContainerKind::Gateway, _) => network::link::GATEWAY,
+        (ContainerKind::Agent, _) => network::link::AGENT,
         (_, Network::Hermetic) => "hermetic",
         (ContainerKind::Check, Network::Outbound) => "check",
         (_, Network::Outbound) => "step",
@@ -146,6 +156,7 @@ pub(crate) fn step(
         containers,
         init_containers: (!init.is_empty()).then_some(init),
         volumes: Some(layout.volumes),
+        image_pull_secrets: pull_secrets(image, &found.images, settings),
         ..pod_spec(settings, features, needs_claim)
     };
     Ok(Pod { metadata, spec: Some(pod), status: None })
@@ -207,8 +218,6 @@ pub(crate) fn artifacts(name: &str, settings: &Settings, features: Features) -> 
 
 /// What all pods have.
 fn pod_spec(settings: &Settings, features: Features, needs_claim: bool) -> PodSpec {
-    let secrets = settings.pull_secrets.iter();
-    let secrets: Vec<_> = secrets.map(|name| LocalObjectReference { name: name.clone() }).collect();
     PodSpec {
         restart_policy: Some("Never".to_owned()),
         active_deadline_seconds: Some(seconds(settings.deadline)),
@@ -217,7 +226,7 @@ fn pod_spec(settings: &Settings, features: Features, needs_claim: bool) -> PodSp
         service_account_name: settings.service_account.clone(),
         enable_service_links: Some(false),
         host_users: features.user_namespaces.then_some(false),
-        image_pull_secrets: (!secrets.is_empty()).then_some(secrets),
+        image_pull_secrets: secret_references(settings.pull_secrets.iter()),
         security_context: Some(PodSecurityContext {
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
@@ -228,6 +237,24 @@ fn pod_spec(settings: &Settings, features: Features, needs_claim: bool) -> PodSp
         }),
         ..PodSpec::default()
     }
+}
+
+/// The secrets of the settings, and those that only this pod's images take.
+fn pull_secrets(
+    image: &PodImage,
+    inputs: &ImageInputs,
+    settings: &Settings,
+) -> Option<Vec<LocalObjectReference>> {
+    let inputs = inputs.values().filter_map(|input| input.pull_secret.as_ref());
+    let own: BTreeSet<&String> = image.pull_secret.iter().chain(inputs).collect();
+    secret_references(own.into_iter().chain(&settings.pull_secrets))
+}
+
+fn secret_references<'a>(
+    names: impl Iterator<Item = &'a String>,
+) -> Option<Vec<LocalObjectReference>> {
+    let secrets: Vec<_> = names.map(|name| LocalObjectReference { name: name.clone() }).collect();
+    (!secrets.is_empty()).then_some(secrets)
 }
 
 fn seconds(duration: Duration) -> i64 {
@@ -481,9 +508,9 @@ impl<'a> Layout<'a> {
         self.volumes.push(empty_dir(&name));
         self.main.push(mount(&name, &placed.target));
         if let MountSource::Input { volume, copy } = &placed.source
-            && let Some(reference) = self.found.images.get(volume)
+            && let Some(image) = self.found.images.get(volume)
         {
-            self.image_input(n, reference, placed, copy.is_some())?;
+            self.image_input(n, &image.reference, placed, copy.is_some())?;
         }
         Ok(())
     }

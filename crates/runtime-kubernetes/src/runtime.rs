@@ -14,7 +14,7 @@ use jb_runtime::{
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -24,10 +24,12 @@ use crate::checks::Checks;
 use crate::exec::{Failure, RunnerExec};
 use crate::failure::{Answer, Problem, Standing, answer_of, standing};
 use crate::image::Reference;
+use crate::logins::Logins;
 use crate::pod::{MAIN, Published};
 use crate::probe::Features;
 use crate::settings::{Access, Settings};
 use crate::table::{PodTable, handle_of, is_meant};
+use crate::waits::Waits;
 use crate::{api, exec, names, network, pod, pods, probe};
 
 mod check;
@@ -59,6 +61,7 @@ struct Inner {
     policies: Api<NetworkPolicy>,
     table: PodTable,
     artifacts: Artifacts,
+    logins: Logins,
     checks: Checks,
     spare: Mutex<HashMap<ContainerHandle, (Instant, RunnerExec)>>,
     watch: JoinHandle<()>,
@@ -96,7 +99,7 @@ impl KubernetesRuntime {
             pod_security = settings.pod_security.as_str(),
             "a cluster to run containers on"
         );
-        let policies = Api::namespaced(client, namespace);
+        let policies = Api::namespaced(client.clone(), namespace);
         isolate(&policies, &settings).await?;
         let table = PodTable::new();
         let watch = tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
@@ -112,10 +115,21 @@ impl KubernetesRuntime {
             return Err(Error::Transient { context, source });
         }
         let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features);
+        let logins = Logins::new(Api::namespaced(client, namespace), Arc::clone(&settings));
         let spare = Mutex::default();
         let checks = Checks::new(settings.check_pods, server_id());
-        let inner =
-            Inner { settings, features, pods, policies, table, artifacts, checks, spare, watch };
+        let inner = Inner {
+            settings,
+            features,
+            pods,
+            policies,
+            table,
+            artifacts,
+            logins,
+            checks,
+            spare,
+            watch,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -144,10 +158,17 @@ async fn check_claim(
     }
 }
 
+/// Makes a policy what it shall be, whatever it was.
+async fn apply(policies: &Api<NetworkPolicy>, policy: &NetworkPolicy) -> kube::Result<()> {
+    let name = policy.metadata.name.clone().unwrap_or_default();
+    let (params, patch) = (PatchParams::apply("jetbridge").force(), Patch::Apply(policy));
+    api::call("apply a network policy", || policies.patch(&name, &params, &patch)).await.map(drop)
+}
+
 /// Puts the policies in place.
 async fn isolate(api: &Api<NetworkPolicy>, settings: &Settings) -> Result<()> {
     for policy in network::policies(settings) {
-        network::apply(api, &policy).await.map_err(|error| {
+        apply(api, &policy).await.map_err(|error| {
             let name = policy.metadata.name.unwrap_or_default();
             api::failed(
                 format!("cannot apply network policy `{name}`, without which no step runs"),
@@ -249,6 +270,16 @@ impl Inner {
         }
     }
 
+    /// Whether nodes have a login for the image that a volume is.
+    async fn has_login(&self, volume: &VolumeHandle) -> Result<bool> {
+        Ok(match self.artifacts.find(volume).await? {
+            Some(Known::Image(json)) => {
+                Reference::parse(volume, &json).is_ok_and(|image| image.pull_secret.is_some())
+            }
+            Some(Known::Archive) | None => false,
+        })
+    }
+
     async fn reference(&self, volume: &VolumeHandle) -> Result<Option<Reference>> {
         match self.artifacts.find(volume).await? {
             None => Err(Error::NoVolume(volume.clone())),
@@ -295,7 +326,15 @@ impl Runtime for KubernetesRuntime {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<()> {
-        self.inner.create(spec).await
+        self.inner.create(spec, &Waits::unwatched()).await
+    }
+
+    async fn create_watched(
+        &self,
+        spec: &ContainerSpec,
+        waits: mpsc::Sender<String>,
+    ) -> Result<()> {
+        self.inner.create(spec, &Waits::new(waits)).await
     }
 
     async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>> {
@@ -370,7 +409,8 @@ impl Runtime for KubernetesRuntime {
         request: ImageRequest,
         log: mpsc::Sender<String>,
     ) -> Result<ImageFetch> {
-        crate::image::fetch(&self.inner.artifacts, volume, request, log).await
+        let Inner { artifacts, logins, .. } = &*self.inner;
+        crate::image::fetch(artifacts, logins, volume, request, log).await
     }
 
     async fn list_volumes(&self) -> Result<Vec<VolumeHandle>> {
@@ -383,6 +423,9 @@ impl Runtime for KubernetesRuntime {
     }
 
     async fn destroy_volume(&self, volume: &VolumeHandle) -> Result<()> {
+        if self.inner.has_login(volume).await? {
+            self.inner.logins.remove(volume).await?;
+        }
         self.inner.artifacts.remove(volume).await
     }
 

@@ -95,6 +95,18 @@ pub trait Runtime: Send + Sync + 'static {
     /// Finds or creates the container and starts its runner; returns when the runner can be connected to.
     async fn create(&self, spec: &ContainerSpec) -> Result<()>;
 
+    /// As [`Self::create`]. While the container waits for something out of the ordinary, such as room for it, `waits` is
+    /// sent what that is: a line when it begins to wait and one whenever the reason changes. Dropping the future gives
+    /// up; what was made by then is found by `destroy`.
+    async fn create_watched(
+        &self,
+        spec: &ContainerSpec,
+        waits: mpsc::Sender<String>,
+    ) -> Result<()> {
+        drop(waits);
+        self.create(spec).await
+    }
+
     /// Opens a new stream to the runner of a container.
     async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>>;
 

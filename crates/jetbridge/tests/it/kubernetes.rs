@@ -8,6 +8,8 @@ use crate::cluster::{Cluster, image};
 use crate::server::{Server, until};
 
 mod faults;
+mod network;
+mod registry;
 mod steps;
 
 /// A server whose steps are pods in a namespace that is theirs alone.

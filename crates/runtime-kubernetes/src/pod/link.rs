@@ -6,7 +6,7 @@ use jb_runtime::{ContainerKind, ContainerSpec, Link, MountSource};
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 
 use super::{AGENT_PROGRAMS_DIR, LINK, Layout, RunAs, Security, mount, read_only};
-use crate::network::LINK_PORT;
+use crate::network::link::PORT;
 use crate::settings::Settings;
 
 /// A container's end of a link, if it has one.
@@ -35,8 +35,8 @@ impl Layout<'_> {
     ) -> Result<(), String> {
         let socket = format!("{path}/{}", link.socket);
         let (listen, connect) = match (link.serves, peer) {
-            (true, _) => (format!("*:{LINK_PORT}"), socket),
-            (false, Some(peer)) => (socket, SocketAddr::new(peer, LINK_PORT).to_string()),
+            (true, _) => (format!("*:{PORT}"), socket),
+            (false, Some(peer)) => (socket, SocketAddr::new(peer, PORT).to_string()),
             (false, None) => {
                 return Err(format!("nobody serves the socket `{}`", link.volume));
             }

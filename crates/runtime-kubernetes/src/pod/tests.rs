@@ -97,7 +97,7 @@ fn a_resource_script_and_nothing_else() {
         reference: "registry.test/resources:1".into(),
         user: Some(String::new()),
         resource: Some("/opt/resources/git".into()),
-        root: None,
+        ..PodImage::default()
     };
     let pod = step(&spec, &image, &Found::default(), &settings(), ALL).unwrap();
     insta::assert_snapshot!("check", shown(&pod));
@@ -119,7 +119,8 @@ fn images_that_are_artifacts() {
         root: Some(VolumeHandle::new("built")),
         ..PodImage::default()
     };
-    let images = ImageInputs::from([(VolumeHandle::new("pulled"), "registry.test/a@b".into())]);
+    let pulled = ImageInput { reference: "registry.test/a@b".into(), pull_secret: None };
+    let images = ImageInputs::from([(VolumeHandle::new("pulled"), pulled)]);
     let inputs = Found { images, ..Found::default() };
     let pod = step(&spec, &root, &inputs, &settings(), ALL).unwrap();
     insta::assert_snapshot!("artifact-images", shown(&pod));
@@ -179,4 +180,19 @@ fn an_agent_and_its_gateway() {
     let twice =
         ContainerSpec { mounts: [&gateway.mounts[..], &gateway.mounts].concat(), ..gateway };
     assert!(step(&twice, &image(), &found, &settings(), ALL).is_err());
+}
+
+#[test]
+fn logins_go_with_the_images_that_take_them() {
+    let settings = Settings { pull_secrets: vec!["of-all".into()], ..settings() };
+    let secret = |name: &str| Some(name.to_owned());
+    let image = PodImage { pull_secret: secret("of-image"), ..image() };
+    let input =
+        ImageInput { reference: "registry.test/a@b".into(), pull_secret: secret("of-input") };
+    let images = ImageInputs::from([(volume("b1-get-1-v"), input)]);
+    let found = Found { images, ..Found::default() };
+    let pod = step(&task(), &image, &found, &settings, ALL).unwrap();
+    let secrets = pod.spec.unwrap().image_pull_secrets.unwrap();
+    let names: Vec<&str> = secrets.iter().map(|secret| secret.name.as_str()).collect();
+    assert_eq!(names, ["of-image", "of-input", "of-all"]);
 }

@@ -7,12 +7,12 @@ use jb_model::{ContainerHandle, VolumeHandle};
 use jb_runtime::{
     ContainerKind, ContainerSpec, Coordinates, Image, Link, Mount, MountSource, Network, User,
 };
-use k8s_openapi::api::core::v1::{EnvVar, HostPathVolumeSource};
+use k8s_openapi::api::core::v1::{EnvVar, HostPathVolumeSource, LocalObjectReference};
 use proptest::prelude::*;
 
 use super::*;
 use crate::pod::tests::{ALL, image, settings, task};
-use crate::pod::{Found, PodImage, artifacts, step};
+use crate::pod::{Found, ImageInput, PodImage, artifacts, step};
 use crate::probe::Features;
 
 fn any_source() -> impl Strategy<Value = MountSource> {
@@ -114,6 +114,7 @@ fn any_image() -> impl Strategy<Value = PodImage> {
         user,
         resource,
         root,
+        pull_secret: None,
     })
 }
 
@@ -121,7 +122,10 @@ fn keeps(spec: &ContainerSpec, image: &PodImage, settings: &Settings, features: 
     // What the cluster cannot do is refused with words; what it is asked for keeps to the rules.
     // Every other input is an image.
     let volumes = spec.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Input { volume, .. } => Some((volume.clone(), "image".to_owned())),
+        MountSource::Input { volume, .. } => {
+            let pull_secret = Some(crate::names::pull_secret(&settings.worker_name, volume));
+            Some((volume.clone(), ImageInput { reference: "image".to_owned(), pull_secret }))
+        }
         _ => None,
     });
     let found =
@@ -161,7 +165,11 @@ fn what_is_not_expected_is_found() {
     assert_eq!(violations(&good, &settings), [""; 0]);
     assert_eq!(violations(&artifacts("a", &settings, ALL), &settings), [""; 0]);
     type Change = fn(&mut PodSpec);
-    let bad: [(&str, Change); 11] = [
+    let bad: [(&str, Change); 12] = [
+        ("secret", |spec| {
+            let name = "jetbridge".to_owned();
+            spec.image_pull_secrets = Some(vec![LocalObjectReference { name }]);
+        }),
         ("token", |spec| spec.automount_service_account_token = None),
         ("deadline", |spec| spec.active_deadline_seconds = None),
         ("users", |spec| spec.host_users = Some(true)),

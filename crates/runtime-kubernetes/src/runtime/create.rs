@@ -12,9 +12,10 @@ use super::{Inner, words};
 use crate::artifacts::Known;
 use crate::checks::member::is_shared;
 use crate::exec::Failure;
-use crate::failure::{Answer, Problem, Standing, answer_of, standing, waiting_for};
+use crate::failure::{Answer, Problem, Standing, answer_of, obstacle, standing, waiting_for};
 use crate::image::Reference;
-use crate::pod::{self, Found, MAIN, PodImage};
+use crate::pod::{self, Found, ImageInput, MAIN, PodImage};
+use crate::waits::Waits;
 use crate::{api, exec, policy};
 
 /// Between attempts to reach the runner of a pod that has a node. A kubelet needs about half a second.
@@ -24,10 +25,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const GOING_PAUSE: Duration = Duration::from_millis(200);
 
 impl Inner {
-    pub(super) async fn create(&self, spec: &ContainerSpec) -> Result<()> {
+    pub(super) async fn create(&self, spec: &ContainerSpec, waits: &Waits) -> Result<()> {
         match spec.source.as_deref().filter(|_| is_shared(spec)) {
-            Some(source) => self.create_check(spec, source).await,
-            None => self.create_pod(spec, |_| {}).await,
+            Some(source) => self.create_check(spec, source, waits).await,
+            None => self.create_pod(spec, |_| {}, waits).await,
         }
     }
 
@@ -36,18 +37,19 @@ impl Inner {
         &self,
         spec: &ContainerSpec,
         adjust: fn(&mut Pod),
+        waits: &Waits,
     ) -> Result<()> {
         let deadline = Instant::now() + self.settings.start_timeout;
         let name = match self.table.of(&spec.handle) {
             Some(pod) => pod.metadata.name.clone().unwrap_or_default(),
             None => {
-                let mut pod = self.pod(spec, deadline).await?;
+                let mut pod = self.pod_once_there_are_volumes(spec, deadline, waits).await?;
                 adjust(&mut pod);
-                self.request(spec, &pod, deadline).await?
+                self.request(spec, &pod, deadline, waits).await?
             }
         };
         let waited = match self.admit(spec).await {
-            Ok(()) => self.wait(spec, &name, deadline).await,
+            Ok(()) => self.wait(spec, &name, deadline, waits).await,
             Err(error) => Err(error),
         };
         if waited.is_err() {
@@ -59,6 +61,25 @@ impl Inner {
         waited
     }
 
+    /// [`Self::pod`], which may have to wait for the pod that holds the volumes.
+    async fn pod_once_there_are_volumes(
+        &self,
+        spec: &ContainerSpec,
+        deadline: Instant,
+        waits: &Waits,
+    ) -> Result<Pod> {
+        let mut obstacle = self.artifacts.obstacle();
+        obstacle.mark_changed();
+        let mut making = std::pin::pin!(self.pod(spec, deadline));
+        loop {
+            tokio::select! {
+                biased;
+                made = &mut making => return made,
+                Ok(()) = obstacle.changed() => waits.tell(&obstacle.borrow_and_update()),
+            }
+        }
+    }
+
     /// The pod of a spec, once it is clear that everything it needs is there.
     async fn pod(&self, spec: &ContainerSpec, deadline: Instant) -> Result<Pod> {
         let image = self.image(&spec.image).await?;
@@ -68,8 +89,10 @@ impl Inner {
                 MountSource::Input { volume, .. } => match self.artifacts.find(volume).await? {
                     Some(Known::Archive) => {}
                     Some(Known::Image(json)) => {
-                        let Reference { name, .. } = Reference::parse(volume, &json)?;
-                        found.images.insert(volume.clone(), name);
+                        let Reference { name: reference, pull_secret, .. } =
+                            Reference::parse(volume, &json)?;
+                        let image = ImageInput { reference, pull_secret };
+                        found.images.insert(volume.clone(), image);
                     }
                     None => return Err(Error::NoVolume(volume.clone())),
                 },
@@ -104,15 +127,17 @@ impl Inner {
                 reference: images.resources.clone(),
                 user: Some(String::new()),
                 resource: Some(format!("/opt/resources/{name}")),
-                root: None,
+                ..PodImage::default()
             }),
             Image::BaseType(name) => {
                 Err(Error::Image(format!("there is no built-in resource type `{name}`")))
             }
             Image::Volume(volume) => match self.artifacts.find(volume).await? {
                 Some(Known::Image(json)) => {
-                    let Reference { name, user, .. } = Reference::parse(volume, &json)?;
-                    Ok(PodImage { reference: name, user: Some(user), ..PodImage::default() })
+                    let Reference { name: reference, user, pull_secret, .. } =
+                        Reference::parse(volume, &json)?;
+                    let user = Some(user);
+                    Ok(PodImage { reference, user, pull_secret, ..PodImage::default() })
                 }
                 Some(Known::Archive) => Ok(PodImage {
                     reference: images.runner.clone(),
@@ -125,15 +150,21 @@ impl Inner {
     }
 
     /// Creates the pod or finds the one of its name; returns its name.
-    async fn request(&self, spec: &ContainerSpec, pod: &Pod, deadline: Instant) -> Result<String> {
+    async fn request(
+        &self,
+        spec: &ContainerSpec,
+        pod: &Pod,
+        deadline: Instant,
+        waits: &Waits,
+    ) -> Result<String> {
         let context = || format!("cannot create the pod of container `{}`", spec.handle);
         let name = pod.metadata.name.clone().unwrap_or_default();
         let params = PostParams::default();
         loop {
             let patience = deadline.saturating_duration_since(Instant::now());
-            let created =
-                api::call_until_room("create a pod", patience, || self.pods.create(&params, pod));
-            match created.await {
+            let create = || self.pods.create(&params, pod);
+            let full = |why: &str| waits.tell(&format!("the namespace has no room: {why}"));
+            match api::call_until_room("create a pod", patience, create, full).await {
                 Ok(created) => {
                     self.table.created(created);
                     return Ok(name);
@@ -160,7 +191,13 @@ impl Inner {
 
     /// Returns once the runner answers. The status of a pod lags behind what it does: it only tells when there is no
     /// use in waiting.
-    async fn wait(&self, spec: &ContainerSpec, name: &str, deadline: Instant) -> Result<()> {
+    async fn wait(
+        &self,
+        spec: &ContainerSpec,
+        name: &str,
+        deadline: Instant,
+        waits: &Waits,
+    ) -> Result<()> {
         let handle = &spec.handle;
         let context = || format!("cannot start container `{handle}`");
         let mut changes = self.table.changes();
@@ -195,6 +232,7 @@ impl Inner {
                 }
                 Standing::Waiting(_) => {}
             }
+            waits.tell(&obstacle(&pod).unwrap_or_default());
             if Instant::now() > deadline {
                 let waited = self.settings.start_timeout.as_secs();
                 let text = format!("after {waited} seconds {}", waiting_for(&pod));

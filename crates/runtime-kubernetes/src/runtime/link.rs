@@ -8,9 +8,10 @@ use jb_runtime::{ContainerSpec, Error, Link, Result};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
-use super::Inner;
+use super::{Inner, apply};
+use crate::network::link::{GATEWAY, admission};
 use crate::pod::link;
-use crate::{api, names, network};
+use crate::{api, names};
 
 impl Inner {
     /// Where the pod that serves a link is, once it has an address.
@@ -38,8 +39,8 @@ impl Inner {
     pub(super) async fn admit(&self, spec: &ContainerSpec) -> Result<()> {
         let Some(link) = link::of(spec).filter(|link| link.serves) else { return Ok(()) };
         let pod = self.pod_of(&spec.handle).await?;
-        let policy = network::link(&self.settings, &names::link_hash(&link.volume), &pod);
-        network::apply(&self.policies, &policy).await.map_err(|error| {
+        let policy = admission(&self.settings, &names::link_hash(&link.volume), &pod);
+        apply(&self.policies, &policy).await.map_err(|error| {
             api::failed(format!("cannot let the agent reach container `{}`", spec.handle), error)
         })
     }
@@ -48,7 +49,7 @@ impl Inner {
 fn serves(pod: &Arc<Pod>, link: &Link) -> bool {
     let label = |name: &str| pod.metadata.labels.as_ref().and_then(|labels| labels.get(name));
     label(names::LINK).is_some_and(|hash| *hash == names::link_hash(&link.volume))
-        && label(names::NETWORK).is_some_and(|kind| kind == network::GATEWAY)
+        && label(names::NETWORK).is_some_and(|kind| kind == GATEWAY)
 }
 
 fn address(pod: &Pod) -> Option<IpAddr> {

@@ -226,11 +226,3 @@ pub(crate) fn cache(path: &str, volume: &VolumeHandle) -> Mount {
 pub(crate) fn handle(name: &str) -> ContainerHandle {
     ContainerHandle::new(name)
 }
-
-pub(crate) fn header() -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(1_700_000_000);
-    header
-}

@@ -1,5 +1,6 @@
 //! The same with steps as pods, and what there is only on clusters. Skipped, aloud, without one.
 
+mod agents;
 mod checks;
 mod pods;
 
@@ -24,6 +25,10 @@ impl Place {
     }
 
     async fn with(level: &str, more: &[&str]) -> Option<Self> {
+        Self::with_env(level, more, &[]).await
+    }
+
+    async fn with_env(level: &str, more: &[&str], env: &[(&str, &str)]) -> Option<Self> {
         let cluster = Cluster::find(level)?;
         let kubeconfig = cluster.kubeconfig.display().to_string();
         let images = ["runner", "resources", "task"].map(image);
@@ -39,7 +44,7 @@ impl Place {
         ];
         let options = options.iter().filter(|option| !more.contains(&option[0]));
         let options: Vec<&str> = options.flatten().copied().collect();
-        let server = Server::launch(&[&options, more].concat(), false).await;
+        let server = Server::launch(&[&options, more].concat(), env, false).await;
         Some(Self { cluster, server })
     }
 

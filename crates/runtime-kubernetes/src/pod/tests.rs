@@ -177,8 +177,8 @@ fn an_agent_and_its_gateway() {
     insta::assert_snapshot!("agent", shown(&pod));
     let refused = step(&agent, &image(), &Found::default(), &settings(), ALL).unwrap_err();
     assert!(refused.contains("nobody serves"), "{refused}");
-    let twice =
-        ContainerSpec { mounts: [&gateway.mounts[..], &gateway.mounts].concat(), ..gateway };
+    let mut twice = gateway;
+    twice.mounts.push(Mount { path: "/run/other".into(), ..twice.mounts[0].clone() });
     assert!(step(&twice, &image(), &found, &settings(), ALL).is_err());
 }
 

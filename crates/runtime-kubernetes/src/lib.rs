@@ -20,6 +20,7 @@ mod policy;
 mod probe;
 mod runtime;
 mod settings;
+mod starts;
 mod table;
 mod user;
 

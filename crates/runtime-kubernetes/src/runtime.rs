@@ -11,7 +11,7 @@ use jb_runtime::{
     BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, ImageFetch, ImageRequest, PodInfo,
     Result, RunnerStream, Runtime,
 };
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -27,9 +27,11 @@ use crate::image::Reference;
 use crate::pod::{MAIN, Published};
 use crate::probe::Features;
 use crate::settings::{Access, Settings};
+use crate::starts::Starts;
 use crate::table::{PodTable, handle_of, is_meant};
 use crate::{api, exec, names, network, pod, pods, probe};
 
+mod attempts;
 mod check;
 mod create;
 mod settle;
@@ -59,12 +61,13 @@ struct Inner {
     artifacts: Artifacts,
     checks: Checks,
     spare: Mutex<HashMap<ContainerHandle, (Instant, RunnerExec)>>,
-    watch: JoinHandle<()>,
+    starts: Starts,
+    watches: [JoinHandle<()>; 2],
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.watch.abort();
+        self.watches.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -94,7 +97,7 @@ impl KubernetesRuntime {
             pod_security = settings.pod_security.as_str(),
             "a cluster to run containers on"
         );
-        isolate(&Api::namespaced(client, namespace), &settings).await?;
+        isolate(&Api::namespaced(client.clone(), namespace), &settings).await?;
         let table = PodTable::new();
         let watch = tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
         let mut changes = table.changes();
@@ -111,7 +114,11 @@ impl KubernetesRuntime {
         let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features);
         let spare = Mutex::default();
         let checks = Checks::new(settings.check_pods, server_id());
-        let inner = Inner { settings, features, pods, table, artifacts, checks, spare, watch };
+        let events: Api<Event> = Api::namespaced(client, &settings.namespace);
+        let starts = Starts::new();
+        let watches = [watch, tokio::spawn(starts.clone().follow(events))];
+        let inner =
+            Inner { settings, features, pods, table, artifacts, checks, spare, starts, watches };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -217,8 +224,12 @@ impl Inner {
                 });
             }
             // A pod that went meanwhile is only known to be gone once the watch says so.
-            let mut changes = self.table.changes();
-            let _ = tokio::time::timeout(CONNECT_PAUSE, changes.changed()).await;
+            let (mut changes, mut starts) = (self.table.changes(), self.starts.changes());
+            tokio::select! {
+                _ = changes.changed() => {}
+                _ = starts.changed() => {}
+                () = tokio::time::sleep(CONNECT_PAUSE) => {}
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use tokio::time::Instant;
 
+use super::attempts::Attempts;
 use super::{Inner, words};
 use crate::artifacts::Known;
 use crate::checks::member::is_shared;
@@ -17,9 +18,6 @@ use crate::image::Reference;
 use crate::pod::{self, ImageInputs, MAIN, PodImage};
 use crate::{api, exec, policy};
 
-/// Between attempts to reach the runner of a pod that has a node. A kubelet needs about half a second.
-const FIRST_PAUSE: Duration = Duration::from_millis(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Between looks at a pod of the same name that is going.
 const GOING_PAUSE: Duration = Duration::from_millis(200);
 
@@ -157,10 +155,11 @@ impl Inner {
     async fn wait(&self, spec: &ContainerSpec, name: &str, deadline: Instant) -> Result<()> {
         let handle = &spec.handle;
         let context = || format!("cannot start container `{handle}`");
-        let mut changes = self.table.changes();
-        let mut pause = FIRST_PAUSE;
+        let (mut changes, mut starts) = (self.table.changes(), self.starts.changes());
+        let mut attempts = Attempts::default();
         loop {
             changes.mark_unchanged();
+            starts.mark_unchanged();
             let pod = self.pod_of(handle).await?;
             match standing(&pod) {
                 Standing::Over(Problem::Image(text)) => return Err(Error::Image(text)),
@@ -171,32 +170,40 @@ impl Inner {
                     return Err(Error::io(context(), io::Error::other(words(problem))));
                 }
                 Standing::Placed => {
-                    match exec::connect(&self.pods, name, MAIN, pod::connect()).await {
-                        Ok(stream) => {
-                            self.spare().insert(handle.clone(), (Instant::now(), stream));
-                            return Ok(());
+                    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                    if attempts.is_due(self.starts.of(uid, MAIN), Instant::now()) {
+                        match exec::connect(&self.pods, name, MAIN, pod::connect()).await {
+                            Ok(stream) => {
+                                self.spare().insert(handle.clone(), (Instant::now(), stream));
+                                return Ok(());
+                            }
+                            Err(Failure::Api(error))
+                                if matches!(
+                                    answer_of(&error),
+                                    Answer::Forbidden | Answer::Refused
+                                ) && !is_early(&error) =>
+                            {
+                                return Err(api::failed(context(), error));
+                            }
+                            Err(failure) => {
+                                tracing::trace!(%handle, %failure, "the runner does not answer yet");
+                            }
                         }
-                        Err(Failure::Api(error))
-                            if matches!(answer_of(&error), Answer::Forbidden | Answer::Refused)
-                                && !is_early(&error) =>
-                        {
-                            return Err(api::failed(context(), error));
-                        }
-                        Err(failure) => {
-                            tracing::trace!(%handle, %failure, "the runner does not answer yet");
-                        }
+                        attempts.failed(Instant::now());
                     }
                 }
                 Standing::Waiting(_) => {}
             }
-            if Instant::now() > deadline {
+            let now = Instant::now();
+            if now > deadline {
                 let waited = self.settings.start_timeout.as_secs();
                 let text = format!("after {waited} seconds {}", waiting_for(&pod));
                 return Err(Error::io(context(), io::Error::other(text)));
             }
-            let woken = tokio::time::timeout(pause, changes.changed()).await;
-            if woken.is_err() {
-                pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+            tokio::select! {
+                _ = changes.changed() => {}
+                _ = starts.changed() => {}
+                () = tokio::time::sleep_until(attempts.next(now)) => {}
             }
         }
     }

@@ -25,11 +25,7 @@ use stage::Stage;
 /// A bare pod takes seconds: fewer samples than of what is quick.
 const SAMPLES_PART: usize = 3;
 
-pub(super) fn measure(
-    binary: &Path,
-    dir: &Path,
-    options: &Options,
-) -> anyhow::Result<Vec<Figure>> {
+pub(super) fn measure(binary: &Path, dir: &Path, options: &Options) -> anyhow::Result<Vec<Figure>> {
     let was_running = cluster::is_running(&options.cluster)?;
     cluster::up(&options.cluster, NetworkPolicy::Enforced)?;
     let measured = on_cluster(binary, dir, options);

@@ -45,8 +45,10 @@ fn packed_and_unpacked(scratch: &Path) -> anyhow::Result<f64> {
     let target = scratch.join("target");
     std::fs::create_dir_all(&target)?;
     let begin = Instant::now();
-    for script in ["tar -C source -cf - . | zstd -q -f -o archive", "zstd -q -d -c archive | tar -C target -xf -"]
-    {
+    for script in [
+        "tar -C source -cf - . | zstd -q -f -o archive",
+        "zstd -q -d -c archive | tar -C target -xf -",
+    ] {
         let status = Command::new("sh").args(["-ec", script]).current_dir(scratch).status();
         let status = status.with_context(|| format!("run `{script}`"))?;
         ensure!(status.success(), "`{script}` failed: {status}");

@@ -67,7 +67,8 @@ impl Stage {
             ["--kubernetes-artifact-store-claim", "artifacts"],
             ["--kubernetes-cache-pvc", "caches"],
         ];
-        let options: Vec<String> = options.iter().flatten().map(|text| (*text).to_owned()).collect();
+        let options: Vec<String> =
+            options.iter().flatten().map(|text| (*text).to_owned()).collect();
         let server = Server::start(binary, &dir.join("server"), address, &options).await?;
         let api = Api::login(&server.url, USER, USER).await?;
         api.set_pipeline("bench", &pipeline()).await?;
@@ -98,6 +99,15 @@ impl Stage {
         Ok(made.map(|write| (write.name, write.received)).collect())
     }
 
+    /// When pods of steps were asked for, in that order.
+    pub(super) fn steps_requested(&self, since: SystemTime) -> anyhow::Result<Vec<u64>> {
+        let requests = self.requests(&self.steps.namespace, since)?.into_iter();
+        let mut times: Vec<u64> =
+            requests.filter(|(name, _)| is_of_step(name)).map(|(_, time)| time).collect();
+        times.sort_unstable();
+        Ok(times)
+    }
+
     /// What the server wrote to the cluster.
     pub(super) fn writes(&self, since: SystemTime) -> anyhow::Result<Vec<Write>> {
         let user = format!("system:serviceaccount:{}:{ACCOUNT}", self.steps.namespace);
@@ -124,12 +134,17 @@ impl Stage {
     pub(super) async fn quiet(&self) -> anyhow::Result<()> {
         eventually("the end of all pods", LOOK, async || {
             let steps = self.steps.pods().await?;
-            let is_passing = |name: &String| name.starts_with("bench-");
-            let left = self.bare.pods().await?.len() + steps.iter().filter(|n| is_passing(n)).count();
+            let of_steps = steps.iter().filter(|name| is_of_step(name)).count();
+            let left = self.bare.pods().await?.len() + of_steps;
             Ok((left == 0).then_some(()))
         })
         .await
     }
+}
+
+/// Pods of steps are named after their pipeline; others stay.
+fn is_of_step(name: &str) -> bool {
+    name.starts_with("bench-")
 }
 
 /// The times that a job's tasks printed.
@@ -164,7 +179,8 @@ async fn access(steps: &Objects, place: &Place) -> anyhow::Result<Value> {
         });
         steps.create(&format!("{core}/persistentvolumeclaims"), &claim).await?;
     }
-    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}});
+    let account =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}});
     steps.create(&format!("{core}/serviceaccounts"), &account).await?;
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -206,8 +222,7 @@ fn pipeline() -> String {
         .collect();
     let carry = |make: &str| {
         format!(
-            "\
-  - task: make
+            "  - task: make
     config:
       platform: linux
       outputs: [{{name: data}}]
@@ -233,7 +248,10 @@ jobs:
   - {{task: stamp, config: {stamp}}}
 - name: many
   plan:
-{many}- name: carry
+{many}- name: follow
+  plan:
+  - get: quiet
+- name: carry
   plan:
 {carry}- name: carry-nothing
   plan:

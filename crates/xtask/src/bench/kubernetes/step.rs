@@ -25,7 +25,7 @@ pub(super) async fn one(stage: &Stage, n: usize) -> anyhow::Result<[Figure; 3]> 
         let asked = SystemTime::now();
         let (log, ends) = stage.run("one").await?;
         stage.quiet().await?;
-        let requested = only(stage.requests(&stage.steps.namespace, asked)?.into_values())?;
+        let requested = only(stage.steps_requested(asked)?.into_iter())?;
         let known = only(ends.into_iter())?;
         let printed = only(times(&log).into_iter())?;
         let bare = only(bare::run(stage, &[format!("bare-{round}")], false).await?.into_iter())?;
@@ -66,9 +66,7 @@ pub(super) async fn many(stage: &Stage, n: usize) -> anyhow::Result<[Figure; 1]>
         let asked = SystemTime::now();
         let (log, _) = stage.run("many").await?;
         stage.quiet().await?;
-        let mut requests: Vec<u64> =
-            stage.requests(&stage.steps.namespace, asked)?.into_values().collect();
-        requests.sort_unstable();
+        let requests = stage.steps_requested(asked)?;
         let printed = times(&log);
         ensure!(printed.len() == STEPS && requests.len() == STEPS, "steps are missing:\n{log}");
         if round > 0 {

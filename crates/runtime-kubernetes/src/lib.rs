@@ -8,6 +8,7 @@
 
 mod api;
 mod artifacts;
+mod calls;
 mod checks;
 mod exec;
 mod failure;

@@ -32,6 +32,7 @@ use crate::table::{PodTable, handle_of, is_meant};
 use crate::{api, exec, names, network, pod, pods, probe};
 
 mod attempts;
+mod birth;
 mod check;
 mod create;
 mod settle;
@@ -74,7 +75,7 @@ impl Drop for Inner {
 impl KubernetesRuntime {
     /// Connects to a cluster, finds out what it offers, and finds the pods of earlier servers again.
     pub async fn new(settings: Settings, access: &Access) -> Result<Self> {
-        let client = api::client(access).await?;
+        let client = api::client(access, settings.metrics.calls.clone()).await?;
         let settings = Arc::new(settings);
         let namespace = settings.namespace.as_str();
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
@@ -98,7 +99,7 @@ impl KubernetesRuntime {
             "a cluster to run containers on"
         );
         isolate(&Api::namespaced(client.clone(), namespace), &settings).await?;
-        let table = PodTable::new();
+        let table = PodTable::new(settings.metrics.pods.clone());
         let watch = tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
         let mut changes = table.changes();
         let listed = tokio::time::timeout(FIRST_LIST, async {
@@ -253,6 +254,7 @@ impl Inner {
                 Err(api::failed(format!("cannot destroy container `{handle}`"), error))
             }
             _ => {
+                self.settings.metrics.pods.deleted(names::kind_of(&pod));
                 self.table.deleted(&name);
                 Ok(())
             }

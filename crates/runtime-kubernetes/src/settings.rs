@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jb_metrics::Metrics;
+
 /// Which cluster, and as whom.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
@@ -109,6 +111,8 @@ pub struct Settings {
     pub check_pods: CheckPods,
     /// Bytes of file content that one archive may bring into a volume.
     pub max_archive_bytes: u64,
+    /// Counts pods and calls to the API server.
+    pub metrics: Metrics,
 }
 
 impl Settings {
@@ -130,6 +134,7 @@ impl Settings {
             deadline: Duration::from_secs(7 * 24 * 60 * 60),
             check_pods: CheckPods::default(),
             max_archive_bytes: 100 << 30,
+            metrics: Metrics::default(),
         }
     }
 }

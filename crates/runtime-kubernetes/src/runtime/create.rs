@@ -9,6 +9,7 @@ use kube::api::PostParams;
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
+use super::birth::Birth;
 use super::{Inner, words};
 use crate::artifacts::Known;
 use crate::checks::member::is_shared;
@@ -16,7 +17,7 @@ use crate::exec::Failure;
 use crate::failure::{Answer, Problem, Standing, answer_of, standing, waiting_for};
 use crate::image::Reference;
 use crate::pod::{self, ImageInputs, MAIN, PodImage};
-use crate::{api, exec, policy};
+use crate::{api, exec, names, policy};
 
 /// Between looks at a pod of the same name that is going.
 const GOING_PAUSE: Duration = Duration::from_millis(200);
@@ -36,15 +37,19 @@ impl Inner {
         adjust: fn(&mut Pod),
     ) -> Result<()> {
         let deadline = Instant::now() + self.settings.start_timeout;
-        let name = match self.table.of(&spec.handle) {
-            Some(pod) => pod.metadata.name.clone().unwrap_or_default(),
+        let (name, mut birth) = match self.table.of(&spec.handle) {
+            Some(pod) => (pod.metadata.name.clone().unwrap_or_default(), None),
             None => {
                 let mut pod = self.pod(spec).await?;
                 adjust(&mut pod);
-                self.request(spec, &pod, deadline).await?
+                let birth = Birth::new(&self.settings.metrics.pods, names::kind_of(&pod));
+                (self.request(spec, &pod, deadline).await?, Some(birth))
             }
         };
-        let waited = self.wait(spec, &name, deadline).await;
+        let waited = self.wait(spec, &name, deadline, &mut birth).await;
+        if let Some(birth) = birth {
+            birth.ended(waited.is_ok());
+        }
         if waited.is_err() {
             // What never ran is of no use to anybody; its words are in the error.
             if let Err(error) = self.destroy_pod(&spec.handle).await {
@@ -152,7 +157,13 @@ impl Inner {
 
     /// Returns once the runner answers. The status of a pod lags behind what it does: it only tells when there is no
     /// use in waiting.
-    async fn wait(&self, spec: &ContainerSpec, name: &str, deadline: Instant) -> Result<()> {
+    async fn wait(
+        &self,
+        spec: &ContainerSpec,
+        name: &str,
+        deadline: Instant,
+        birth: &mut Option<Birth>,
+    ) -> Result<()> {
         let handle = &spec.handle;
         let context = || format!("cannot start container `{handle}`");
         let (mut changes, mut starts) = (self.table.changes(), self.starts.changes());
@@ -170,6 +181,9 @@ impl Inner {
                     return Err(Error::io(context(), io::Error::other(words(problem))));
                 }
                 Standing::Placed => {
+                    if let Some(birth) = birth {
+                        birth.placed();
+                    }
                     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
                     if attempts.is_due(self.starts.of(uid, MAIN), Instant::now()) {
                         match exec::connect(&self.pods, name, MAIN, pod::connect()).await {

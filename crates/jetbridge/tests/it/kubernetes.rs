@@ -1,6 +1,7 @@
 //! The same with steps as pods, and what there is only on clusters. Skipped, aloud, without one.
 
 mod checks;
+mod metrics;
 mod pods;
 
 use crate::api::Api;

@@ -18,6 +18,7 @@ mod full_disk;
 mod git;
 mod hijack;
 mod kubernetes;
+mod metrics;
 mod recordings;
 mod refusals;
 mod restart;

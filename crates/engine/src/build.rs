@@ -1,6 +1,7 @@
 //! One build as its driver and leaves see it: its rows, its log, its artifacts and its vars.
 
 mod artifacts;
+mod counts;
 mod environment;
 mod records;
 mod task_config;
@@ -261,7 +262,10 @@ impl BuildContext {
     /// Records the end of the build and lets go of it.
     pub(crate) async fn finished(&self, status: BuildStatus) -> jb_store::Result<()> {
         let store = &self.engine.store;
-        store.finish_build(self.build.id, status, Some(self.fence), self.now()).await?;
+        let fence = Some(self.fence);
+        if store.finish_build(self.build.id, status, fence, self.now()).await? {
+            self.engine.count_end(&self.build, status);
+        }
         store.release_lease(self.build.id, self.fence).await?;
         self.engine.build_ended(&self.build, status).await?;
         Ok(())

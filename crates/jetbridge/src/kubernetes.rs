@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use jb_metrics::Metrics;
 use jb_runtime_kubernetes::{
     Access, CheckPods, Detect, Images, KubernetesRuntime, PodSecurity, Settings,
 };
@@ -15,12 +16,14 @@ pub(crate) async fn runtime(
     options: &KubernetesOptions,
     namespace: &str,
     name: Option<&str>,
+    metrics: &Metrics,
 ) -> anyhow::Result<Arc<KubernetesRuntime>> {
     let access = Access {
         kubeconfig: options.kubernetes_kubeconfig.clone(),
         context: options.kubernetes_context.clone(),
     };
-    let runtime = KubernetesRuntime::new(settings(options, namespace, name)?, &access)
+    let settings = Settings { metrics: metrics.clone(), ..settings(options, namespace, name)? };
+    let runtime = KubernetesRuntime::new(settings, &access)
         .await
         .with_context(|| format!("run steps in the cluster's namespace `{namespace}`"))?;
     Ok(Arc::new(runtime))

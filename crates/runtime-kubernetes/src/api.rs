@@ -3,11 +3,14 @@
 use std::io;
 use std::time::Duration;
 
+use jb_metrics::Calls;
 use jb_runtime::{Error, Result};
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::time::Instant;
 
+use crate::calls::Counting;
 use crate::failure::{Answer, answer_of};
 use crate::settings::Access;
 
@@ -18,7 +21,7 @@ const CALL: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-pub(crate) async fn client(access: &Access) -> Result<Client> {
+pub(crate) async fn client(access: &Access, calls: Calls) -> Result<Client> {
     let options =
         KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
     let unusable = |error: String| {
@@ -39,7 +42,8 @@ pub(crate) async fn client(access: &Access) -> Result<Client> {
         }
         None => Config::infer().await.map_err(|error| unusable(error.to_string()))?,
     };
-    Client::try_from(config).map_err(|error| unusable(error.to_string()))
+    let builder = ClientBuilder::try_from(config).map_err(|error| unusable(error.to_string()))?;
+    Ok(builder.with_layer(&Counting(calls)).build())
 }
 
 /// An error in the words of the port.

@@ -8,6 +8,7 @@
 
 mod api;
 mod artifacts;
+mod calls;
 mod checks;
 mod exec;
 mod failure;
@@ -21,6 +22,7 @@ mod policy;
 mod probe;
 mod runtime;
 mod settings;
+mod starts;
 mod table;
 mod user;
 mod waits;

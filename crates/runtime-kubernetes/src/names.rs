@@ -36,6 +36,12 @@ const PULL_DIGITS: usize = 32;
 /// The volumes a pod publishes, as JSON.
 pub(crate) const OUTPUTS: &str = "jetbridge.dev/outputs";
 
+/// What a pod is for, as its label says.
+pub(crate) fn kind_of(pod: &Pod) -> &str {
+    let labels = pod.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(KIND)).map(String::as_str).unwrap_or_default()
+}
+
 fn hex(text: &str, digits: usize) -> String {
     let digest = Sha256::digest(text.as_bytes());
     let mut hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();

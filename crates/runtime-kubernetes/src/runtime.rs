@@ -11,7 +11,7 @@ use jb_runtime::{
     BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, ImageFetch, ImageRequest, PodInfo,
     Result, RunnerStream, Runtime,
 };
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -28,10 +28,13 @@ use crate::logins::Logins;
 use crate::pod::{MAIN, Published};
 use crate::probe::Features;
 use crate::settings::{Access, Settings};
+use crate::starts::Starts;
 use crate::table::{PodTable, handle_of, is_meant};
 use crate::waits::Waits;
 use crate::{api, exec, names, network, pod, pods, probe};
 
+mod attempts;
+mod birth;
 mod check;
 mod create;
 mod link;
@@ -64,19 +67,20 @@ struct Inner {
     logins: Logins,
     checks: Checks,
     spare: Mutex<HashMap<ContainerHandle, (Instant, RunnerExec)>>,
-    watch: JoinHandle<()>,
+    starts: Starts,
+    watches: [JoinHandle<()>; 2],
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.watch.abort();
+        self.watches.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl KubernetesRuntime {
     /// Connects to a cluster, finds out what it offers, and finds the pods of earlier servers again.
     pub async fn new(settings: Settings, access: &Access) -> Result<Self> {
-        let client = api::client(access).await?;
+        let client = api::client(access, settings.metrics.calls.clone()).await?;
         let settings = Arc::new(settings);
         let namespace = settings.namespace.as_str();
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
@@ -101,7 +105,7 @@ impl KubernetesRuntime {
         );
         let policies = Api::namespaced(client.clone(), namespace);
         isolate(&policies, &settings).await?;
-        let table = PodTable::new();
+        let table = PodTable::new(settings.metrics.pods.clone());
         let watch = tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
         let mut changes = table.changes();
         let listed = tokio::time::timeout(FIRST_LIST, async {
@@ -115,9 +119,12 @@ impl KubernetesRuntime {
             return Err(Error::Transient { context, source });
         }
         let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features);
-        let logins = Logins::new(Api::namespaced(client, namespace), Arc::clone(&settings));
+        let logins = Logins::new(Api::namespaced(client.clone(), namespace), Arc::clone(&settings));
         let spare = Mutex::default();
         let checks = Checks::new(settings.check_pods, server_id());
+        let events: Api<Event> = Api::namespaced(client, &settings.namespace);
+        let starts = Starts::new();
+        let watches = [watch, tokio::spawn(starts.clone().follow(events))];
         let inner = Inner {
             settings,
             features,
@@ -128,7 +135,8 @@ impl KubernetesRuntime {
             logins,
             checks,
             spare,
-            watch,
+            starts,
+            watches,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -239,8 +247,12 @@ impl Inner {
                 });
             }
             // A pod that went meanwhile is only known to be gone once the watch says so.
-            let mut changes = self.table.changes();
-            let _ = tokio::time::timeout(CONNECT_PAUSE, changes.changed()).await;
+            let (mut changes, mut starts) = (self.table.changes(), self.starts.changes());
+            tokio::select! {
+                _ = changes.changed() => {}
+                _ = starts.changed() => {}
+                () = tokio::time::sleep(CONNECT_PAUSE) => {}
+            }
         }
     }
 
@@ -264,6 +276,7 @@ impl Inner {
                 Err(api::failed(format!("cannot destroy container `{handle}`"), error))
             }
             _ => {
+                self.settings.metrics.pods.deleted(names::kind_of(&pod));
                 self.table.deleted(&name);
                 Ok(())
             }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jb_metrics::Metrics;
 
 /// Which cluster, and as whom.
 #[derive(Clone, Debug, Default)]
@@ -113,6 +114,8 @@ pub struct Settings {
     pub check_pods: CheckPods,
     /// Bytes of file content that one archive may bring into a volume.
     pub max_archive_bytes: u64,
+    /// Counts pods and calls to the API server.
+    pub metrics: Metrics,
 }
 
 impl Settings {
@@ -135,6 +138,7 @@ impl Settings {
             deadline: Duration::from_secs(7 * 24 * 60 * 60),
             check_pods: CheckPods::default(),
             max_archive_bytes: 100 << 30,
+            metrics: Metrics::default(),
         }
     }
 }

@@ -17,6 +17,7 @@
 pub mod client;
 pub mod conformance;
 pub mod fake;
+pub mod measured;
 pub mod placement;
 pub mod pods;
 pub mod spec;

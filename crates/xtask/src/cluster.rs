@@ -4,7 +4,7 @@
 //! namespace, control groups and a directory of their own, so several clusters can run side by side and
 //! `down` leaves nothing.
 
-mod certificates;
+pub(crate) mod certificates;
 mod configuration;
 mod objects;
 pub(crate) mod place;
@@ -105,6 +105,11 @@ pub(crate) fn up(dir: &Path, network_policy: NetworkPolicy) -> anyhow::Result<()
     let place = Place::new(dir)?;
     start::up(&place, network_policy)?;
     write_kubectl(&place, &Programs::built()?)
+}
+
+/// Whether the cluster of a directory runs.
+pub(crate) fn is_running(dir: &Path) -> anyhow::Result<bool> {
+    Ok(start::running(&Place::new(dir)?))
 }
 
 /// A directory with `kubectl`, for programs that look for it in `PATH`.

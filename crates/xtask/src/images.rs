@@ -171,6 +171,11 @@ impl Programs {
     }
 }
 
+/// A program that a release's images hold, as the last such build made it.
+pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
+    Ok(crate::server::target().join("embedded").join(host()?).join("embedded").join(name))
+}
+
 /// The target that programs are built for.
 fn host() -> anyhow::Result<String> {
     let output = Command::new("rustc").arg("-vV").output().context("start rustc")?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jb_metrics::Step;
 use jb_model::PlanStep;
 use jb_model::config::TaskConfig;
 use jb_model::plan::{GetPlan, PutPlan, TypeImage, VersionSource};
@@ -74,9 +75,15 @@ impl BuildContext {
             },
         };
         store.create_container(&container, self.now()).await?;
+        let waiting = self.engine.settings.metrics.steps.waiting(&Step {
+            team: &self.build.team_name,
+            team_id: self.build.team_id.0,
+            kind: spec.kind.as_str(),
+        });
         if !self.await_container(leaf, spec).await? {
             return Ok(false);
         }
+        drop(waiting);
         store.set_container_state(&spec.handle, ContainerState::Created).await?;
         Ok(true)
     }

@@ -33,6 +33,7 @@ pub(crate) async fn run(
             // Fetched by this very step, before a restart.
             return finish(context, leaf, plan, version, cached, Vec::new()).await;
         }
+        context.engine.settings.metrics.steps.cache_hit();
         context.once(origin, "start", selected).await?;
         started.tell().await;
         return finish(context, leaf, plan, version, cached, found_in_cache(context, leaf)).await;

@@ -2,6 +2,7 @@
 
 mod agents;
 mod checks;
+mod metrics;
 mod pods;
 
 use crate::api::Api;

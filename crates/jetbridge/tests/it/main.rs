@@ -24,6 +24,7 @@ mod hijack;
 #[path = "../../../runtime-local/tests/it/image.rs"]
 mod image;
 mod kubernetes;
+mod metrics;
 mod recordings;
 mod refusals;
 mod restart;

@@ -8,6 +8,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use tokio::time::Instant;
 
+use super::attempts::Attempts;
+use super::birth::Birth;
 use super::{Inner, words};
 use crate::artifacts::Known;
 use crate::checks::member::is_shared;
@@ -16,11 +18,8 @@ use crate::failure::{Answer, Problem, Standing, answer_of, obstacle, standing, w
 use crate::image::Reference;
 use crate::pod::{self, Found, ImageInput, MAIN, PodImage};
 use crate::waits::Waits;
-use crate::{api, exec, policy};
+use crate::{api, exec, names, policy};
 
-/// Between attempts to reach the runner of a pod that has a node. A kubelet needs about half a second.
-const FIRST_PAUSE: Duration = Duration::from_millis(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Between looks at a pod of the same name that is going.
 const GOING_PAUSE: Duration = Duration::from_millis(200);
 
@@ -40,18 +39,22 @@ impl Inner {
         waits: &Waits,
     ) -> Result<()> {
         let deadline = Instant::now() + self.settings.start_timeout;
-        let name = match self.table.of(&spec.handle) {
-            Some(pod) => pod.metadata.name.clone().unwrap_or_default(),
+        let (name, mut birth) = match self.table.of(&spec.handle) {
+            Some(pod) => (pod.metadata.name.clone().unwrap_or_default(), None),
             None => {
                 let mut pod = self.pod_once_there_are_volumes(spec, deadline, waits).await?;
                 adjust(&mut pod);
-                self.request(spec, &pod, deadline, waits).await?
+                let birth = Birth::new(&self.settings.metrics.pods, names::kind_of(&pod));
+                (self.request(spec, &pod, deadline, waits).await?, Some(birth))
             }
         };
         let waited = match self.admit(spec).await {
-            Ok(()) => self.wait(spec, &name, deadline, waits).await,
+            Ok(()) => self.wait(spec, &name, deadline, waits, &mut birth).await,
             Err(error) => Err(error),
         };
+        if let Some(birth) = birth {
+            birth.ended(waited.is_ok());
+        }
         if waited.is_err() {
             // What never ran is of no use to anybody; its words are in the error.
             if let Err(error) = self.destroy_pod(&spec.handle).await {
@@ -197,13 +200,15 @@ impl Inner {
         name: &str,
         deadline: Instant,
         waits: &Waits,
+        birth: &mut Option<Birth>,
     ) -> Result<()> {
         let handle = &spec.handle;
         let context = || format!("cannot start container `{handle}`");
-        let mut changes = self.table.changes();
-        let mut pause = FIRST_PAUSE;
+        let (mut changes, mut starts) = (self.table.changes(), self.starts.changes());
+        let mut attempts = Attempts::default();
         loop {
             changes.mark_unchanged();
+            starts.mark_unchanged();
             let pod = self.pod_of(handle).await?;
             match standing(&pod) {
                 Standing::Over(Problem::Image(text)) => return Err(Error::Image(text)),
@@ -214,33 +219,44 @@ impl Inner {
                     return Err(Error::io(context(), io::Error::other(words(problem))));
                 }
                 Standing::Placed => {
-                    match exec::connect(&self.pods, name, MAIN, pod::connect()).await {
-                        Ok(stream) => {
-                            self.spare().insert(handle.clone(), (Instant::now(), stream));
-                            return Ok(());
+                    if let Some(birth) = birth {
+                        birth.placed();
+                    }
+                    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                    if attempts.is_due(self.starts.of(uid, MAIN), Instant::now()) {
+                        match exec::connect(&self.pods, name, MAIN, pod::connect()).await {
+                            Ok(stream) => {
+                                self.spare().insert(handle.clone(), (Instant::now(), stream));
+                                return Ok(());
+                            }
+                            Err(Failure::Api(error))
+                                if matches!(
+                                    answer_of(&error),
+                                    Answer::Forbidden | Answer::Refused
+                                ) && !is_early(&error) =>
+                            {
+                                return Err(api::failed(context(), error));
+                            }
+                            Err(failure) => {
+                                tracing::trace!(%handle, %failure, "the runner does not answer yet");
+                            }
                         }
-                        Err(Failure::Api(error))
-                            if matches!(answer_of(&error), Answer::Forbidden | Answer::Refused)
-                                && !is_early(&error) =>
-                        {
-                            return Err(api::failed(context(), error));
-                        }
-                        Err(failure) => {
-                            tracing::trace!(%handle, %failure, "the runner does not answer yet");
-                        }
+                        attempts.failed(Instant::now());
                     }
                 }
                 Standing::Waiting(_) => {}
             }
             waits.tell(&obstacle(&pod).unwrap_or_default());
-            if Instant::now() > deadline {
+            let now = Instant::now();
+            if now > deadline {
                 let waited = self.settings.start_timeout.as_secs();
                 let text = format!("after {waited} seconds {}", waiting_for(&pod));
                 return Err(Error::io(context(), io::Error::other(text)));
             }
-            let woken = tokio::time::timeout(pause, changes.changed()).await;
-            if woken.is_err() {
-                pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+            tokio::select! {
+                _ = changes.changed() => {}
+                _ = starts.changed() => {}
+                () = tokio::time::sleep_until(attempts.next(now)) => {}
             }
         }
     }

@@ -55,6 +55,11 @@ impl Place {
         self.dir.join("log").join(format!("{component}.log"))
     }
 
+    /// Who wrote what to the API server and when: one JSON object a line.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.dir.join("log/audit.json")
+    }
+
     pub(crate) fn pid_file(&self, component: &str) -> PathBuf {
         self.dir.join("run").join(format!("{component}.pid"))
     }

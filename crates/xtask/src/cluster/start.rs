@@ -65,7 +65,7 @@ pub(crate) fn up(place: &Place, network_policy: NetworkPolicy) -> anyhow::Result
     Ok(())
 }
 
-fn running(place: &Place) -> bool {
+pub(super) fn running(place: &Place) -> bool {
     processes::alive(place, "kubelet") && readiness(place).is_ok_and(|ready| ready.answers())
 }
 

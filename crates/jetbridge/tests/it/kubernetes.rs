@@ -10,6 +10,7 @@ use crate::cluster::{Cluster, image};
 use crate::server::{Server, until};
 
 mod faults;
+mod git;
 mod network;
 mod registry;
 mod steps;

@@ -10,6 +10,8 @@ use jb_runtime::{ContainerKind, ContainerSpec, Image, Mount, MountSource, Networ
 use jb_runtime_local::{LocalRuntime, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::image::header;
+
 /// Whether these tests can run; says why not.
 pub(crate) fn root() -> bool {
     let root = rustix::process::geteuid().is_root();

@@ -95,16 +95,16 @@ jobs:
   plan:
   - get: image
   - {task: on-it, image: image, config: {platform: linux, run: {path: cat, args: [/hello]}}}
-  - {task: look, config: {platform: linux, inputs: [{name: image}], run: {path: sh, args: [-ec, 'cat image/rootfs/hello; ls image']}}}
+  - {task: look, config: {platform: linux, inputs: [{name: image}], run: {path: sh, args: [-ec, 'cat image/rootfs/hello; ls -1 image']}}}
 - name: custom
   plan:
   - get: thing
   - {task: make, config: {platform: linux, inputs: [{name: thing}], outputs: [{name: made}], run: {path: sh, args: [-ec, 'cat thing/asked; echo from-task > made/f']}}}
-  - put: thing
+  - {put: thing, params: {file: made/f}}
 - name: no-tag
   plan: [{task: t, config: {platform: linux, image_resource: {type: registry-image, source: {<<: *app, tag: none}}, run: {path: never}}}]
 - name: no-digest
-  plan: [{get: image, version: {tag: v1, digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}}]
+  plan: [{task: t, config: {platform: linux, image_resource: {type: registry-image, source: *app, version: {tag: v1, digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}}, run: {path: never}}}]
 - name: mirrored
   plan: [{task: t, config: {platform: linux, image_resource: {type: registry-image, source: {repository: mirrored/app, tag: v1, insecure: true, registry_mirror: {host: REGISTRY}}}, run: {path: cat, args: [/hello]}}}]
 - name: unreached
@@ -162,7 +162,7 @@ async fn images_are_pulled_by_digest_from_where_they_were_found() {
     let from_mirror = async {
         let (status, log) = run(&api, "mirrored").await;
         assert_eq!(status, "succeeded", "{log}");
-        assert!(log.contains(&format!("nodes pull {mirrored}\n")), "{log}");
+        assert!(log.contains(&format!("nodes pull {mirrored}")), "{log}");
         assert!(log.ends_with("mirrored\r\n"), "{log}");
     };
     let back_off = async {

@@ -64,6 +64,9 @@ pub(crate) fn failed(context: impl Into<String>, error: kube::Error) -> Error {
         Answer::Forbidden => {
             format!("{text}; give the server's account this right in the namespace's Role")
         }
+        Answer::Ending => format!(
+            "{text}; create it anew once it is gone, or name another with --kubernetes-namespace"
+        ),
         Answer::Missing if text.starts_with("namespaces ") => {
             format!("{text}; create it, or name another with --kubernetes-namespace")
         }

@@ -18,6 +18,9 @@ mod full_disk;
 mod git;
 mod hijack;
 mod kubernetes;
+#[path = "../../../runtime-kubernetes/tests/it/place.rs"]
+mod place;
+mod proxy;
 mod recordings;
 mod refusals;
 mod restart;

@@ -119,3 +119,6 @@ async fn repeat<T, F: Future<Output = kube::Result<T>>>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

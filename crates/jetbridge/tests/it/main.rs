@@ -18,6 +18,7 @@ mod full_disk;
 mod git;
 mod hijack;
 mod kubernetes;
+mod long_log;
 #[path = "../../../runtime-kubernetes/tests/it/place.rs"]
 mod place;
 mod proxy;

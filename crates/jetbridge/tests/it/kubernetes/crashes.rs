@@ -123,7 +123,7 @@ async fn a_server_that_dies_between_any_two_writes_goes_on() {
     let mut deaths = 0;
     loop {
         let runtime = place.cluster.runtime(|_| {}).await;
-        let allowance = Allowance::new(12 + deaths);
+        let allowance = Allowance::new(18 + deaths);
         let store_of_this = store.limited(allowance.clone());
         let engine = Engine::new(store_of_this, Arc::new(runtime), settings(), Arc::new(now));
         let (_stop, stopped) = watch::channel(false);
@@ -140,7 +140,6 @@ async fn a_server_that_dies_between_any_two_writes_goes_on() {
             break;
         }
         deaths += 1;
-        eprintln!("death {deaths}");
     }
     assert!(deaths >= 10, "{deaths} deaths are too few to be at all points");
     store.close().await;

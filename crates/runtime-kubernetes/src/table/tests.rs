@@ -123,7 +123,7 @@ async fn until(script: Vec<Answer>, name: &str) -> (PodTable, Vec<String>) {
     (table, asked)
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_watch_that_is_too_old_is_begun_anew() {
     let gone = json!({"type": "ERROR", "object": {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -139,7 +139,7 @@ async fn a_watch_that_is_too_old_is_begun_anew() {
     assert!(!has(&table, "old"));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_watch_that_breaks_goes_on_where_it_was() {
     let event = |kind: &str, name: &str, version: &str| {
         let mut pod = pod(name, "1");

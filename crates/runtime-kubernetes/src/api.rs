@@ -14,12 +14,24 @@ use crate::calls::Counting;
 use crate::failure::{Answer, answer_of};
 use crate::settings::Access;
 
-/// How long a server that is busy or away is waited for.
-const PATIENCE: Duration = Duration::from_secs(150);
-/// One call may take this long.
-const CALL: Duration = Duration::from_secs(30);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How calls are repeated.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// How long a server that is busy or away is waited for.
+    patience: Duration,
+    /// One call may take this long.
+    call: Duration,
+    /// Between two calls, doubled each time.
+    first_pause: Duration,
+    longest_pause: Duration,
+}
+
+const PACE: Pace = Pace {
+    patience: Duration::from_secs(150),
+    call: Duration::from_secs(30),
+    first_pause: Duration::from_millis(100),
+    longest_pause: Duration::from_secs(5),
+};
 
 pub(crate) async fn client(access: &Access, calls: Calls) -> Result<Client> {
     let options =
@@ -55,6 +67,9 @@ pub(crate) fn failed(context: impl Into<String>, error: kube::Error) -> Error {
         Answer::Forbidden => {
             format!("{text}; give the server's account this right in the namespace's Role")
         }
+        Answer::Ending => format!(
+            "{text}; create it anew once it is gone, or name another with --kubernetes-namespace"
+        ),
         Answer::Missing if text.starts_with("namespaces ") => {
             format!("{text}; create it, or name another with --kubernetes-namespace")
         }
@@ -86,7 +101,7 @@ pub(crate) async fn call<T, F: Future<Output = kube::Result<T>>>(
     what: &str,
     call: impl FnMut() -> F,
 ) -> kube::Result<T> {
-    repeat(what, PATIENCE, call, |error| answer_of(error) == Answer::Busy).await
+    repeat(what, PACE, call, is_passing).await
 }
 
 /// As [`call`], also while there is no room, for as long as `patience`; each time, `full` is told what is used up.
@@ -96,36 +111,49 @@ pub(crate) async fn call_until_room<T, F: Future<Output = kube::Result<T>>>(
     call: impl FnMut() -> F,
     full: impl Fn(&str),
 ) -> kube::Result<T> {
-    let again = |error: &kube::Error| match answer_of(error) {
-        Answer::Full => {
+    let again = |error: &kube::Error| {
+        if answer_of(error) == Answer::Full {
             full(&text_of(error));
-            true
         }
-        answer => answer == Answer::Busy,
+        may_make_room(error)
     };
-    repeat(what, patience, call, again).await
+    repeat(what, Pace { patience, ..PACE }, call, again).await
+}
+
+fn is_passing(error: &kube::Error) -> bool {
+    answer_of(error) == Answer::Busy
+}
+
+fn may_make_room(error: &kube::Error) -> bool {
+    matches!(answer_of(error), Answer::Busy | Answer::Full)
 }
 
 async fn repeat<T, F: Future<Output = kube::Result<T>>>(
     what: &str,
-    patience: Duration,
+    pace: Pace,
     mut call: impl FnMut() -> F,
     again: impl Fn(&kube::Error) -> bool,
 ) -> kube::Result<T> {
-    let until = Instant::now() + patience;
-    let mut pause = FIRST_PAUSE;
+    let until = Instant::now() + pace.patience;
+    let mut pause = pace.first_pause;
     loop {
-        let result = match tokio::time::timeout(CALL, call()).await {
+        let result = match tokio::time::timeout(pace.call, call()).await {
             Ok(result) => result,
-            Err(_) => Err(kube::Error::Service("no answer in 30 seconds".into())),
+            Err(_) => {
+                let waited = format!("no answer in {:?}", pace.call);
+                Err(kube::Error::Service(waited.into()))
+            }
         };
         match result {
             Err(error) if again(&error) && Instant::now() + pause < until => {
                 tracing::warn!(error = text_of(&error), "failed to {what}; trying again");
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = (pause * 2).min(pace.longest_pause);
             }
             result => return result,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,8 @@ mod pods;
 mod policy;
 mod probe;
 mod runtime;
+#[cfg(test)]
+mod scripted;
 mod settings;
 mod starts;
 mod table;

@@ -24,7 +24,11 @@ mod hijack;
 #[path = "../../../runtime-local/tests/it/image.rs"]
 mod image;
 mod kubernetes;
+mod long_log;
 mod metrics;
+#[path = "../../../runtime-kubernetes/tests/it/place.rs"]
+mod place;
+mod proxy;
 mod recordings;
 mod refusals;
 mod restart;

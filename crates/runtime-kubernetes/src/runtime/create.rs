@@ -232,7 +232,7 @@ impl Inner {
                             Err(Failure::Api(error))
                                 if matches!(
                                     answer_of(&error),
-                                    Answer::Forbidden | Answer::Refused
+                                    Answer::Forbidden | Answer::Ending | Answer::Refused
                                 ) && !is_early(&error) =>
                             {
                                 return Err(api::failed(context(), error));

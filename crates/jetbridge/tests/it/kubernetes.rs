@@ -3,6 +3,7 @@
 mod checks;
 mod metrics;
 mod pods;
+mod traces;
 
 use crate::api::Api;
 use crate::cluster::{Cluster, image};

@@ -23,3 +23,4 @@ mod recordings;
 mod refusals;
 mod restart;
 mod server;
+mod traces;

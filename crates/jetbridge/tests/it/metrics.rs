@@ -98,7 +98,8 @@ async fn what_ran_is_what_is_counted() {
     scrape.is("concourse_builds_succeeded_total", 2.0);
     scrape.is("concourse_builds_failed_total", 1.0);
     scrape.is("concourse_builds_errored_total", 0.0);
-    let finished = format!(r#"concourse_builds_finished{{{},status="succeeded",team="main"}}"#, job("good"));
+    let finished =
+        format!(r#"concourse_builds_finished{{{},status="succeeded",team="main"}}"#, job("good"));
     scrape.is(&finished, 2.0);
     let count = format!(r#"concourse_builds_duration_seconds_count{{{},team="main"}}"#, job("bad"));
     scrape.is(&count, 1.0);
@@ -122,7 +123,10 @@ async fn what_ran_is_what_is_counted() {
     scrape.is("concourse_jobs_scheduling", 0.0);
     let triggers = r#"concourse_http_responses_duration_seconds_count{method="POST",route="CreateJobBuild",status="200"}"#;
     scrape.is(triggers, 3.0);
-    assert_eq!(scrape.sum("concourse_http_responses_duration_seconds_count", &["BuildEvents"]), 0.0);
+    assert_eq!(
+        scrape.sum("concourse_http_responses_duration_seconds_count", &["BuildEvents"]),
+        0.0
+    );
     assert!(scrape.value("concourse_db_queries_total") > 50.0);
     assert!(scrape.sum("concourse_db_connections", &[]) >= 1.0);
     assert_eq!(scrape.sum("concourse_workers_registered", &[r#"state="running""#]), 1.0);

@@ -18,6 +18,7 @@ pub mod retention;
 pub mod scheduler;
 mod service;
 mod supervisor;
+pub mod trace;
 mod turns;
 mod workspace;
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub base_defaults: BTreeMap<String, Object>,
     /// Counts what happens.
     pub metrics: Metrics,
+    /// Takes the spans of builds.
+    pub tracer: trace::Tracer,
 }
 
 /// Limits for steps that have none of their own; `None` is no limit.

@@ -115,6 +115,7 @@ impl Process<'_> {
     ) -> Result<Exit, Error> {
         let mut breaks = Breaks::default();
         let client = self.start(spec, &mut breaks).await?;
+        self.context.mark(self.origin, self.container, "process started");
         started().await?;
         let key = format!("{}/{}", self.origin, self.name);
         let stored = Position::unpack(self.context.log_position(&key).await?);
@@ -133,6 +134,7 @@ impl Process<'_> {
             breaks,
         };
         let followed = follower.follow(client, cancel).await;
+        self.context.mark(self.origin, self.container, "process ended");
         if matches!(
             followed,
             Err(Error::ResultTooBig

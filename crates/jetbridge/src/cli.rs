@@ -71,6 +71,8 @@ pub(crate) struct WebOptions {
     pub kubernetes: KubernetesOptions,
     #[command(flatten)]
     pub metrics: MetricsOptions,
+    #[command(flatten)]
+    pub traces: TraceOptions,
     /// Log lines as JSON instead of text
     #[arg(long)]
     pub log_json: bool,
@@ -221,6 +223,26 @@ pub(crate) struct MetricsOptions {
     /// Port to serve metrics on; 0 for any that is free
     #[arg(long, value_name = "PORT", requires = "prometheus_bind_ip")]
     pub prometheus_bind_port: Option<u16>,
+}
+
+/// Where traces of builds go; nowhere without an address.
+#[derive(Args)]
+pub(crate) struct TraceOptions {
+    /// Send traces of builds to this collector, by OTLP over HTTP: HOST:PORT, or a URL
+    #[arg(long, value_name = "ADDRESS")]
+    pub tracing_otlp_address: Option<String>,
+    /// A header for the collector
+    #[arg(long, value_name = "NAME:VALUE", hide_env_values = true)]
+    pub tracing_otlp_header: Vec<String>,
+    /// Speak TLS with the collector, unless its address is a URL
+    #[arg(long)]
+    pub tracing_otlp_use_tls: bool,
+    /// The service's name in traces
+    #[arg(long, value_name = "NAME", default_value = "concourse-web")]
+    pub tracing_service_name: String,
+    /// An attribute of the service in traces
+    #[arg(long, value_name = "NAME:VALUE")]
+    pub tracing_attribute: Vec<String>,
 }
 
 #[derive(Args)]

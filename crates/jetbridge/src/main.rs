@@ -18,6 +18,7 @@ mod metrics;
 mod run;
 mod settings;
 mod terminal;
+mod traces;
 mod web;
 
 use std::process::ExitCode;

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::cli::{AuthOptions, DatabaseOptions, ListenOptions, ResponseOptions, WebOptions};
 use crate::engine_port::EnginePort;
 use crate::logging::Logging;
+use crate::traces::Traces;
 use crate::{base_defaults, kubernetes, local};
 
 /// Requests under way when the server is told to end may take this long.
@@ -43,9 +44,11 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     warn_of_nobody(&options.auth, &users);
     store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
     let (runtime, gateway) = runtime(&options, &state, &metrics).await?;
+    let traces = Traces::start(&options.traces)?;
     let runtime = Arc::new(Measured::new(runtime, metrics.operations.clone()));
     let settings = jb_engine::Settings {
         metrics: metrics.clone(),
+        tracer: traces.tracer(),
         ..engine_settings(&options, external_url.clone(), lease_owner(&state))?
     };
     base_defaults::warn_of_unused(&settings.base_defaults, &runtime.base_types());
@@ -67,6 +70,7 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     tracing::info!(%external_url, "ready");
     serve(listener, jb_http::router(state), stop, stopped).await?;
     loops.await.context("the engine's loops")?;
+    traces.end().await;
     store.close().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -406,5 +410,6 @@ fn engine_settings(
         base_defaults,
         agents,
         metrics: Metrics::default(),
+        tracer: Default::default(),
     })
 }

@@ -50,6 +50,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["jb-http", "jb-git-http", "jb-scripted-model", "jb-agent", "jetbridge"]),
     ("reqwest", &["jb-oci", "jb-agent", "xtask"]),
     ("clap", &["jetbridge", "xtask"]),
+    ("opentelemetry-otlp", &["jetbridge"]),
     ("prometheus", &["jb-metrics"]),
     ("kube", &["jb-runtime-kubernetes"]),
     ("k8s-openapi", &["jb-runtime-kubernetes"]),

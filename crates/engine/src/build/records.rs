@@ -80,9 +80,11 @@ impl BuildContext {
             team_id: self.build.team_id.0,
             kind: spec.kind.as_str(),
         });
+        self.mark(&leaf.plan.id, &spec.handle, "requested");
         if !self.await_container(leaf, spec).await? {
             return Ok(false);
         }
+        self.mark(&leaf.plan.id, &spec.handle, "runner answered");
         drop(waiting);
         store.set_container_state(&spec.handle, ContainerState::Created).await?;
         Ok(true)

@@ -50,7 +50,7 @@ pub(crate) async fn run(
     };
     let exits = follow(context, leaf, &made, started).await;
     if let Ok(Some(exit)) = &exits {
-        script::settle(context, &made.agent, exit).await?;
+        script::settle(context, &leaf.plan.id, &made.agent, exit).await?;
         // The recording, which is whole now.
         context.engine.runtime.settle(&made.gateway).await?;
     }

@@ -8,6 +8,7 @@ mod metrics;
 mod pods;
 mod reaper;
 mod rights;
+mod traces;
 
 use std::path::Path;
 

@@ -33,3 +33,4 @@ mod recordings;
 mod refusals;
 mod restart;
 mod server;
+mod traces;

@@ -104,6 +104,7 @@ fn settings() -> Settings {
         agents: Default::default(),
         base_defaults: Default::default(),
         metrics: Default::default(),
+        tracer: Default::default(),
     }
 }
 

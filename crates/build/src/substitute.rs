@@ -5,6 +5,7 @@
 //! strings and numbers can stand. Where the plan wants text, a value of another kind is an error.
 
 use jb_model::agent::{AgentConfig, ResultSchema};
+use jb_model::approval::{ApprovePlan, Approvers};
 use jb_model::config::{ImageResource, PutInputs, ResourceTypeConfig, TaskConfig};
 use jb_model::plan::{GetPlan, TypeImage, VersionSource};
 use jb_model::{Object, Plan, PlanStep, Value};
@@ -77,6 +78,13 @@ impl<'a> Substitution<'a> {
                 self.texts([&mut set.name, &mut set.file, &mut set.team])?;
                 self.objects([&mut set.vars, &mut set.instance_vars])?;
                 self.texts(&mut set.var_files)?;
+            }
+            PlanStep::Approve(approve) => {
+                let ApprovePlan { step, timeout } = approve.as_mut();
+                self.texts([&mut step.name, &mut step.message, timeout])?;
+                self.texts(&mut step.artifacts)?;
+                let Approvers { roles, users, groups } = &mut step.approvers;
+                [roles, users, groups].into_iter().try_for_each(|names| self.texts(names))?;
             }
             PlanStep::LoadVar(load) => {
                 self.texts([&mut load.name, &mut load.file, &mut load.format])?;

@@ -11,6 +11,7 @@
 
 mod agents;
 mod api;
+mod approvals;
 #[path = "../../../runtime-kubernetes/tests/it/cluster.rs"]
 mod cluster;
 mod execute;

@@ -77,12 +77,12 @@ async fn a_quorum_lets_the_build_go_on() {
     let waiting = server.store.waiting_approvals(&Visible::All, 9).await.unwrap();
     assert_eq!(waiting, [approval.clone()]);
     // It is a row and nothing else: no container runs for it.
-    let steps = server.store.containers(&jb_store::ContainerFilter {
+    let of_step = jb_store::ContainerFilter {
         build: Some(build),
         step_name: Some("release".to_owned()),
         ..Default::default()
-    });
-    assert_eq!(steps.await.unwrap(), []);
+    };
+    assert_eq!(server.store.containers(&of_step, 9).await.unwrap(), []);
 
     assert!(matches!(server.answer(&approval, "ann", true).await, Answered::Counted(_)));
     server.logged(build, "approved by ann: looked at it").await;
@@ -122,7 +122,7 @@ async fn one_rejection_fails_the_step() {
     server.answer(&approval, "ann", true).await;
     server.answer(&approval, "bob", false).await;
     assert_eq!(server.ended(build).await, BuildStatus::Failed);
-    let log = server.log(build).await;
+    let log = server.log(build).await.replace('\r', "");
     assert!(log.ends_with("rejected by bob: looked at it\nhook\n"), "{log}");
 }
 
@@ -161,7 +161,7 @@ async fn a_question_that_nobody_answers_expires() {
     server.start(None);
     assert_eq!(server.ended(build).await, BuildStatus::Aborted);
     assert_eq!(server.asked(build).await.status, ApprovalStatus::Expired);
-    let log = server.log(build).await;
+    let log = server.log(build).await.replace('\r', "");
     assert!(log.ends_with("approval `release` expired: 1 of 2 approved\nhook\n"), "{log}");
 }
 

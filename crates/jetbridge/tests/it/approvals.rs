@@ -42,7 +42,7 @@ async fn set_team(server: &Server) {
     assert!(Api::send(request).await.status.is_success());
 }
 
-async fn asked(api: &Api, build: i64) -> Value {
+pub async fn asked(api: &Api, build: i64) -> Value {
     let path = format!("/builds/{build}/approvals");
     until("the question", async || api.get(&path).await.get(0).cloned()).await
 }

@@ -78,7 +78,7 @@ async fn trouble_is_met_by_asking_again() {
             retry_after: Some(0),
         };
         let text = "This is going to be a longer answer than that.".to_owned();
-        let script = Script::of([
+        let mut script = Script::of([
             busy(429, "rate_limit_error"),
             busy(529, "overloaded_error"),
             Reply::Garbage("data: <html>\n\n".to_owned()),
@@ -87,12 +87,14 @@ async fn trouble_is_met_by_asking_again() {
             Reply::Silence,
             Reply::text("Done."),
         ]);
+        // On a busy machine any of them may be given up as silent, too; the last one answers until it is heard.
+        script.rules.last_mut().unwrap().times = None;
         let mut step = Step::speaking(api, script).await;
-        step.gateway.idle_timeout_ms = 100;
+        step.gateway.idle_timeout_ms = 300;
         let ran = step.run().await;
         assert_eq!(ran.ending().0, Ending::Completed, "{api:?}: {:?}", ran.transcript);
         let retries = ran.transcript.iter().filter(|entry| matches!(entry, Entry::Retry { .. }));
-        assert_eq!(retries.count(), 6, "{api:?}: {:?}", ran.transcript);
+        assert!(retries.count() >= 6, "{api:?}: {:?}", ran.transcript);
     }
 }
 

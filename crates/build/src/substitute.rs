@@ -79,13 +79,7 @@ impl<'a> Substitution<'a> {
                 self.objects([&mut set.vars, &mut set.instance_vars])?;
                 self.texts(&mut set.var_files)?;
             }
-            PlanStep::Approve(approve) => {
-                let ApprovePlan { step, timeout } = approve.as_mut();
-                self.texts([&mut step.name, &mut step.message, timeout])?;
-                self.texts(&mut step.artifacts)?;
-                let Approvers { roles, users, groups } = &mut step.approvers;
-                [roles, users, groups].into_iter().try_for_each(|names| self.texts(names))?;
-            }
+            PlanStep::Approve(approve) => self.approve(approve)?,
             PlanStep::LoadVar(load) => {
                 self.texts([&mut load.name, &mut load.file, &mut load.format])?;
             }
@@ -122,6 +116,14 @@ impl<'a> Substitution<'a> {
         }
         self.image(&mut get.image)?;
         self.texts(&mut get.tags)
+    }
+
+    fn approve(&self, approve: &mut ApprovePlan) -> Result<()> {
+        let ApprovePlan { step, timeout } = approve;
+        self.texts([&mut step.name, &mut step.message, timeout])?;
+        self.texts(&mut step.artifacts)?;
+        let Approvers { roles, users, groups } = &mut step.approvers;
+        [roles, users, groups].into_iter().try_for_each(|names| self.texts(names))
     }
 
     fn image(&self, image: &mut TypeImage) -> Result<()> {

@@ -1,6 +1,7 @@
 //! One build as its driver and leaves see it: its rows, its log, its artifacts and its vars.
 
 mod artifacts;
+mod counts;
 mod environment;
 mod records;
 mod task_config;
@@ -186,6 +187,25 @@ impl BuildContext {
         self.once(&origin, &format!("say {text}"), vec![event]).await
     }
 
+    /// A line of a step about `what`, which is told again when the step is begun anew.
+    pub(crate) async fn say_anew(
+        &self,
+        leaf: &Leaf,
+        what: &str,
+        text: String,
+    ) -> jb_store::Result<()> {
+        let origin = leaf.plan.id.clone();
+        let key = format!("{origin}/{what}");
+        let position = self.log_position(&key).await?;
+        let event = BuildEvent::Log {
+            origin,
+            source: jb_model::event::LogSource::Stderr,
+            time: self.now(),
+            payload: self.mask(text),
+        };
+        self.append_log(event, &key, position + 1).await
+    }
+
     /// How far a journal is stored.
     pub(crate) async fn log_position(&self, key: &str) -> jb_store::Result<u64> {
         let position = self.engine.store.position(self.build.id, key).await?;
@@ -242,7 +262,10 @@ impl BuildContext {
     /// Records the end of the build and lets go of it.
     pub(crate) async fn finished(&self, status: BuildStatus) -> jb_store::Result<()> {
         let store = &self.engine.store;
-        store.finish_build(self.build.id, status, Some(self.fence), self.now()).await?;
+        let fence = Some(self.fence);
+        if store.finish_build(self.build.id, status, fence, self.now()).await? {
+            self.engine.count_end(&self.build, status);
+        }
         store.release_lease(self.build.id, self.fence).await?;
         self.engine.build_ended(&self.build, status).await?;
         Ok(())

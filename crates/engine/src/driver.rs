@@ -65,8 +65,10 @@ pub(crate) async fn drive(
         nudge,
         abort_sent: false,
     };
-    let end = driver.run().await;
     let context = driver.context.clone();
+    let running = context.engine.count_running(&context.build);
+    let end = driver.run().await;
+    drop(running);
     if end.is_err() && context.is_deleted().await.map_err(store_error)? {
         driver.leaves.shutdown().await;
         tracing::info!(%build, "the build was deleted, so its steps are stopped");
@@ -93,6 +95,9 @@ struct Driver {
 impl Driver {
     async fn run(&mut self) -> Result<(), Error> {
         let mut effects = self.restore().await?;
+        if effects.is_none() {
+            self.context.engine.count_start(&self.context.build);
+        }
         let begin = effects.is_none().then(|| Report { machine: Event::Start, log: Vec::new() });
         if let Some(effects) = effects.take()
             && self.perform(effects).await?

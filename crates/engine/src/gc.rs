@@ -8,8 +8,9 @@ pub mod decide;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jb_metrics::{Collection, Metrics};
 use jb_model::{BuildId, ContainerHandle, Timestamp, VolumeHandle};
 use jb_runtime::Runtime;
 use jb_store::{ContainerFilter, Store};
@@ -59,11 +60,20 @@ pub struct Collector {
     settings: GraceSettings,
     containers: Mutex<Strays>,
     volumes: Mutex<Strays>,
+    counts: Collection,
 }
 
 impl Collector {
     pub fn new(store: Store, runtime: Arc<dyn Runtime>, settings: GraceSettings) -> Self {
-        Self { store, runtime, settings, containers: Mutex::default(), volumes: Mutex::default() }
+        let (containers, volumes) = (Mutex::default(), Mutex::default());
+        let counts = Metrics::default().collection;
+        Self { store, runtime, settings, containers, volumes, counts }
+    }
+
+    /// Counts in these.
+    #[must_use]
+    pub fn counting(self, counts: Collection) -> Self {
+        Self { counts, ..self }
     }
 
     /// Works until it is dropped.
@@ -79,14 +89,18 @@ impl Collector {
     /// One round. A part that fails is logged and does not keep the others from being done.
     pub async fn run_once(&self, now: Timestamp) -> Collected {
         let cutoffs = self.settings.cutoffs(now);
+        let begin = Instant::now();
         let containers = log(self.collect_containers(&cutoffs, now).await);
+        self.counts.containers(begin.elapsed(), containers);
         let artifacts = self.store.delete_old_artifacts(cutoffs.artifacts).await;
         let artifacts = log(artifacts.map_err(stored("delete old artifacts"))).len();
         let caches = self.store.delete_unused_caches(cutoffs.caches, MAX_PER_ROUND).await;
         let caches = log(caches.map_err(stored("forget unused caches")));
         let task_caches = self.store.delete_stale_task_caches(cutoffs.task_caches).await;
         let caches = caches + log(task_caches.map_err(stored("forget caches of tasks")));
+        let begin = Instant::now();
         let volumes = log(self.collect_volumes(&cutoffs, now).await);
+        self.counts.volumes(begin.elapsed(), volumes);
         let checks = self.store.delete_old_checks(cutoffs.check_builds, MAX_PER_ROUND).await;
         let check_builds = log(checks.map_err(stored("delete old checks")));
         log(self.keep_house(now).await);

@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jb_metrics::Metrics;
 use jb_model::config::ContainerLimits;
 use jb_model::{BuildStatus, Object, Timestamp};
 use jb_runtime::Runtime;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub agents: agents::AgentSettings,
     /// Merged under the source of every resource, type and image of a base type, by the type's name.
     pub base_defaults: BTreeMap<String, Object>,
+    /// Counts what happens.
+    pub metrics: Metrics,
 }
 
 /// Limits for steps that have none of their own; `None` is no limit.
@@ -114,10 +117,12 @@ impl Engine {
             planner.clone(),
             settings.checks.clone(),
         );
-        let checks = Arc::new(checks);
+        let checks = Arc::new(checks.counting(settings.metrics.checks.clone()));
         let scheduler =
-            scheduler::Scheduler::new(store.clone(), configs.clone(), checks.clone(), planner);
-        let collector = gc::Collector::new(store.clone(), runtime.clone(), settings.grace.clone());
+            scheduler::Scheduler::new(store.clone(), configs.clone(), checks.clone(), planner)
+                .counting(settings.metrics.scheduling.clone());
+        let collector = gc::Collector::new(store.clone(), runtime.clone(), settings.grace.clone())
+            .counting(settings.metrics.collection.clone());
         let retention =
             retention::Retention::new(store.clone(), configs, settings.retention, false);
         Arc::new(Self {

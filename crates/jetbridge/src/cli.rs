@@ -77,6 +77,8 @@ pub(crate) struct WebOptions {
     pub responses: ResponseOptions,
     #[command(flatten)]
     pub kubernetes: KubernetesOptions,
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// Log lines as JSON instead of text
     #[arg(long)]
     pub log_json: bool,
@@ -216,6 +218,17 @@ pub(crate) struct ResponseOptions {
     /// Requests for all jobs that may run at once, as `ListAllJobs:N`; 0 refuses them all
     #[arg(long, value_name = "ACTION:N")]
     pub concurrent_request_limit: Option<String>,
+}
+
+/// Where metrics are served; nowhere unless both are given.
+#[derive(Args)]
+pub(crate) struct MetricsOptions {
+    /// Address to serve metrics on, as Prometheus reads them, at /metrics
+    #[arg(long, value_name = "IP", requires = "prometheus_bind_port")]
+    pub prometheus_bind_ip: Option<IpAddr>,
+    /// Port to serve metrics on; 0 for any that is free
+    #[arg(long, value_name = "PORT", requires = "prometheus_bind_ip")]
+    pub prometheus_bind_port: Option<u16>,
 }
 
 #[derive(Args)]

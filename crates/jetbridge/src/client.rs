@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::cli::ServerOptions;
 
@@ -111,7 +111,7 @@ async fn login(
         .body(form.finish());
     let answer = request.send().await.with_context(|| format!("log in at {url}"))?;
     let status = answer.status();
-    let answer: Value = serde_json::from_str(&body(answer).await?).unwrap_or(json!(null));
+    let answer: Value = serde_json::from_str(&body(answer).await?).unwrap_or(Value::Null);
     match answer["access_token"].as_str() {
         Some(token) => Ok(token.to_owned()),
         None => bail!("{url} does not let `{name}` in ({status}): check the name and password"),

@@ -16,6 +16,7 @@ mod engine_port;
 mod kubernetes;
 mod local;
 mod logging;
+mod metrics;
 mod run;
 mod settings;
 mod terminal;

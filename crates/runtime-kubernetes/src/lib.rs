@@ -8,10 +8,12 @@
 
 mod api;
 mod artifacts;
+mod calls;
 mod checks;
 mod exec;
 mod failure;
 mod image;
+mod logins;
 mod names;
 mod network;
 mod pod;
@@ -20,8 +22,10 @@ mod policy;
 mod probe;
 mod runtime;
 mod settings;
+mod starts;
 mod table;
 mod user;
+mod waits;
 
 pub use runtime::KubernetesRuntime;
 pub use settings::{Access, CheckPods, Detect, Images, PodSecurity, Settings};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt as _;
+use jb_metrics::Pods as Counts;
 use jb_model::ContainerHandle;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -11,7 +12,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::watch;
 
 use crate::names;
-use crate::pods::is_of_build;
+use crate::pods::{is_of_build, phase};
 
 /// Pods by name. Cheap to clone; all clones are one table.
 #[derive(Clone)]
@@ -25,12 +26,12 @@ struct Inner {
     changed: watch::Sender<u64>,
 }
 
-#[derive(Default)]
 struct Pods {
     by_name: BTreeMap<String, Entry>,
     /// Names seen in the list under way.
     listed: Option<BTreeSet<String>>,
     complete: bool,
+    counts: Counts,
 }
 
 struct Entry {
@@ -40,8 +41,9 @@ struct Entry {
 }
 
 impl PodTable {
-    pub(crate) fn new() -> Self {
-        Self { inner: Arc::new(Inner { pods: Mutex::default(), changed: watch::Sender::new(0) }) }
+    pub(crate) fn new(counts: Counts) -> Self {
+        let pods = Pods { by_name: BTreeMap::new(), listed: None, complete: false, counts };
+        Self { inner: Arc::new(Inner { pods: Mutex::new(pods), changed: watch::Sender::new(0) }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pods> {
@@ -78,7 +80,7 @@ impl PodTable {
                 if let Some(name) = &pod.metadata.name
                     && pods.by_name.get(name).is_some_and(same)
                 {
-                    pods.by_name.remove(name);
+                    pods.remove(name);
                 }
             }
             watcher::Event::Init => pods.listed = Some(BTreeSet::new()),
@@ -90,7 +92,7 @@ impl PodTable {
             }
             watcher::Event::InitDone => {
                 if let Some(listed) = pods.listed.take() {
-                    pods.by_name.retain(|name, entry| listed.contains(name) || entry.unconfirmed);
+                    pods.retain(|name, entry| listed.contains(name) || entry.unconfirmed);
                 }
                 pods.complete = true;
             }
@@ -112,7 +114,7 @@ impl PodTable {
 
     /// Takes out a pod that was just deleted.
     pub(crate) fn deleted(&self, name: &str) {
-        self.lock().by_name.remove(name);
+        self.lock().remove(name);
         self.tell();
     }
 
@@ -146,10 +148,34 @@ impl PodTable {
 
 impl Pods {
     fn put(&mut self, pod: Pod, unconfirmed: bool) {
-        if let Some(name) = pod.metadata.name.clone() {
-            self.by_name.insert(name, Entry { pod: Arc::new(pod), unconfirmed });
+        let Some(name) = pod.metadata.name.clone() else { return };
+        count(&self.counts, &pod, 1);
+        let former = self.by_name.insert(name, Entry { pod: Arc::new(pod), unconfirmed });
+        if let Some(former) = former {
+            count(&self.counts, &former.pod, -1);
         }
     }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(gone) = self.by_name.remove(name) {
+            count(&self.counts, &gone.pod, -1);
+        }
+    }
+
+    fn retain(&mut self, keep: impl Fn(&String, &Entry) -> bool) {
+        let counts = &self.counts;
+        self.by_name.retain(|name, entry| {
+            let is_kept = keep(name, entry);
+            if !is_kept {
+                count(counts, &entry.pod, -1);
+            }
+            is_kept
+        });
+    }
+}
+
+fn count(counts: &Counts, pod: &Pod, change: i64) {
+    counts.present(names::kind_of(pod), phase(pod), change);
 }
 
 /// False once it was deleted and only takes its time.

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jb_metrics::Database;
 use jb_model::{
     ApprovalId, ArtifactId, BuildId, JobId, Object, PipelineId, ResourceId, ScopeId, TeamId,
     Timestamp, Value, Version, VersionId, VolumeHandle,
@@ -257,6 +258,7 @@ pub(crate) struct Tx {
     conn: TxConn,
     seal: Arc<Seal>,
     changes: BTreeSet<Change>,
+    counts: Database,
 }
 
 pub(crate) enum TxConn {
@@ -265,8 +267,8 @@ pub(crate) enum TxConn {
 }
 
 impl Tx {
-    pub(crate) fn new(conn: TxConn, seal: Arc<Seal>) -> Self {
-        Self { conn, seal, changes: BTreeSet::new() }
+    pub(crate) fn new(conn: TxConn, seal: Arc<Seal>, counts: Database) -> Self {
+        Self { conn, seal, changes: BTreeSet::new(), counts }
     }
 
     pub(crate) const fn is_postgres(&self) -> bool {
@@ -290,6 +292,7 @@ impl Tx {
 
     /// Runs a statement; returns how many rows it touched.
     pub(crate) async fn execute(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64> {
+        self.counts.query();
         match &mut self.conn {
             TxConn::Sqlite(tx) => execute_sqlite(&mut **tx, sql, args).await,
             TxConn::Postgres(tx) => execute_postgres(&mut **tx, sql, args).await,
@@ -298,6 +301,7 @@ impl Tx {
 
     /// Runs a query.
     pub(crate) async fn rows(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
+        self.counts.query();
         match &mut self.conn {
             TxConn::Sqlite(tx) => rows_sqlite(&mut **tx, sql, args).await,
             TxConn::Postgres(tx) => rows_postgres(&mut **tx, sql, args).await,

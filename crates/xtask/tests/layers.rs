@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["jb-model", "jb-yaml", "jb-runner-protocol", "jb-agent-protocol", "jb-authz"],
     &["jb-pipeline", "jb-resolve"],
     &["jb-build"],
-    &["jb-wire"],
+    &["jb-wire", "jb-metrics"],
     &["jb-runtime", "jb-archive"],
     &["jb-artifacts"],
     &[
@@ -50,6 +50,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["jb-http", "jb-git-http", "jb-scripted-model", "jb-agent", "jetbridge"]),
     ("reqwest", &["jb-oci", "jb-agent", "jetbridge", "xtask"]),
     ("clap", &["jetbridge", "xtask"]),
+    ("prometheus", &["jb-metrics"]),
     ("kube", &["jb-runtime-kubernetes"]),
     ("k8s-openapi", &["jb-runtime-kubernetes"]),
 ];

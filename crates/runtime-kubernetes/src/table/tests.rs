@@ -11,13 +11,17 @@ fn pod(name: &str, uid: &str) -> Pod {
     .unwrap()
 }
 
+fn table() -> PodTable {
+    PodTable::new(jb_metrics::Metrics::default().pods)
+}
+
 fn has(table: &PodTable, name: &str) -> bool {
     table.of(&ContainerHandle::new(format!("handle-{name}"))).is_some()
 }
 
 #[test]
 fn lists_take_the_place_of_what_was_known() {
-    let table = PodTable::new();
+    let table = table();
     table.take(watcher::Event::Apply(pod("gone", "1")));
     table.take(watcher::Event::Apply(pod("kept", "2")));
     assert!(!table.is_complete());
@@ -32,7 +36,7 @@ fn lists_take_the_place_of_what_was_known() {
 
 #[test]
 fn a_late_end_of_a_former_pod_does_not_hit_its_successor() {
-    let table = PodTable::new();
+    let table = table();
     table.created(pod("a", "old"));
     table.deleted("a");
     table.created(pod("a", "new"));
@@ -44,7 +48,7 @@ fn a_late_end_of_a_former_pod_does_not_hit_its_successor() {
 
 #[test]
 fn pods_that_are_going_are_not_there() {
-    let table = PodTable::new();
+    let table = table();
     let mut going = pod("a", "1");
     let time = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
     going.metadata.deletion_timestamp = Some(time);

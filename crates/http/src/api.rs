@@ -1,5 +1,6 @@
 //! `/api/v1` and `/.well-known`: from a request to its handler, through the guards.
 
+mod approvals;
 mod artifacts;
 mod badges;
 mod builds;
@@ -235,6 +236,10 @@ async fn dispatch(call: Call) -> Result<Response> {
         Action::ListBuildArtifacts => builds::artifacts(call).await,
         Action::ListBuildPods => pods::list(call).await,
         Action::WatchBuildPods => pods::watch(call).await,
+        Action::ListBuildApprovals => approvals::of_build(call).await,
+        Action::GrantApproval => approvals::answer(call, true).await,
+        Action::DenyApproval => approvals::answer(call, false).await,
+        Action::ListApprovals => approvals::waiting(call).await,
         Action::SetBuildComment => Ok(typed(builds::comment(call).await)),
         Action::ListAllJobs => jobs::list_all(call).await,
         Action::ListJobs => jobs::list(call).await,

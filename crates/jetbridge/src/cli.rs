@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::agents::AgentOptions;
 
+mod client;
 mod kubernetes;
 
+pub(crate) use client::{AnswerOptions, ApprovalsOptions, ServerOptions};
 pub(crate) use kubernetes::{Detection, KubernetesOptions, PodSecurityLevel};
 
 #[derive(Parser)]
@@ -30,6 +32,12 @@ pub(crate) enum Command {
     Web(Box<WebOptions>),
     /// Run one job of a pipeline file, without a server
     Run(RunOptions),
+    /// List what builds ask people
+    Approvals(ApprovalsOptions),
+    /// Approve what a build asks
+    Approve(AnswerOptions),
+    /// Reject what a build asks
+    Deny(AnswerOptions),
     /// Remove the containers, network and control groups that a stopped server left on this machine
     Clean(CleanOptions),
     /// Say what this machine offers for running containers, and what is missing

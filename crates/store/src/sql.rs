@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use jb_metrics::Database;
 use jb_model::{
-    ArtifactId, BuildId, JobId, Object, PipelineId, ResourceId, ScopeId, TeamId, Timestamp, Value,
-    Version, VersionId, VolumeHandle,
+    ApprovalId, ArtifactId, BuildId, JobId, Object, PipelineId, ResourceId, ScopeId, TeamId,
+    Timestamp, Value, Version, VersionId, VolumeHandle,
 };
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
@@ -64,6 +64,7 @@ int_args! {
     VersionId => |v| v.0,
     BuildId => |v| v.0,
     ArtifactId => |v| v.0,
+    ApprovalId => |v| v.0,
     Timestamp => |v| v.0,
 }
 

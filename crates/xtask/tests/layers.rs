@@ -6,8 +6,8 @@ use std::process::Command;
 
 /// Lower layers first. A crate may use crates of lower layers, and of its own where `PEERS` says so.
 const LAYERS: &[&[&str]] = &[
-    &["jb-model", "jb-yaml", "jb-runner-protocol", "jb-agent-protocol"],
-    &["jb-pipeline", "jb-resolve", "jb-authz"],
+    &["jb-model", "jb-yaml", "jb-runner-protocol", "jb-agent-protocol", "jb-authz"],
+    &["jb-pipeline", "jb-resolve"],
     &["jb-build"],
     &["jb-wire", "jb-metrics"],
     &["jb-runtime", "jb-archive"],
@@ -48,7 +48,7 @@ const PURE: &[&str] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["jb-store"]),
     ("axum", &["jb-http", "jb-git-http", "jb-scripted-model", "jb-agent", "jetbridge"]),
-    ("reqwest", &["jb-oci", "jb-agent", "xtask"]),
+    ("reqwest", &["jb-oci", "jb-agent", "jetbridge", "xtask"]),
     ("clap", &["jetbridge", "xtask"]),
     ("opentelemetry-otlp", &["jetbridge"]),
     ("prometheus", &["jb-metrics"]),

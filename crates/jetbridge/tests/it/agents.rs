@@ -93,8 +93,18 @@ pub async fn change(api: &Api, dir: &Path, host: IpAddr, model: &ScriptedModel) 
 
     api.set_pipeline("change", &example("change.yml").replace("((repository))", &url)).await;
     let build = api.trigger("change", "change").await;
+    let approval = crate::approvals::asked(api, build).await;
+    let looked_at: Vec<&Value> =
+        approval["artifacts"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(looked_at, ["changed", "review"]);
+    let result = approval["artifacts"][1]["id"].as_i64().unwrap();
+    let result = api.download(result).await;
+    assert!(result[0].1.contains("It greets as the test asks."), "{result:?}");
+    api.put(&format!("/builds/{build}/approvals/{}/approve", approval["id"])).await;
     let log = api.succeeded(build).await;
-    for said in ["> edit", "the test passes", "verdict: approve passes", "turns,"] {
+    for said in
+        ["> edit", "the test passes", "verdict: approve passes", "approved by test", "turns,"]
+    {
         assert!(log.contains(said), "{said} in {log}");
     }
     let pushed = std::process::Command::new("git")

@@ -11,6 +11,7 @@
 
 mod agents;
 mod api;
+mod approvals;
 #[path = "../../../runtime-kubernetes/tests/it/cluster.rs"]
 mod cluster;
 #[allow(dead_code, reason = "shared with the tests of resource types")]

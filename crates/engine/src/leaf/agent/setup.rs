@@ -79,6 +79,7 @@ impl<'a> Setup<'a> {
         json!(LoopSpec {
             name: name.to_owned(),
             model: self.model().map(|model| model.name.to_owned()).unwrap_or_default(),
+            api: self.model().map(|model| model.api).unwrap_or_default(),
             prompt: self.prompt.clone(),
             socket: SOCKET.to_owned(),
             working_dir: working_dir.to_owned(),
@@ -96,7 +97,11 @@ impl<'a> Setup<'a> {
         let budget = &self.agent.budget;
         json!(GatewaySpec {
             socket: SOCKET.to_owned(),
-            upstream: Upstream::Anthropic { url: model.url.to_owned(), key: model.key.0.clone() },
+            upstream: Upstream::Service {
+                api: model.api,
+                url: model.url.to_owned(),
+                key: model.key.0.clone(),
+            },
             models: [(model.name.to_owned(), model.prices)].into(),
             budget: GatewayBudget {
                 turns: Some(budget.turns.unwrap_or(self.settings.turns)),

@@ -9,7 +9,6 @@ mod record;
 mod replay;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -79,21 +78,9 @@ pub async fn run(spec: GatewaySpec, output: Output) -> Result<(), String> {
     Ok(())
 }
 
-/// Listens where an earlier gateway may have. Only the two containers that share the directory can connect, whoever
-/// their processes run as.
+/// Listens where an earlier gateway may have. Only the two ends of the link can connect, whoever their processes run as.
 fn listen(socket: &str) -> Result<UnixListener, String> {
-    let failed = |error: std::io::Error| format!("listen at {socket}: {error}");
-    match std::fs::remove_file(socket) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    // By a name that the agent does not know until the mode is right.
-    let fresh = format!("{socket}.new");
-    let _ = std::fs::remove_file(&fresh);
-    let listener = UnixListener::bind(&fresh).map_err(failed)?;
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;
-    std::fs::rename(&fresh, socket).map_err(failed)?;
-    Ok(listener)
+    crate::link::unix(socket).map_err(|error| format!("listen at {socket}: {error}"))
 }
 
 impl Gateway {

@@ -208,6 +208,25 @@ impl BuildContext {
         self.once(&origin, &format!("say {text}"), vec![event]).await
     }
 
+    /// A line of a step about `what`, which is told again when the step is begun anew.
+    pub(crate) async fn say_anew(
+        &self,
+        leaf: &Leaf,
+        what: &str,
+        text: String,
+    ) -> jb_store::Result<()> {
+        let origin = leaf.plan.id.clone();
+        let key = format!("{origin}/{what}");
+        let position = self.log_position(&key).await?;
+        let event = BuildEvent::Log {
+            origin,
+            source: jb_model::event::LogSource::Stderr,
+            time: self.now(),
+            payload: self.mask(text),
+        };
+        self.append_log(event, &key, position + 1).await
+    }
+
     /// How far a journal is stored.
     pub(crate) async fn log_position(&self, key: &str) -> jb_store::Result<u64> {
         let position = self.engine.store.position(self.build.id, key).await?;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use jb_metrics::Metrics;
-use jb_runtime_kubernetes::{Access, Detect, Images, KubernetesRuntime, PodSecurity, Settings};
+use jb_runtime_kubernetes::{
+    Access, CheckPods, Detect, Images, KubernetesRuntime, PodSecurity, Settings,
+};
 
 use crate::cli::{Detection, KubernetesOptions, PodSecurityLevel};
 use crate::web::duration;
@@ -52,9 +54,16 @@ fn settings(
     settings.user_namespaces = detect(options.kubernetes_user_namespaces);
     settings.pull_secrets.clone_from(&options.kubernetes_image_pull_secret);
     settings.service_account.clone_from(&options.kubernetes_service_account);
+    settings.deny_egress.clone_from(&options.kubernetes_deny_egress);
     settings.start_timeout =
         duration("--kubernetes-pod-startup-timeout", &options.kubernetes_pod_startup_timeout)?;
     settings.deadline = duration("--kubernetes-pod-deadline", &options.kubernetes_pod_deadline)?;
+    settings.check_pods = CheckPods {
+        max: options.kubernetes_check_pods as usize,
+        max_age: duration("--kubernetes-check-pod-age", &options.kubernetes_check_pod_age)?,
+        max_checks: options.kubernetes_check_pod_checks,
+        max_idle: duration("--kubernetes-check-pod-idle", &options.kubernetes_check_pod_idle)?,
+    };
     Ok(settings)
 }
 

@@ -50,20 +50,7 @@ pub(crate) async fn client(access: &Access, calls: Calls) -> Result<Client> {
 pub(crate) fn failed(context: impl Into<String>, error: kube::Error) -> Error {
     let context = context.into();
     let what = answer_of(&error);
-    let text = match &error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => {
-            let mut text = other.to_string();
-            let mut source = std::error::Error::source(other);
-            while let Some(cause) = source {
-                if !text.contains(&cause.to_string()) {
-                    text.push_str(&format!(": {cause}"));
-                }
-                source = cause.source();
-            }
-            text
-        }
-    };
+    let text = text_of(&error);
     let source = io::Error::other(match what {
         Answer::Forbidden => {
             format!("{text}; give the server's account this right in the namespace's Role")
@@ -79,21 +66,43 @@ pub(crate) fn failed(context: impl Into<String>, error: kube::Error) -> Error {
     }
 }
 
+fn text_of(error: &kube::Error) -> String {
+    let kube::Error::Api(status) = error else {
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            if !text.contains(&cause.to_string()) {
+                text.push_str(&format!(": {cause}"));
+            }
+            source = cause.source();
+        }
+        return text;
+    };
+    status.message.clone()
+}
+
 /// Repeats a call while the API server is busy or away. `what` is in the words of an error message.
 pub(crate) async fn call<T, F: Future<Output = kube::Result<T>>>(
     what: &str,
     call: impl FnMut() -> F,
 ) -> kube::Result<T> {
-    repeat(what, PATIENCE, call, |answer| answer == Answer::Busy).await
+    repeat(what, PATIENCE, call, |error| answer_of(error) == Answer::Busy).await
 }
 
-/// As [`call`], also while there is no room, for as long as `patience`.
+/// As [`call`], also while there is no room, for as long as `patience`; each time, `full` is told what is used up.
 pub(crate) async fn call_until_room<T, F: Future<Output = kube::Result<T>>>(
     what: &str,
     patience: Duration,
     call: impl FnMut() -> F,
+    full: impl Fn(&str),
 ) -> kube::Result<T> {
-    let again = |answer| matches!(answer, Answer::Busy | Answer::Full);
+    let again = |error: &kube::Error| match answer_of(error) {
+        Answer::Full => {
+            full(&text_of(error));
+            true
+        }
+        answer => answer == Answer::Busy,
+    };
     repeat(what, patience, call, again).await
 }
 
@@ -101,7 +110,7 @@ async fn repeat<T, F: Future<Output = kube::Result<T>>>(
     what: &str,
     patience: Duration,
     mut call: impl FnMut() -> F,
-    again: impl Fn(Answer) -> bool,
+    again: impl Fn(&kube::Error) -> bool,
 ) -> kube::Result<T> {
     let until = Instant::now() + patience;
     let mut pause = FIRST_PAUSE;
@@ -111,8 +120,8 @@ async fn repeat<T, F: Future<Output = kube::Result<T>>>(
             Err(_) => Err(kube::Error::Service("no answer in 30 seconds".into())),
         };
         match result {
-            Err(error) if again(answer_of(&error)) && Instant::now() + pause < until => {
-                tracing::warn!(%error, "failed to {what}; trying again");
+            Err(error) if again(&error) && Instant::now() + pause < until => {
+                tracing::warn!(error = text_of(&error), "failed to {what}; trying again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -13,11 +13,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::exec::{Exec, Failure};
-use crate::failure::{Answer, Problem, Standing, answer_of, standing, waiting_for};
+use crate::failure::{Answer, Problem, Standing, answer_of, obstacle, standing, waiting_for};
 use crate::pod::{self, ARTIFACT_GROUP, MAIN};
 use crate::probe::Features;
 use crate::settings::Settings;
@@ -50,6 +50,8 @@ pub(crate) struct Artifacts {
     turns: Semaphore,
     /// Held while the pod is made.
     making: tokio::sync::Mutex<bool>,
+    /// What the pod waits for; empty when it is nothing that is known.
+    obstacle: watch::Sender<String>,
     known: Mutex<HashMap<String, Known>>,
     caches: Mutex<HashMap<String, ()>>,
 }
@@ -63,9 +65,25 @@ impl Artifacts {
             features,
             turns: Semaphore::new(PARALLEL),
             making: tokio::sync::Mutex::new(false),
+            obstacle: watch::Sender::new(String::new()),
             known: Mutex::default(),
             caches: Mutex::default(),
         }
+    }
+
+    /// Tells what the pod that holds the volumes waits for, and nobody gets volumes without.
+    pub(crate) fn obstacle(&self) -> watch::Receiver<String> {
+        self.obstacle.subscribe()
+    }
+
+    fn set_obstacle(&self, why: Option<String>) {
+        let why = why.map(|why| format!("pod `{}`, which holds the volumes: {why}", self.name));
+        let why = why.unwrap_or_default();
+        self.obstacle.send_if_modified(|known| {
+            let is_new = *known != why;
+            *known = why;
+            is_new
+        });
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
@@ -267,6 +285,7 @@ impl Artifacts {
                     "create the pod for artifacts",
                     self.settings.start_timeout,
                     || self.pods.create(&params, &wanted),
+                    |why| self.set_obstacle(Some(why.to_owned())),
                 );
                 match created.await {
                     Ok(_) => continue,
@@ -289,6 +308,7 @@ impl Artifacts {
                         };
                         match prepared {
                             Ok(()) => {
+                                self.set_obstacle(None);
                                 *made = true;
                                 return Ok(());
                             }
@@ -306,6 +326,7 @@ impl Artifacts {
                     Standing::Waiting(_) => {}
                 }
             }
+            self.set_obstacle(obstacle(&found));
             if Instant::now() > deadline {
                 let source = io::Error::other(waiting_for(&found));
                 return Err(Error::Transient { context: context(), source });

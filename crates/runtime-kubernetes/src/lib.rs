@@ -13,6 +13,7 @@ mod checks;
 mod exec;
 mod failure;
 mod image;
+mod logins;
 mod names;
 mod network;
 mod pod;
@@ -24,6 +25,7 @@ mod settings;
 mod starts;
 mod table;
 mod user;
+mod waits;
 
 pub use runtime::KubernetesRuntime;
 pub use settings::{Access, CheckPods, Detect, Images, PodSecurity, Settings};

@@ -24,17 +24,20 @@ use crate::checks::Checks;
 use crate::exec::{Failure, RunnerExec};
 use crate::failure::{Answer, Problem, Standing, answer_of, standing};
 use crate::image::Reference;
+use crate::logins::Logins;
 use crate::pod::{MAIN, Published};
 use crate::probe::Features;
 use crate::settings::{Access, Settings};
 use crate::starts::Starts;
 use crate::table::{PodTable, handle_of, is_meant};
+use crate::waits::Waits;
 use crate::{api, exec, names, network, pod, pods, probe};
 
 mod attempts;
 mod birth;
 mod check;
 mod create;
+mod link;
 mod settle;
 
 /// A stream made while a container was created is kept this long for the first who connects.
@@ -58,8 +61,10 @@ struct Inner {
     settings: Arc<Settings>,
     features: Features,
     pods: Api<Pod>,
+    policies: Api<NetworkPolicy>,
     table: PodTable,
     artifacts: Artifacts,
+    logins: Logins,
     checks: Checks,
     spare: Mutex<HashMap<ContainerHandle, (Instant, RunnerExec)>>,
     starts: Starts,
@@ -98,7 +103,8 @@ impl KubernetesRuntime {
             pod_security = settings.pod_security.as_str(),
             "a cluster to run containers on"
         );
-        isolate(&Api::namespaced(client.clone(), namespace), &settings).await?;
+        let policies = Api::namespaced(client.clone(), namespace);
+        isolate(&policies, &settings).await?;
         let table = PodTable::new(settings.metrics.pods.clone());
         let watch = tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
         let mut changes = table.changes();
@@ -113,13 +119,25 @@ impl KubernetesRuntime {
             return Err(Error::Transient { context, source });
         }
         let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features);
+        let logins = Logins::new(Api::namespaced(client.clone(), namespace), Arc::clone(&settings));
         let spare = Mutex::default();
         let checks = Checks::new(settings.check_pods, server_id());
         let events: Api<Event> = Api::namespaced(client, &settings.namespace);
         let starts = Starts::new();
         let watches = [watch, tokio::spawn(starts.clone().follow(events))];
-        let inner =
-            Inner { settings, features, pods, table, artifacts, checks, spare, starts, watches };
+        let inner = Inner {
+            settings,
+            features,
+            pods,
+            policies,
+            table,
+            artifacts,
+            logins,
+            checks,
+            spare,
+            starts,
+            watches,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -148,14 +166,18 @@ async fn check_claim(
     }
 }
 
+/// Makes a policy what it shall be, whatever it was.
+async fn apply(policies: &Api<NetworkPolicy>, policy: &NetworkPolicy) -> kube::Result<()> {
+    let name = policy.metadata.name.clone().unwrap_or_default();
+    let (params, patch) = (PatchParams::apply("jetbridge").force(), Patch::Apply(policy));
+    api::call("apply a network policy", || policies.patch(&name, &params, &patch)).await.map(drop)
+}
+
 /// Puts the policies in place.
 async fn isolate(api: &Api<NetworkPolicy>, settings: &Settings) -> Result<()> {
-    let params = PatchParams::apply("jetbridge").force();
     for policy in network::policies(settings) {
-        let name = policy.metadata.name.clone().unwrap_or_default();
-        let patch = Patch::Apply(&policy);
-        let applied = api::call("apply a network policy", || api.patch(&name, &params, &patch));
-        applied.await.map_err(|error| {
+        apply(api, &policy).await.map_err(|error| {
+            let name = policy.metadata.name.unwrap_or_default();
             api::failed(
                 format!("cannot apply network policy `{name}`, without which no step runs"),
                 error,
@@ -261,6 +283,16 @@ impl Inner {
         }
     }
 
+    /// Whether nodes have a login for the image that a volume is.
+    async fn has_login(&self, volume: &VolumeHandle) -> Result<bool> {
+        Ok(match self.artifacts.find(volume).await? {
+            Some(Known::Image(json)) => {
+                Reference::parse(volume, &json).is_ok_and(|image| image.pull_secret.is_some())
+            }
+            Some(Known::Archive) | None => false,
+        })
+    }
+
     async fn reference(&self, volume: &VolumeHandle) -> Result<Option<Reference>> {
         match self.artifacts.find(volume).await? {
             None => Err(Error::NoVolume(volume.clone())),
@@ -302,8 +334,20 @@ impl Runtime for KubernetesRuntime {
             .collect()
     }
 
+    fn runs_agents(&self) -> bool {
+        true
+    }
+
     async fn create(&self, spec: &ContainerSpec) -> Result<()> {
-        self.inner.create(spec).await
+        self.inner.create(spec, &Waits::unwatched()).await
+    }
+
+    async fn create_watched(
+        &self,
+        spec: &ContainerSpec,
+        waits: mpsc::Sender<String>,
+    ) -> Result<()> {
+        self.inner.create(spec, &Waits::new(waits)).await
     }
 
     async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>> {
@@ -378,7 +422,8 @@ impl Runtime for KubernetesRuntime {
         request: ImageRequest,
         log: mpsc::Sender<String>,
     ) -> Result<ImageFetch> {
-        crate::image::fetch(&self.inner.artifacts, volume, request, log).await
+        let Inner { artifacts, logins, .. } = &*self.inner;
+        crate::image::fetch(artifacts, logins, volume, request, log).await
     }
 
     async fn list_volumes(&self) -> Result<Vec<VolumeHandle>> {
@@ -391,6 +436,9 @@ impl Runtime for KubernetesRuntime {
     }
 
     async fn destroy_volume(&self, volume: &VolumeHandle) -> Result<()> {
+        if self.inner.has_login(volume).await? {
+            self.inner.logins.remove(volume).await?;
+        }
         self.inner.artifacts.remove(volume).await
     }
 

@@ -90,8 +90,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
         Action::Load { archives } => import(&place, &Programs::built()?, archives)?,
         Action::Env => {
-            println!("export KUBECONFIG={}", place.kubeconfig().display());
-            println!("export JETBRIDGE_CLUSTER_HOST={}", place.host_address());
+            for (name, value) in place.variables() {
+                println!("export {name}={value}");
+            }
             println!("export PATH={}:$PATH", commands(&options.dir).display());
         }
         Action::Build => build()?,
@@ -145,8 +146,9 @@ pub(crate) fn obstacle() -> Option<&'static str> {
     programs::obstacle()
 }
 
-pub(crate) fn kubeconfig(dir: &Path) -> PathBuf {
-    dir.join(place::KUBECONFIG)
+/// What programs that use the cluster of a directory are told of it.
+pub(crate) fn variables(dir: &Path) -> anyhow::Result<[(&'static str, String); 5]> {
+    Ok(Place::new(dir)?.variables())
 }
 
 /// `kubectl` that speaks to this cluster.

@@ -14,11 +14,15 @@ use jb_store::{
 };
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
 
 use super::BuildContext;
 use crate::leaf::{Leaf, Trouble};
 use crate::service::StepProcess;
 use crate::workspace::clean_path;
+
+/// Reasons why a container waits that are not in its step's log yet.
+const WAITING_REASONS: usize = 16;
 
 /// A fetched version: where it lies and what its `get` said about it.
 #[derive(Clone, Debug)]
@@ -77,11 +81,40 @@ impl BuildContext {
             kind: spec.kind.as_str(),
         });
         self.mark(&leaf.plan.id, &spec.handle, "requested");
-        self.engine.runtime.create(spec).await?;
+        if !self.await_container(leaf, spec).await? {
+            return Ok(false);
+        }
         self.mark(&leaf.plan.id, &spec.handle, "runner answered");
         drop(waiting);
         store.set_container_state(&spec.handle, ContainerState::Created).await?;
         Ok(true)
+    }
+
+    /// Makes a container; says in the step's log what it waits for. False when the step was cancelled while it waited.
+    async fn await_container(&self, leaf: &Leaf, spec: &ContainerSpec) -> Result<bool, Trouble> {
+        let runtime = &self.engine.runtime;
+        let (sender, mut reasons) = mpsc::channel(WAITING_REASONS);
+        let mut waits = false;
+        {
+            let mut creating = std::pin::pin!(runtime.create_watched(spec, sender));
+            loop {
+                tokio::select! {
+                    // What was said before the end is stored before the end.
+                    biased;
+                    Some(reason) = reasons.recv() => {
+                        waits = true;
+                        self.say_anew(leaf, "waits", format!("waiting: {reason}\n")).await?;
+                    }
+                    created = &mut creating => return Ok(created.map(|()| true)?),
+                    () = leaf.cancel.requested(), if waits => break,
+                }
+            }
+        }
+        // It might wait for long, and nobody would use it. What cannot be destroyed now is collected later.
+        if let Err(error) = runtime.destroy(&spec.handle).await {
+            tracing::warn!(container = %spec.handle, %error, "giving up a container that waits");
+        }
+        Ok(false)
     }
 
     /// Where a step's container belongs.

@@ -1,5 +1,6 @@
 //! The same with steps as pods, and what there is only on clusters. Skipped, aloud, without one.
 
+mod agents;
 mod checks;
 mod metrics;
 mod pods;
@@ -10,6 +11,9 @@ use crate::cluster::{Cluster, image};
 use crate::server::{Server, until};
 
 mod faults;
+mod git;
+mod network;
+mod registry;
 mod steps;
 
 /// A server whose steps are pods in a namespace that is theirs alone.
@@ -24,6 +28,10 @@ impl Place {
     }
 
     async fn with(level: &str, more: &[&str]) -> Option<Self> {
+        Self::with_env(level, more, &[]).await
+    }
+
+    async fn with_env(level: &str, more: &[&str], env: &[(&str, &str)]) -> Option<Self> {
         let cluster = Cluster::find(level)?;
         let kubeconfig = cluster.kubeconfig.display().to_string();
         let images = ["runner", "resources", "task"].map(image);
@@ -39,7 +47,7 @@ impl Place {
         ];
         let options = options.iter().filter(|option| !more.contains(&option[0]));
         let options: Vec<&str> = options.flatten().copied().collect();
-        let server = Server::launch(&[&options, more].concat(), false).await;
+        let server = Server::launch(&[&options, more].concat(), env, false).await;
         Some(Self { cluster, server })
     }
 

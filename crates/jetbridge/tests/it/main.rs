@@ -13,10 +13,16 @@ mod agents;
 mod api;
 #[path = "../../../runtime-kubernetes/tests/it/cluster.rs"]
 mod cluster;
+#[allow(dead_code, reason = "shared with the tests of resource types")]
+#[path = "../../../resources/tests/it/registry.rs"]
+mod docker_registry;
 mod execute;
 mod full_disk;
 mod git;
 mod hijack;
+#[allow(dead_code, reason = "shared with the tests of the local runtime")]
+#[path = "../../../runtime-local/tests/it/image.rs"]
+mod image;
 mod kubernetes;
 mod metrics;
 mod recordings;

@@ -138,7 +138,7 @@ async fn what_ran_is_what_is_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_served_on_their_own_port_only() {
     let (flags, url) = served();
-    let server = Server::launch(&flags.each_ref().map(String::as_str), true).await;
+    let server = Server::launch(&flags.each_ref().map(String::as_str), &[], true).await;
     assert!(Scrape::of(&url).await.value("concourse_db_queries_total") > 0.0);
     let client = crate::api::client();
     let status = client.get(format!("{}/metrics", server.url)).send().await.unwrap().status();

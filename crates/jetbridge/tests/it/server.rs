@@ -108,8 +108,8 @@ impl Server {
     }
 
     /// One whose steps run elsewhere, as the options say.
-    pub async fn launch(options: &[&str], local: bool) -> Self {
-        Self::begin(options, &[], local, None).await
+    pub async fn launch(options: &[&str], env: &[(&str, &str)], local: bool) -> Self {
+        Self::begin(options, env, local, None).await
     }
 
     async fn begin(

@@ -14,19 +14,20 @@ use super::{Inner, words};
 use crate::artifacts::Known;
 use crate::checks::member::is_shared;
 use crate::exec::Failure;
-use crate::failure::{Answer, Problem, Standing, answer_of, standing, waiting_for};
+use crate::failure::{Answer, Problem, Standing, answer_of, obstacle, standing, waiting_for};
 use crate::image::Reference;
-use crate::pod::{self, ImageInputs, MAIN, PodImage};
+use crate::pod::{self, Found, ImageInput, MAIN, PodImage};
+use crate::waits::Waits;
 use crate::{api, exec, names, policy};
 
 /// Between looks at a pod of the same name that is going.
 const GOING_PAUSE: Duration = Duration::from_millis(200);
 
 impl Inner {
-    pub(super) async fn create(&self, spec: &ContainerSpec) -> Result<()> {
+    pub(super) async fn create(&self, spec: &ContainerSpec, waits: &Waits) -> Result<()> {
         match spec.source.as_deref().filter(|_| is_shared(spec)) {
-            Some(source) => self.create_check(spec, source).await,
-            None => self.create_pod(spec, |_| {}).await,
+            Some(source) => self.create_check(spec, source, waits).await,
+            None => self.create_pod(spec, |_| {}, waits).await,
         }
     }
 
@@ -35,18 +36,22 @@ impl Inner {
         &self,
         spec: &ContainerSpec,
         adjust: fn(&mut Pod),
+        waits: &Waits,
     ) -> Result<()> {
         let deadline = Instant::now() + self.settings.start_timeout;
         let (name, mut birth) = match self.table.of(&spec.handle) {
             Some(pod) => (pod.metadata.name.clone().unwrap_or_default(), None),
             None => {
-                let mut pod = self.pod(spec).await?;
+                let mut pod = self.pod_once_there_are_volumes(spec, deadline, waits).await?;
                 adjust(&mut pod);
                 let birth = Birth::new(&self.settings.metrics.pods, names::kind_of(&pod));
-                (self.request(spec, &pod, deadline).await?, Some(birth))
+                (self.request(spec, &pod, deadline, waits).await?, Some(birth))
             }
         };
-        let waited = self.wait(spec, &name, deadline, &mut birth).await;
+        let waited = match self.admit(spec).await {
+            Ok(()) => self.wait(spec, &name, deadline, waits, &mut birth).await,
+            Err(error) => Err(error),
+        };
         if let Some(birth) = birth {
             birth.ended(waited.is_ok());
         }
@@ -59,28 +64,52 @@ impl Inner {
         waited
     }
 
+    /// [`Self::pod`], which may have to wait for the pod that holds the volumes.
+    async fn pod_once_there_are_volumes(
+        &self,
+        spec: &ContainerSpec,
+        deadline: Instant,
+        waits: &Waits,
+    ) -> Result<Pod> {
+        let mut obstacle = self.artifacts.obstacle();
+        obstacle.mark_changed();
+        let mut making = std::pin::pin!(self.pod(spec, deadline));
+        loop {
+            tokio::select! {
+                biased;
+                made = &mut making => return made,
+                Ok(()) = obstacle.changed() => waits.tell(&obstacle.borrow_and_update()),
+            }
+        }
+    }
+
     /// The pod of a spec, once it is clear that everything it needs is there.
-    async fn pod(&self, spec: &ContainerSpec) -> Result<Pod> {
+    async fn pod(&self, spec: &ContainerSpec, deadline: Instant) -> Result<Pod> {
         let image = self.image(&spec.image).await?;
-        let (mut caches, mut images) = (Vec::new(), ImageInputs::new());
+        let (mut caches, mut found) = (Vec::new(), Found::default());
         for mount in &spec.mounts {
             match &mount.source {
                 MountSource::Input { volume, .. } => match self.artifacts.find(volume).await? {
                     Some(Known::Archive) => {}
                     Some(Known::Image(json)) => {
-                        let Reference { name, .. } = Reference::parse(volume, &json)?;
-                        images.insert(volume.clone(), name);
+                        let Reference { name: reference, pull_secret, .. } =
+                            Reference::parse(volume, &json)?;
+                        let image = ImageInput { reference, pull_secret };
+                        found.images.insert(volume.clone(), image);
                     }
                     None => return Err(Error::NoVolume(volume.clone())),
                 },
                 MountSource::Cache(volume) if self.settings.cache_claim.is_some() => {
                     caches.push(volume.to_string());
                 }
-                MountSource::Cache(_) | MountSource::Output(_) => {}
+                MountSource::Link(link) if !link.serves => {
+                    found.peer = Some(self.peer(link, deadline).await?);
+                }
+                MountSource::Cache(_) | MountSource::Output(_) | MountSource::Link(_) => {}
             }
         }
         self.artifacts.make_caches(caches).await?;
-        let pod = pod::step(spec, &image, &images, &self.settings, self.features);
+        let pod = pod::step(spec, &image, &found, &self.settings, self.features);
         let pod = pod.map_err(Error::Unsupported)?;
         let violations = policy::violations(&pod, &self.settings);
         if violations.is_empty() {
@@ -101,15 +130,17 @@ impl Inner {
                 reference: images.resources.clone(),
                 user: Some(String::new()),
                 resource: Some(format!("/opt/resources/{name}")),
-                root: None,
+                ..PodImage::default()
             }),
             Image::BaseType(name) => {
                 Err(Error::Image(format!("there is no built-in resource type `{name}`")))
             }
             Image::Volume(volume) => match self.artifacts.find(volume).await? {
                 Some(Known::Image(json)) => {
-                    let Reference { name, user, .. } = Reference::parse(volume, &json)?;
-                    Ok(PodImage { reference: name, user: Some(user), ..PodImage::default() })
+                    let Reference { name: reference, user, pull_secret, .. } =
+                        Reference::parse(volume, &json)?;
+                    let user = Some(user);
+                    Ok(PodImage { reference, user, pull_secret, ..PodImage::default() })
                 }
                 Some(Known::Archive) => Ok(PodImage {
                     reference: images.runner.clone(),
@@ -122,15 +153,21 @@ impl Inner {
     }
 
     /// Creates the pod or finds the one of its name; returns its name.
-    async fn request(&self, spec: &ContainerSpec, pod: &Pod, deadline: Instant) -> Result<String> {
+    async fn request(
+        &self,
+        spec: &ContainerSpec,
+        pod: &Pod,
+        deadline: Instant,
+        waits: &Waits,
+    ) -> Result<String> {
         let context = || format!("cannot create the pod of container `{}`", spec.handle);
         let name = pod.metadata.name.clone().unwrap_or_default();
         let params = PostParams::default();
         loop {
             let patience = deadline.saturating_duration_since(Instant::now());
-            let created =
-                api::call_until_room("create a pod", patience, || self.pods.create(&params, pod));
-            match created.await {
+            let create = || self.pods.create(&params, pod);
+            let full = |why: &str| waits.tell(&format!("the namespace has no room: {why}"));
+            match api::call_until_room("create a pod", patience, create, full).await {
                 Ok(created) => {
                     self.table.created(created);
                     return Ok(name);
@@ -162,6 +199,7 @@ impl Inner {
         spec: &ContainerSpec,
         name: &str,
         deadline: Instant,
+        waits: &Waits,
         birth: &mut Option<Birth>,
     ) -> Result<()> {
         let handle = &spec.handle;
@@ -208,6 +246,7 @@ impl Inner {
                 }
                 Standing::Waiting(_) => {}
             }
+            waits.tell(&obstacle(&pod).unwrap_or_default());
             let now = Instant::now();
             if now > deadline {
                 let waited = self.settings.start_timeout.as_secs();

@@ -248,6 +248,8 @@ state = "{state}"
   path = "{opt}"
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = "{PAUSE_IMAGE}"
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = "{registries}"
 [plugins."io.containerd.cri.v1.runtime"]
   # So that pods start where CAP_SYS_RESOURCE is missing, too.
   restrict_oom_score_adj = true
@@ -266,6 +268,7 @@ state = "{state}"
         state = path(place, "containerd/state"),
         opt = path(place, "containerd/opt"),
         socket = place.containerd_socket().display(),
+        registries = place.registries().display(),
         plugins = programs.plugins.display(),
         networks = path(place, "cni"),
         runc = programs.runc.display(),

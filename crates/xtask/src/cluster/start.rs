@@ -81,6 +81,7 @@ fn directories(place: &Place) -> anyhow::Result<()> {
         ("containerd/root", 0o711),
         ("containerd/state", 0o711),
         ("volumes", 0o711),
+        ("registries", 0o755),
     ] {
         let path = place.dir.join(name);
         fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;

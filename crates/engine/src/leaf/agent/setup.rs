@@ -149,7 +149,7 @@ fn roots(working_dir: &str, mounts: &[Mount], config: &TaskConfig) -> Vec<Root> 
             MountSource::Input { copy, .. } => copy.is_some(),
             // Caches of builds without a job are outputs that nobody named.
             MountSource::Output(_) => outputs.contains(&mount.path),
-            MountSource::Cache(_) => false,
+            MountSource::Cache(_) | MountSource::Link(_) => false,
         };
         let is_input = matches!(mount.source, MountSource::Input { .. });
         (is_input || writable).then(|| {

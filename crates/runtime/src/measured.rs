@@ -13,7 +13,7 @@ use crate::{
     RunnerStream, Runtime,
 };
 
-/// Passes everything on to another runtime.
+/// Passes everything on to another runtime: what the port has a default for, too, which is not the other's way of doing it.
 pub struct Measured {
     runtime: Arc<dyn Runtime>,
     operations: Operations,
@@ -63,6 +63,14 @@ impl Runtime for Measured {
 
     async fn create(&self, spec: &ContainerSpec) -> Result<()> {
         self.timed(What::Container, "create", self.runtime.create(spec)).await
+    }
+
+    async fn create_watched(
+        &self,
+        spec: &ContainerSpec,
+        waits: mpsc::Sender<String>,
+    ) -> Result<()> {
+        self.timed(What::Container, "create", self.runtime.create_watched(spec, waits)).await
     }
 
     async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>> {

@@ -75,7 +75,7 @@ async fn a_quorum_lets_the_build_go_on() {
     let artifact = server.store.artifact(approval.artifacts[0].id).await.unwrap().unwrap();
     assert_eq!((artifact.name.as_str(), artifact.build), ("src", Some(build)));
     let waiting = server.store.waiting_approvals(&Visible::All, 9).await.unwrap();
-    assert_eq!(waiting, [approval.clone()]);
+    assert_eq!(waiting, std::slice::from_ref(&approval));
     // It is a row and nothing else: no container runs for it.
     let of_step = jb_store::ContainerFilter {
         build: Some(build),

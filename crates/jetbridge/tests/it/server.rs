@@ -157,6 +157,13 @@ impl Server {
         Api::login(&self.url, "test", "test").await
     }
 
+    /// The most memory it has taken since it was started.
+    pub fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Ends the server without any chance to put things in order.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

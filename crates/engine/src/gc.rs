@@ -1,5 +1,9 @@
 //! Collects what builds and checks leave behind.
 //!
+//! A round is made every half a minute, and what concerns containers that ended by themselves as soon as the runtime
+//! tells of it. Several servers may do this on one database and runtime: what is removed follows from records and from
+//! what the runtime has, and removing a thing twice is harmless.
+//!
 //! A round removes containers and volumes in the runtime first and their records after, so that a
 //! round cut short is made good by the next. What only one side knows of is removed once it has
 //! stayed so for a grace period (see [`decide`]).
@@ -13,12 +17,15 @@ use std::time::Duration;
 use jb_model::{BuildId, ContainerHandle, Timestamp, VolumeHandle};
 use jb_runtime::Runtime;
 use jb_store::{ContainerFilter, Store};
+use tokio::sync::watch;
 
 use crate::Clock;
 use decide::{GraceSettings, Strays};
 
 /// How often a round is made.
 pub const INTERVAL: Duration = Duration::from_secs(30);
+/// The least time between looks at containers that ended.
+const LOOK_SPACING: Duration = Duration::from_secs(1);
 /// How many things of each kind one round removes.
 const MAX_PER_ROUND: u32 = 500;
 /// Versions of images are forgotten when no task asked for them for a week.
@@ -70,16 +77,23 @@ impl Collector {
     pub async fn run(self: Arc<Self>, clock: Clock) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut endings = self.runtime.endings();
         loop {
-            interval.tick().await;
-            self.run_once(clock()).await;
+            tokio::select! {
+                _ = interval.tick() => drop(self.run_once(clock()).await),
+                () = ending(&mut endings) => {
+                    log(self.collect_ended().await);
+                    tokio::time::sleep(LOOK_SPACING).await;
+                }
+            }
         }
     }
 
     /// One round. A part that fails is logged and does not keep the others from being done.
     pub async fn run_once(&self, now: Timestamp) -> Collected {
         let cutoffs = self.settings.cutoffs(now);
-        let containers = log(self.collect_containers(&cutoffs, now).await);
+        let mut containers = log(self.collect_containers(&cutoffs, now).await);
+        containers += log(self.collect_ended().await);
         let artifacts = self.store.delete_old_artifacts(cutoffs.artifacts).await;
         let artifacts = log(artifacts.map_err(stored("delete old artifacts"))).len();
         let caches = self.store.delete_unused_caches(cutoffs.caches, MAX_PER_ROUND).await;
@@ -130,6 +144,24 @@ impl Collector {
         };
         for handle in stale.unknown.into_iter().chain(stale.missing).map(ContainerHandle) {
             n_removed += usize::from(self.remove_container(&handle).await);
+        }
+        Ok(n_removed)
+    }
+
+    /// Removes the containers of builds that are over which ended by themselves or are gone: what they said is stored,
+    /// and nobody can look into them.
+    async fn collect_ended(&self) -> Result<usize, Error> {
+        let over = self.store.containers_of_ended_builds(self.runtime.worker_name()).await;
+        let over = over.map_err(stored("list containers of builds that are over"))?;
+        if over.is_empty() {
+            return Ok(0);
+        }
+        let present = self.runtime.list().await.map_err(ran("list the runtime's containers"))?;
+        let running = present.into_iter().filter(|container| container.running);
+        let running: BTreeSet<ContainerHandle> = running.map(|it| it.handle).collect();
+        let mut n_removed = 0;
+        for handle in over.iter().filter(|handle| !running.contains(*handle)) {
+            n_removed += usize::from(self.remove_container(handle).await);
         }
         Ok(n_removed)
     }
@@ -223,6 +255,16 @@ impl Collector {
         }
         Ok(())
     }
+}
+
+/// Returns when containers have ended; never where nobody tells.
+async fn ending(endings: &mut Option<watch::Receiver<u64>>) {
+    if let Some(endings) = endings
+        && endings.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 fn log<T: Default>(result: Result<T, Error>) -> T {

@@ -11,12 +11,24 @@ use tokio::time::Instant;
 use crate::failure::{Answer, answer_of};
 use crate::settings::Access;
 
-/// How long a server that is busy or away is waited for.
-const PATIENCE: Duration = Duration::from_secs(150);
-/// One call may take this long.
-const CALL: Duration = Duration::from_secs(30);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How calls are repeated.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// How long a server that is busy or away is waited for.
+    patience: Duration,
+    /// One call may take this long.
+    call: Duration,
+    /// Between two calls, doubled each time.
+    first_pause: Duration,
+    longest_pause: Duration,
+}
+
+const PACE: Pace = Pace {
+    patience: Duration::from_secs(150),
+    call: Duration::from_secs(30),
+    first_pause: Duration::from_millis(100),
+    longest_pause: Duration::from_secs(5),
+};
 
 pub(crate) async fn client(access: &Access) -> Result<Client> {
     let options =
@@ -64,6 +76,9 @@ pub(crate) fn failed(context: impl Into<String>, error: kube::Error) -> Error {
         Answer::Forbidden => {
             format!("{text}; give the server's account this right in the namespace's Role")
         }
+        Answer::Ending => format!(
+            "{text}; create it anew once it is gone, or name another with --kubernetes-namespace"
+        ),
         Answer::Missing if text.starts_with("namespaces ") => {
             format!("{text}; create it, or name another with --kubernetes-namespace")
         }
@@ -80,7 +95,7 @@ pub(crate) async fn call<T, F: Future<Output = kube::Result<T>>>(
     what: &str,
     call: impl FnMut() -> F,
 ) -> kube::Result<T> {
-    repeat(what, PATIENCE, call, |answer| answer == Answer::Busy).await
+    repeat(what, PACE, call, is_passing).await
 }
 
 /// As [`call`], also while there is no room, for as long as `patience`.
@@ -89,30 +104,43 @@ pub(crate) async fn call_until_room<T, F: Future<Output = kube::Result<T>>>(
     patience: Duration,
     call: impl FnMut() -> F,
 ) -> kube::Result<T> {
-    let again = |answer| matches!(answer, Answer::Busy | Answer::Full);
-    repeat(what, patience, call, again).await
+    repeat(what, Pace { patience, ..PACE }, call, may_make_room).await
+}
+
+fn is_passing(answer: Answer) -> bool {
+    answer == Answer::Busy
+}
+
+fn may_make_room(answer: Answer) -> bool {
+    matches!(answer, Answer::Busy | Answer::Full)
 }
 
 async fn repeat<T, F: Future<Output = kube::Result<T>>>(
     what: &str,
-    patience: Duration,
+    pace: Pace,
     mut call: impl FnMut() -> F,
     again: impl Fn(Answer) -> bool,
 ) -> kube::Result<T> {
-    let until = Instant::now() + patience;
-    let mut pause = FIRST_PAUSE;
+    let until = Instant::now() + pace.patience;
+    let mut pause = pace.first_pause;
     loop {
-        let result = match tokio::time::timeout(CALL, call()).await {
+        let result = match tokio::time::timeout(pace.call, call()).await {
             Ok(result) => result,
-            Err(_) => Err(kube::Error::Service("no answer in 30 seconds".into())),
+            Err(_) => {
+                let waited = format!("no answer in {:?}", pace.call);
+                Err(kube::Error::Service(waited.into()))
+            }
         };
         match result {
             Err(error) if again(answer_of(&error)) && Instant::now() + pause < until => {
                 tracing::warn!(%error, "failed to {what}; trying again");
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = (pause * 2).min(pace.longest_pause);
             }
             result => return result,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,8 @@ pub(crate) enum Answer {
     Exists,
     /// This server's account may not do that.
     Forbidden,
+    /// The namespace is being deleted.
+    Ending,
     Refused,
 }
 
@@ -28,6 +30,7 @@ pub(crate) fn answer(code: u16, message: &str) -> Answer {
         {
             Answer::Busy
         }
+        403 if message.contains("because it is being terminated") => Answer::Ending,
         401 | 403 => Answer::Forbidden,
         404 => Answer::Missing,
         409 if message.contains("already exists") || message.contains("is being deleted") => {

@@ -19,6 +19,8 @@ mod pods;
 mod policy;
 mod probe;
 mod runtime;
+#[cfg(test)]
+mod scripted;
 mod settings;
 mod table;
 mod user;

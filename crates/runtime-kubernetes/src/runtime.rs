@@ -203,7 +203,7 @@ impl Inner {
                     Answer::Missing | Answer::Busy | Answer::Full | Answer::Exists => {
                         (io::ErrorKind::ConnectionRefused, error.to_string())
                     }
-                    Answer::Forbidden | Answer::Refused => {
+                    Answer::Forbidden | Answer::Ending | Answer::Refused => {
                         return Err(api::failed(context(), error));
                     }
                 },
@@ -220,6 +220,18 @@ impl Inner {
             let mut changes = self.table.changes();
             let _ = tokio::time::timeout(CONNECT_PAUSE, changes.changed()).await;
         }
+    }
+
+    /// Every pod that is not about to go, in the API server's own words: what the watch has not told of yet, or does
+    /// not tell of while it is broken, may be another server's, and must not be taken for gone.
+    async fn all_pods(&self) -> Result<Vec<Pod>> {
+        let params = ListParams::default().labels(&names::selector(&self.settings.worker_name));
+        let found = api::call("list the pods", || self.pods.list(&params)).await;
+        let found = found.map_err(|error| {
+            let namespace = &self.settings.namespace;
+            api::failed(format!("cannot list the pods of namespace `{namespace}`"), error)
+        })?;
+        Ok(found.items.into_iter().filter(is_meant).collect())
     }
 
     async fn destroy_pod(&self, handle: &ContainerHandle) -> Result<()> {
@@ -321,7 +333,7 @@ impl Runtime for KubernetesRuntime {
     async fn list(&self) -> Result<Vec<ContainerInfo>> {
         self.inner.adopt_checks().await;
         self.inner.retire_checks().await;
-        let pods = self.inner.table.all();
+        let pods = self.inner.all_pods().await?;
         let infos = pods.iter().filter(|pod| !names::is_of_checks(pod)).filter_map(|pod| {
             let handle = ContainerHandle::new(handle_of(pod)?);
             let running = !matches!(standing(pod), Standing::Over(_));
@@ -371,7 +383,7 @@ impl Runtime for KubernetesRuntime {
     async fn list_volumes(&self) -> Result<Vec<VolumeHandle>> {
         let mut all: BTreeSet<String> = self.inner.artifacts.list().await?.into_iter().collect();
         // Those that running steps are about to make.
-        for pod in self.inner.table.all() {
+        for pod in self.inner.all_pods().await? {
             all.extend(published(&pod).into_iter().map(|published| published.volume));
         }
         Ok(all.into_iter().map(VolumeHandle::new).collect())
@@ -390,5 +402,9 @@ impl Runtime for KubernetesRuntime {
 
     fn pod_changes(&self) -> Option<watch::Receiver<u64>> {
         Some(self.inner.table.changes())
+    }
+
+    fn endings(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.inner.table.endings())
     }
 }

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use jb_model::ContainerHandle;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::watch;
 
+use crate::failure::{Standing, standing};
 use crate::names;
 use crate::pods::is_of_build;
 
@@ -23,6 +26,8 @@ struct Inner {
     pods: Mutex<Pods>,
     /// Counts changes.
     changed: watch::Sender<u64>,
+    /// Counts pods that ended or went without this server's doing.
+    ended: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -41,7 +46,8 @@ struct Entry {
 
 impl PodTable {
     pub(crate) fn new() -> Self {
-        Self { inner: Arc::new(Inner { pods: Mutex::default(), changed: watch::Sender::new(0) }) }
+        let (changed, ended) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { inner: Arc::new(Inner { pods: Mutex::default(), changed, ended }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pods> {
@@ -57,10 +63,15 @@ impl PodTable {
         self.inner.changed.subscribe()
     }
 
+    /// Told when a pod ended or went and this server did not ask for it.
+    pub(crate) fn endings(&self) -> watch::Receiver<u64> {
+        self.inner.ended.subscribe()
+    }
+
     /// Follows the cluster for ever. Broken watches are resumed, and begun anew when they are too old.
     pub(crate) async fn follow(self, pods: Api<Pod>, worker: String) {
         let config = watcher::Config::default().labels(&names::selector(&worker));
-        let mut events = std::pin::pin!(watcher(pods, config).default_backoff());
+        let mut events = std::pin::pin!(watcher(pods, config).backoff(Patience::default()));
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => self.take(event),
@@ -70,32 +81,10 @@ impl PodTable {
     }
 
     fn take(&self, event: watcher::Event<Pod>) {
-        let mut pods = self.lock();
-        match event {
-            watcher::Event::Apply(pod) => pods.put(pod, false),
-            watcher::Event::Delete(pod) => {
-                let same = |entry: &Entry| entry.pod.metadata.uid == pod.metadata.uid;
-                if let Some(name) = &pod.metadata.name
-                    && pods.by_name.get(name).is_some_and(same)
-                {
-                    pods.by_name.remove(name);
-                }
-            }
-            watcher::Event::Init => pods.listed = Some(BTreeSet::new()),
-            watcher::Event::InitApply(pod) => {
-                if let (Some(listed), Some(name)) = (&mut pods.listed, &pod.metadata.name) {
-                    listed.insert(name.clone());
-                }
-                pods.put(pod, false);
-            }
-            watcher::Event::InitDone => {
-                if let Some(listed) = pods.listed.take() {
-                    pods.by_name.retain(|name, entry| listed.contains(name) || entry.unconfirmed);
-                }
-                pods.complete = true;
-            }
+        let ended = self.lock().take(event);
+        if ended {
+            self.inner.ended.send_modify(|count| *count += 1);
         }
-        drop(pods);
         self.tell();
     }
 
@@ -145,10 +134,75 @@ impl PodTable {
 }
 
 impl Pods {
-    fn put(&mut self, pod: Pod, unconfirmed: bool) {
-        if let Some(name) = pod.metadata.name.clone() {
-            self.by_name.insert(name, Entry { pod: Arc::new(pod), unconfirmed });
+    /// True when a pod that was alive is not any more.
+    fn take(&mut self, event: watcher::Event<Pod>) -> bool {
+        match event {
+            watcher::Event::Apply(pod) => self.put(pod, false),
+            watcher::Event::Delete(pod) => {
+                let same = |entry: &Entry| entry.pod.metadata.uid == pod.metadata.uid;
+                match &pod.metadata.name {
+                    Some(name) if self.by_name.get(name).is_some_and(same) => {
+                        self.by_name.remove(name).is_some_and(|entry| is_alive(&entry.pod))
+                    }
+                    _ => false,
+                }
+            }
+            watcher::Event::Init => {
+                self.listed = Some(BTreeSet::new());
+                false
+            }
+            watcher::Event::InitApply(pod) => {
+                if let (Some(listed), Some(name)) = (&mut self.listed, &pod.metadata.name) {
+                    listed.insert(name.clone());
+                }
+                self.put(pod, false)
+            }
+            watcher::Event::InitDone => {
+                let mut ended = false;
+                if let Some(listed) = self.listed.take() {
+                    self.by_name.retain(|name, entry| {
+                        let stays = listed.contains(name) || entry.unconfirmed;
+                        ended |= !stays && is_alive(&entry.pod);
+                        stays
+                    });
+                }
+                self.complete = true;
+                ended
+            }
         }
+    }
+
+    /// True when the pod of that name was alive and is not any more.
+    fn put(&mut self, pod: Pod, unconfirmed: bool) -> bool {
+        let Some(name) = pod.metadata.name.clone() else { return false };
+        let is_alive_now = is_alive(&pod);
+        let former = self.by_name.insert(name, Entry { pod: Arc::new(pod), unconfirmed });
+        !is_alive_now && former.is_some_and(|former| is_alive(&former.pod))
+    }
+}
+
+/// Whether it may still do what it was made for.
+fn is_alive(pod: &Pod) -> bool {
+    is_meant(pod) && !matches!(standing(pod), Standing::Over(_))
+}
+
+/// Between attempts to watch again. An API server that is back is known to be soon: new pods wait for its word.
+#[derive(Default)]
+struct Patience(watcher::DefaultBackoff);
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next().map(|pause| pause.min(LONGEST_PAUSE))
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.0.reset();
     }
 }
 

@@ -156,6 +156,12 @@ pub trait Runtime: Send + Sync + 'static {
     fn pod_changes(&self) -> Option<watch::Receiver<u64>> {
         None
     }
+
+    /// Tells when containers ended or went that nobody destroyed through this; none where that is only seen in
+    /// [`Runtime::list`].
+    fn endings(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
 }
 
 /// What the script of a `registry-image` would be given. May hold secrets, so it has no debug output.

@@ -177,8 +177,10 @@ impl Inner {
                             return Ok(());
                         }
                         Err(Failure::Api(error))
-                            if matches!(answer_of(&error), Answer::Forbidden | Answer::Refused)
-                                && !is_early(&error) =>
+                            if matches!(
+                                answer_of(&error),
+                                Answer::Forbidden | Answer::Ending | Answer::Refused
+                            ) && !is_early(&error) =>
                         {
                             return Err(api::failed(context(), error));
                         }

@@ -67,7 +67,7 @@ impl Cluster {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn apply(&self, objects: &str) {
+    pub(crate) fn apply(&self, objects: &str) {
         let mut kubectl = Command::new("kubectl")
             .env("KUBECONFIG", &self.kubeconfig)
             .args(["apply", "--filename", "-"])
@@ -81,8 +81,17 @@ impl Cluster {
 
     /// Removes everything, in the background of the cluster.
     pub(crate) fn clear(&self) {
-        self.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]);
+        // Some tests take them away themselves.
+        const GONE: &str = "--ignore-not-found";
+        self.kubectl(&["delete", "namespace", &self.namespace, "--wait=false", GONE]);
         let volumes = ["artifacts", "caches"].map(|claim| format!("{}-{claim}", self.namespace));
-        self.kubectl(&["delete", "persistentvolume", &volumes[0], &volumes[1], "--wait=false"]);
+        self.kubectl(&[
+            "delete",
+            "persistentvolume",
+            &volumes[0],
+            &volumes[1],
+            "--wait=false",
+            GONE,
+        ]);
     }
 }

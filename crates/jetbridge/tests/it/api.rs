@@ -88,6 +88,10 @@ impl Api {
         Self::good(self.request(Method::PUT, path)).await
     }
 
+    pub async fn delete(&self, path: &str) -> Answer {
+        Self::good(self.request(Method::DELETE, path)).await
+    }
+
     pub async fn post(&self, path: &str, body: &Value) -> Value {
         Self::good(self.request(Method::POST, path).json(body)).await.json()
     }

@@ -18,6 +18,10 @@ mod full_disk;
 mod git;
 mod hijack;
 mod kubernetes;
+mod long_log;
+#[path = "../../../runtime-kubernetes/tests/it/place.rs"]
+mod place;
+mod proxy;
 mod recordings;
 mod refusals;
 mod restart;

@@ -2,6 +2,7 @@
 
 use super::Place;
 use crate::api::Api;
+use crate::long_log;
 use crate::server::until;
 
 fn task(config: &str) -> String {
@@ -116,4 +117,11 @@ async fn what_never_starts_says_why() {
         place.is_empty().await;
     };
     tokio::join!(wrong_image, no_room, no_quota);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_200_mb_comes_whole() {
+    let Some(mut place) = Place::start("restricted").await else { return };
+    long_log::comes_whole(&mut place.server, 2_000_000, "/.jetbridge/state/journal/task").await;
+    place.is_empty().await;
 }

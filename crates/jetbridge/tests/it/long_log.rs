@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::api::Api;
-use crate::server::Server;
+use crate::server::{PATIENCE, Server};
 
 /// What the server may take in all, in KiB: a fraction of what goes through it.
 const PEAK_KIB_MAX: u64 = 150 << 10;
@@ -90,7 +90,8 @@ pub async fn comes_whole(server: &mut Server, lines: usize, journal: &str) {
     server.kill();
     server.start_again().await;
     let api = Api::with_token(&server.url, &api.token);
-    while log.follow(&api, build, usize::MAX).await {}
+    let rest = async { while log.follow(&api, build, usize::MAX).await {} };
+    tokio::time::timeout(5 * PATIENCE, rest).await.expect("the build does not end");
     assert_eq!((log.come, log.rest.as_str()), (log.expected, ""));
     let journal = log.journal_mib.unwrap();
     assert!(journal <= JOURNAL_MIB_MAX, "the journal took {journal} MiB");

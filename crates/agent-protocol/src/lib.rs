@@ -40,6 +40,9 @@ pub struct LoopSpec {
     pub name: String,
     /// As the provider calls it.
     pub model: String,
+    /// How the model is spoken to.
+    #[serde(default)]
+    pub api: Api,
     pub prompt: String,
     /// The gateway's socket.
     pub socket: String,
@@ -97,10 +100,52 @@ pub struct GatewaySpec {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Upstream {
-    /// A service with Anthropic's Messages API.
-    Anthropic { url: String, key: String },
-    /// A recording.
-    Replay { path: String },
+    /// A service with this API.
+    Service { api: Api, url: String, key: String },
+    /// A recording of what was said in this API.
+    Replay { api: Api, path: String },
+}
+
+impl Upstream {
+    pub const fn api(&self) -> Api {
+        match self {
+            Self::Service { api, .. } | Self::Replay { api, .. } => *api,
+        }
+    }
+}
+
+/// How a model is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    /// Anthropic's Messages.
+    #[default]
+    Messages,
+    /// OpenAI's Responses.
+    Responses,
+    /// OpenAI's Chat Completions.
+    Chat,
+}
+
+impl Api {
+    pub const ALL: [Self; 3] = [Self::Messages, Self::Responses, Self::Chat];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Responses => "responses",
+            Self::Chat => "chat",
+        }
+    }
+
+    /// What is asked for, below the service's address.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Messages => "/v1/messages",
+            Self::Responses => "/v1/responses",
+            Self::Chat => "/v1/chat/completions",
+        }
+    }
 }
 
 /// Millionths of a US dollar for a million tokens.

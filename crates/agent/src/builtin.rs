@@ -47,7 +47,7 @@ pub async fn run(spec: LoopSpec, output: Output) {
 }
 
 async fn work(spec: LoopSpec, output: &Output) -> End {
-    if let Some(answered) = egress::first_answering(&spec.forbidden).await {
+    if let Some(answered) = egress::first_open(&spec.forbidden).await {
         let what = format!(
             "EgressNotEnforced: {answered} answers from inside the agent's container, where only the gateway may"
         );

@@ -1,6 +1,6 @@
 //! What an answer of the model cost, read from its stream as it passes.
 
-use jb_agent_protocol::Usage;
+use jb_agent_protocol::{Api, Usage};
 use serde_json::Value;
 
 use crate::sse::Reader;
@@ -11,6 +11,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// Reads along with an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
+    api: Api,
     streamed: bool,
     reader: Reader,
     body: Vec<u8>,
@@ -27,8 +28,9 @@ pub(crate) struct Meter {
 const BODY_BYTES_MAX: usize = 16 << 20;
 
 impl Meter {
-    pub(crate) fn new(content_type: &str) -> Self {
-        Self { streamed: content_type.starts_with("text/event-stream"), ..Self::default() }
+    pub(crate) fn new(api: Api, content_type: &str) -> Self {
+        let streamed = content_type.starts_with("text/event-stream");
+        Self { api, streamed, ..Self::default() }
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
@@ -40,6 +42,10 @@ impl Meter {
         match self.reader.push(bytes) {
             Ok(events) => {
                 for event in events {
+                    if event == "[DONE]" {
+                        self.ended = true;
+                        continue;
+                    }
                     match serde_json::from_str(&event) {
                         Ok(event) => self.event(&event),
                         Err(_) => self.error = Some("an event of the stream is no JSON".to_owned()),
@@ -51,6 +57,61 @@ impl Meter {
     }
 
     fn event(&mut self, event: &Value) {
+        match self.api {
+            Api::Messages => self.messages_event(event),
+            Api::Responses => self.responses_event(event),
+            Api::Chat => self.chat_event(event),
+        }
+    }
+
+    fn responses_event(&mut self, event: &Value) {
+        match event.get("type").and_then(Value::as_str) {
+            Some("response.completed" | "response.incomplete") => {
+                self.take_total(&event["response"]["usage"]);
+                self.ended = true;
+            }
+            Some("response.failed") => {
+                self.take_total(&event["response"]["usage"]);
+                self.error = Some(error_of(&event["response"]));
+            }
+            Some("error") => self.error = Some(error_of(&serde_json::json!({"error": event}))),
+            Some(kind) if kind.ends_with(".delta") => self.take_text(&event["delta"]),
+            _ => {}
+        }
+    }
+
+    fn chat_event(&mut self, event: &Value) {
+        if event.get("error").is_some() {
+            self.error = Some(error_of(event));
+        }
+        let choice = &event["choices"][0];
+        self.ended |= choice["finish_reason"].is_string();
+        let delta = &choice["delta"];
+        self.take_text(&delta["content"]);
+        for call in delta["tool_calls"].as_array().into_iter().flatten() {
+            self.take_text(&call["function"]["arguments"]);
+        }
+        self.take_total(&event["usage"]);
+    }
+
+    fn take_text(&mut self, text: &Value) {
+        self.text_bytes += text.as_str().map_or(0, |text| text.len() as u64);
+    }
+
+    /// OpenAI counts what was read from a cache as a part of the input.
+    fn take_total(&mut self, usage: &Value) {
+        let count = |keys: [&str; 2]| keys.into_iter().find_map(|key| usage[key].as_u64());
+        let Some(input) = count(["input_tokens", "prompt_tokens"]) else { return };
+        let details = ["input_tokens_details", "prompt_tokens_details"];
+        let cached = details.into_iter().find_map(|key| usage[key]["cached_tokens"].as_u64());
+        let cached = cached.unwrap_or(0).min(input);
+        self.usage.input_tokens = input - cached;
+        self.usage.cache_read_tokens = cached;
+        self.usage.output_tokens = count(["output_tokens", "completion_tokens"]).unwrap_or(0);
+        self.counted = true;
+    }
+
+    fn messages_event(&mut self, event: &Value) {
         match event.get("type").and_then(Value::as_str) {
             Some("message_start") => self.take_usage(&event["message"]["usage"]),
             Some("content_block_delta") => {
@@ -87,7 +148,10 @@ impl Meter {
     pub(crate) fn finish(mut self, status: u16) -> (Usage, Option<String>) {
         if !self.streamed {
             let body: Value = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
-            self.take_usage(&body["usage"]);
+            match self.api {
+                Api::Messages => self.take_usage(&body["usage"]),
+                Api::Responses | Api::Chat => self.take_total(&body["usage"]),
+            }
             let failed = !(200..300).contains(&status);
             return (self.usage, failed.then(|| format!("HTTP {status}: {}", error_of(&body))));
         }
@@ -104,7 +168,8 @@ impl Meter {
 /// The words of an error as the service sends it.
 pub(crate) fn error_of(body: &Value) -> String {
     let error = &body["error"];
-    let kind = error.get("type").and_then(Value::as_str).unwrap_or("error");
+    let kind = ["type", "code"].into_iter().find_map(|key| error.get(key)?.as_str());
+    let kind = kind.unwrap_or("error");
     match error.get("message").and_then(Value::as_str) {
         Some(message) => format!("{kind}: {}", crate::output::cut(message, 500)),
         None => kind.to_owned(),

@@ -9,7 +9,6 @@ mod record;
 mod replay;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Method, Request, Response, StatusCode, header};
-use jb_agent_protocol::{Entry, GatewayBudget, GatewaySpec, Limit, Prices, Upstream, Usage};
+use jb_agent_protocol::{Api, Entry, GatewayBudget, GatewaySpec, Limit, Prices, Upstream, Usage};
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,10 +28,11 @@ pub(crate) use record::{Exchange, Recorder};
 
 /// The largest request.
 const REQUEST_BYTES_MAX: usize = 32 << 20;
-/// What the service's API is asked for.
-const PATH: &str = "/v1/messages";
+/// The least that OpenAI's Responses may be limited to.
+const OUTPUT_TOKENS_MIN: u64 = 16;
 
 struct Gateway {
+    api: Api,
     answers: Answers,
     models: BTreeMap<String, Prices>,
     budget: GatewayBudget,
@@ -79,33 +79,22 @@ pub async fn run(spec: GatewaySpec, output: Output) -> Result<(), String> {
     Ok(())
 }
 
-/// Listens where an earlier gateway may have. Only the two containers that share the directory can connect, whoever
-/// their processes run as.
+/// Listens where an earlier gateway may have. Only the two ends of the link can connect, whoever their processes run as.
 fn listen(socket: &str) -> Result<UnixListener, String> {
-    let failed = |error: std::io::Error| format!("listen at {socket}: {error}");
-    match std::fs::remove_file(socket) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    // By a name that the agent does not know until the mode is right.
-    let fresh = format!("{socket}.new");
-    let _ = std::fs::remove_file(&fresh);
-    let listener = UnixListener::bind(&fresh).map_err(failed)?;
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;
-    std::fs::rename(&fresh, socket).map_err(failed)?;
-    Ok(listener)
+    crate::link::unix(socket).map_err(|error| format!("listen at {socket}: {error}"))
 }
 
 impl Gateway {
     fn new(spec: GatewaySpec, output: Output) -> Result<Self, String> {
         let mut redact = spec.redact;
         let idle = Duration::from_millis(spec.idle_timeout_ms);
+        let api = spec.upstream.api();
         let answers = match spec.upstream {
-            Upstream::Anthropic { url, key } => {
+            Upstream::Service { url, key, .. } => {
                 redact.push(key.clone());
-                Answers::Service(forward::Service::new(&url, key, idle)?)
+                Answers::Service(forward::Service::new(api, &url, key, idle)?)
             }
-            Upstream::Replay { path } => {
+            Upstream::Replay { path, .. } => {
                 Answers::Recording(Mutex::new(replay::Recording::open(&path)?))
             }
         };
@@ -114,7 +103,7 @@ impl Gateway {
         let recorder = spec.recording.as_deref().map(Recorder::create).transpose()?;
         let (models, budget) = (spec.models, spec.budget);
         let used = Mutex::default();
-        Ok(Self { answers, models, budget, idle, recorder, redact, output, used })
+        Ok(Self { api, answers, models, budget, idle, recorder, redact, output, used })
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {
@@ -218,7 +207,7 @@ impl Call {
 }
 
 async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> Response<Body> {
-    if request.method() != Method::POST || request.uri().path() != PATH {
+    if request.method() != Method::POST || request.uri().path() != gateway.api.path() {
         let what = format!("{} {} is not let through", request.method(), request.uri().path());
         return problem(StatusCode::NOT_FOUND, "not_found_error", &what);
     }
@@ -250,27 +239,26 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
         }
     };
     let asked = gateway.mask_value(&Value::Object(body.clone()));
-    if let (Some(room), Some(most)) = (room, body.get("max_tokens").and_then(Value::as_u64)) {
-        body.insert("max_tokens".to_owned(), Value::from(most.min(room)));
-    }
+    limit(gateway.api, &mut body, room);
+    let path = gateway.api.path();
     let call = |status: u16, content_type: &str, retry_after: Option<String>| Call {
         gateway: Arc::clone(&gateway),
         number,
         model: model.clone(),
         prices,
         status,
-        meter: Meter::new(content_type),
+        meter: Meter::new(gateway.api, content_type),
         exchange: gateway
             .recorder
             .is_some()
-            .then(|| Exchange::new(PATH, asked.clone(), status, content_type, retry_after)),
+            .then(|| Exchange::new(path, asked.clone(), status, content_type, retry_after)),
         began: Instant::now(),
         first_byte: None,
     };
     match &gateway.answers {
         Answers::Service(service) => service.answer(&head, &body.into(), gateway.idle, call).await,
         Answers::Recording(recording) => {
-            let found = recording.lock().unwrap_or_else(PoisonError::into_inner).find(PATH, &asked);
+            let found = recording.lock().unwrap_or_else(PoisonError::into_inner).find(path, &asked);
             match found {
                 Ok(exchange) => replay::answer(exchange, call),
                 Err(difference) => {
@@ -281,6 +269,24 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
             }
         }
     }
+}
+
+/// Makes the answer no longer than what is left, and has it say what it used.
+fn limit(api: Api, body: &mut serde_json::Map<String, Value>, room: Option<u64>) {
+    if api == Api::Chat && body.get("stream") == Some(&Value::Bool(true)) {
+        body.insert("stream_options".to_owned(), json!({"include_usage": true}));
+    }
+    let Some(room) = room else { return };
+    let key = match api {
+        Api::Messages => "max_tokens",
+        Api::Responses => "max_output_tokens",
+        // Its older name is still understood by all, and the newer one not.
+        Api::Chat if body.contains_key("max_tokens") => "max_tokens",
+        Api::Chat => "max_completion_tokens",
+    };
+    let least = if api == Api::Responses { OUTPUT_TOKENS_MIN } else { 1 };
+    let most = body.get(key).and_then(Value::as_u64).unwrap_or(u64::MAX);
+    body.insert(key.to_owned(), Value::from(most.min(room).max(least)));
 }
 
 /// An error in the words of the service's API.

@@ -3,11 +3,12 @@
 //! `jb-agent gateway` runs in a container of its own, with the key and a way out. `jb-agent loop` is the built-in
 //! harness; it runs in the step's container, whose only way to anything is the gateway's socket. Both are told what to
 //! do on stdin and say what happens on stdout (see `jb-agent-protocol`); the runner keeps what they said, so neither needs
-//! the server while it works.
+//! the server while it works. `jb-agent link` carries that socket from one pod to another.
 
 pub mod builtin;
 mod exchange;
 pub mod gateway;
+pub mod link;
 pub mod message;
 mod output;
 pub mod schema;

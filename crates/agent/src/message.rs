@@ -1,9 +1,14 @@
-//! The client of Anthropic's Messages API: what the built-in loop says to the gateway, and answers put together again.
+//! What the built-in loop says to the model through the gateway, and answers put together again, in the words of each API.
+
+mod anthropic;
+mod chat;
+mod responses;
 
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use serde_json::{Value, json};
+use jb_agent_protocol::Api;
+use serde_json::Value;
 
 use crate::exchange::error_of;
 use crate::sse::Reader;
@@ -28,38 +33,69 @@ pub enum AskError {
     Final { message: String },
 }
 
+/// One message of a conversation. Those of the model and those to it take turns.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    User(String),
+    Assistant(Vec<Block>),
+    /// What the tools answered to the calls of the message before.
+    Results(Vec<ToolAnswer>),
+}
+
+/// What a tool answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolAnswer {
+    pub id: String,
+    pub text: String,
+    pub is_error: bool,
+}
+
 /// One block of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Block {
     Text(String),
-    ToolUse { id: String, name: String, input: Value },
+    ToolUse {
+        id: String,
+        name: String,
+        input: Value,
+    },
+    /// What only the service understands, and wants to be given again as it is.
+    Kept(Value),
+}
+
+/// Why an answer ends where it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stop {
+    #[default]
+    Done,
+    /// It may be gone on with.
+    CutOff,
+    Refused,
 }
 
 /// A whole answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     pub blocks: Vec<Block>,
-    pub stop_reason: String,
+    pub stop: Stop,
 }
 
 impl Answer {
-    /// As the next request repeats it.
-    pub fn content(&self) -> Vec<Value> {
-        let blocks = self.blocks.iter().filter_map(|block| match block {
-            Block::Text(text) if text.trim().is_empty() => None,
-            Block::Text(text) => Some(json!({"type": "text", "text": text})),
-            Block::ToolUse { id, name, input } => {
-                Some(json!({"type": "tool_use", "id": id, "name": name, "input": input}))
-            }
-        });
-        blocks.collect()
+    /// As the next request repeats it; nothing when nothing was said.
+    pub fn repeated(&self) -> Option<Message> {
+        let blank = |block: &Block| matches!(block, Block::Text(text) if text.trim().is_empty());
+        let blocks: Vec<Block> =
+            self.blocks.iter().filter(|block| !blank(block)).cloned().collect();
+        (!blocks.is_empty()).then_some(Message::Assistant(blocks))
     }
 }
 
 pub struct Client {
     http: reqwest::Client,
+    api: Api,
     model: String,
     system: String,
+    /// Each with `name`, `description` and `input_schema`.
     tools: Vec<Value>,
 }
 
@@ -68,6 +104,7 @@ impl Client {
     /// When the HTTP client cannot be set up.
     pub fn new(
         socket: &str,
+        api: Api,
         model: String,
         system: String,
         tools: Vec<Value>,
@@ -76,18 +113,17 @@ impl Client {
             .unix_socket(socket)
             .build()
             .map_err(|error| format!("set up the way to the gateway: {error}"))?;
-        Ok(Self { http, model, system, tools })
+        Ok(Self { http, api, model, system, tools })
     }
 
     /// Asks for the next answer of a conversation.
     ///
     /// # Errors
     /// See [`AskError`].
-    pub async fn ask(&self, messages: &[Value]) -> Result<Answer, AskError> {
+    pub async fn ask(&self, messages: &[Message]) -> Result<Answer, AskError> {
         let answer = self
             .http
-            .post("http://gateway/v1/messages")
-            .header("x-api-key", jb_agent_protocol::PLACEHOLDER_KEY)
+            .post(format!("http://gateway{}", self.api.path()))
             .json(&self.request(messages))
             .send()
             .await
@@ -106,7 +142,7 @@ impl Client {
             return Err(refused(status.as_u16(), &body, retry_after));
         }
         let mut reader = Reader::default();
-        let mut assembly = Assembly::default();
+        let mut assembly = Assembly::of(self.api);
         let mut body = answer.bytes_stream();
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(|error| {
@@ -119,31 +155,59 @@ impl Client {
         assembly.finish()
     }
 
-    /// The beginning of the conversation is marked as worth keeping, and so is its end: the next request repeats it.
-    fn request(&self, messages: &[Value]) -> Value {
-        let keep = json!({"type": "ephemeral"});
-        let mut messages = messages.to_vec();
-        if let Some(last) = messages.last_mut()
-            && let Some(block) = last["content"].as_array_mut().and_then(|blocks| blocks.last_mut())
-        {
-            block["cache_control"] = keep.clone();
+    fn request(&self, messages: &[Message]) -> Value {
+        let (model, system, tools) = (&self.model, &self.system, &self.tools);
+        match self.api {
+            Api::Messages => anthropic::request(model, system, tools, messages),
+            Api::Responses => responses::request(model, system, tools, messages),
+            Api::Chat => chat::request(model, system, tools, messages),
         }
-        let mut request = json!({
-            "model": self.model,
-            "max_tokens": ANSWER_TOKENS_MAX,
-            "stream": true,
-            "system": [{"type": "text", "text": self.system, "cache_control": keep}],
-            "messages": messages,
-        });
-        if !self.tools.is_empty() {
-            request["tools"] = Value::Array(self.tools.clone());
+    }
+}
+
+/// An answer in the making.
+enum Assembly {
+    Messages(anthropic::Assembly),
+    Responses(responses::Assembly),
+    Chat(chat::Assembly),
+}
+
+impl Assembly {
+    fn of(api: Api) -> Self {
+        match api {
+            Api::Messages => Self::Messages(Default::default()),
+            Api::Responses => Self::Responses(Default::default()),
+            Api::Chat => Self::Chat(Default::default()),
         }
-        request
+    }
+
+    fn event(&mut self, text: &str) -> Result<(), AskError> {
+        match self {
+            Self::Messages(assembly) => assembly.event(text),
+            Self::Responses(assembly) => assembly.event(text),
+            Self::Chat(assembly) => assembly.event(text),
+        }
+    }
+
+    fn finish(self) -> Result<Answer, AskError> {
+        match self {
+            Self::Messages(assembly) => assembly.finish(),
+            Self::Responses(assembly) => assembly.finish(),
+            Self::Chat(assembly) => assembly.finish(),
+        }
     }
 }
 
 fn transient(message: String) -> AskError {
     AskError::Transient { message, after: None }
+}
+
+fn garbage(what: &str) -> AskError {
+    transient(format!("the model's answer makes no sense: {what}"))
+}
+
+fn no_input(name: &str) -> AskError {
+    garbage(&format!("the input of its call of {name} is no JSON object"))
 }
 
 fn refused(status: u16, body: &Value, after: Option<Duration>) -> AskError {
@@ -152,6 +216,10 @@ fn refused(status: u16, body: &Value, after: Option<Duration>) -> AskError {
         (_, Some("budget_spent")) => AskError::BudgetSpent {
             message: body["error"]["message"].as_str().unwrap_or(&message).to_owned(),
         },
+        // More money is needed, not more patience.
+        (429, Some("insufficient_quota")) => {
+            AskError::Final { message: format!("HTTP {status}: {message}") }
+        }
         (408 | 425 | 429 | 500..=599, _) => {
             AskError::Transient { message: format!("HTTP {status}: {message}"), after }
         }
@@ -167,119 +235,8 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// An answer in the making.
-#[derive(Debug, Default)]
-struct Assembly {
-    blocks: Vec<Building>,
-    stop_reason: Option<String>,
-    bytes: usize,
-    ended: bool,
+/// The input of a tool call, which is a JSON object as text; an empty text is an empty one. None for anything else.
+fn input_of(text: &str) -> Option<Value> {
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    serde_json::from_str(text).ok().filter(Value::is_object)
 }
-
-#[derive(Debug)]
-enum Building {
-    Text(String),
-    ToolUse {
-        id: String,
-        name: String,
-        input: String,
-    },
-    /// Of a kind that this loop has no use for.
-    Other,
-}
-
-impl Assembly {
-    fn event(&mut self, text: &str) -> Result<(), AskError> {
-        let garbage = |what: &str| transient(format!("the model's answer makes no sense: {what}"));
-        let event: Value =
-            serde_json::from_str(text).map_err(|_| garbage("an event is no JSON"))?;
-        match event["type"].as_str() {
-            Some("content_block_start") => {
-                let block = &event["content_block"];
-                let text = |key: &str| block[key].as_str().unwrap_or_default().to_owned();
-                if event["index"].as_u64() != Some(self.blocks.len() as u64) {
-                    return Err(garbage("blocks come out of order"));
-                }
-                if self.blocks.len() == BLOCKS_MAX {
-                    return Err(garbage("it has too many blocks"));
-                }
-                self.blocks.push(match block["type"].as_str() {
-                    Some("text") => Building::Text(text("text")),
-                    Some("tool_use") => {
-                        let (id, name) = (text("id"), text("name"));
-                        if id.is_empty() || name.is_empty() {
-                            return Err(garbage("a tool call has no id or name"));
-                        }
-                        Building::ToolUse { id, name, input: String::new() }
-                    }
-                    _ => Building::Other,
-                });
-            }
-            Some("content_block_delta") => {
-                let index = event["index"].as_u64().and_then(|index| usize::try_from(index).ok());
-                let block = index.and_then(|index| self.blocks.get_mut(index));
-                let delta = &event["delta"];
-                let (into, more) = match (block, delta["type"].as_str()) {
-                    (Some(Building::Text(into)), Some("text_delta")) => (into, &delta["text"]),
-                    (Some(Building::ToolUse { input, .. }), Some("input_json_delta")) => {
-                        (input, &delta["partial_json"])
-                    }
-                    (Some(Building::Other), _) => return Ok(()),
-                    _ => return Err(garbage("a piece belongs to no block")),
-                };
-                let more = more.as_str().unwrap_or_default();
-                self.bytes += more.len();
-                if self.bytes > ANSWER_BYTES_MAX {
-                    return Err(garbage("it is too long"));
-                }
-                into.push_str(more);
-            }
-            Some("message_delta") => {
-                if let Some(reason) = event["delta"]["stop_reason"].as_str() {
-                    self.stop_reason = Some(reason.to_owned());
-                }
-            }
-            Some("message_stop") => self.ended = true,
-            Some("error") => {
-                return Err(refused(500, &event, None));
-            }
-            // Pings, the start and the end of blocks, and what there may be one day.
-            Some(_) => {}
-            None => return Err(garbage("an event has no type")),
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Answer, AskError> {
-        if !self.ended {
-            return Err(transient("the answer was cut off".to_owned()));
-        }
-        let stop_reason = self.stop_reason.unwrap_or_default();
-        let mut blocks = Vec::new();
-        for block in self.blocks {
-            match block {
-                Building::Text(text) => blocks.push(Block::Text(text)),
-                Building::ToolUse { id, name, input } => {
-                    let input = if input.trim().is_empty() { "{}" } else { &input };
-                    match serde_json::from_str(input) {
-                        Ok(input @ Value::Object(_)) => {
-                            blocks.push(Block::ToolUse { id, name, input });
-                        }
-                        // Cut off in the middle of a call, which is then as good as not made.
-                        _ if stop_reason == "max_tokens" => {}
-                        _ => {
-                            return Err(transient(format!(
-                                "the model's answer makes no sense: the input of its call of {name} is no JSON object"
-                            )));
-                        }
-                    }
-                }
-                Building::Other => {}
-            }
-        }
-        Ok(Answer { blocks, stop_reason })
-    }
-}
-
-#[cfg(test)]
-mod tests;

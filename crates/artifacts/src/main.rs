@@ -184,7 +184,7 @@ fn install(target: &Path, directory: Option<(&str, &str)>) -> io::Result<()> {
         std::fs::copy(from, to)?;
         std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o755))
     };
-    for name in ["jb-runner", "jb-artifacts"] {
+    for name in ["jb-runner", "jb-artifacts", "jb-agent"] {
         copy(&beside.join(name), &target.join(name))?;
     }
     let Some((from, to)) = directory else { return Ok(()) };

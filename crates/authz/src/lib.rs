@@ -14,4 +14,4 @@ pub use paths::{Found, MatchedPath, find};
 pub use rbac::{RbacError, RoleOverrides};
 pub use role::Role;
 pub use routes::{Action, Method, ROUTES, Route};
-pub use team_auth::{Identity, RoleAuth, TeamAuth, roles_of};
+pub use team_auth::{Approvers, Identity, RoleAuth, TeamAuth, may_answer, roles_of};

@@ -101,7 +101,7 @@ macro_rules! routes {
         }
 
         /// All routes, in the order of [`Action`].
-        pub static ROUTES: [Route; 111] = [
+        pub static ROUTES: [Route; 115] = [
             $(Route {
                 action: Action::$action,
                 method: Method::$method,
@@ -129,6 +129,10 @@ routes! {
     ListBuildArtifacts             Get    api      "/builds/{build_id}/artifacts"                     BuildReadPublicJob Viewer;
     ListBuildPods                  Get    api      "/builds/{build_id}/pods"                          BuildWrite         Viewer;
     WatchBuildPods                 Get    api      "/builds/{build_id}/pods/watch"                    BuildWrite         Viewer;
+    ListBuildApprovals             Get    api      "/builds/{build_id}/approvals"                     BuildWrite         Viewer;
+    GrantApproval                  Put    api      "/builds/{build_id}/approvals/{approval_id}/approve" BuildWrite       Viewer;
+    DenyApproval                   Put    api      "/builds/{build_id}/approvals/{approval_id}/deny"  BuildWrite         Viewer;
+    ListApprovals                  Get    api      "/approvals"                                       AnyTeam            Viewer;
     SetBuildComment                Put    api      "/builds/{build_id}/comment"                       BuildWrite         Operator;
     ListAllJobs                    Get    api      "/jobs"                                            Open               Viewer;
     ListJobs                       Get    pipeline "/jobs"                                            Pipeline           Viewer;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::Role;
+use crate::{Actor, Role};
 
 /// What a login told about a person, with connector-free names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,17 +27,7 @@ pub type TeamAuth = BTreeMap<String, RoleAuth>;
 
 /// The roles of a person on a team, lowest first. A role with neither users nor groups belongs to everyone.
 pub fn roles_of(identity: &Identity, auth: &TeamAuth) -> Vec<Role> {
-    let connector = if identity.connector.eq_ignore_ascii_case("cloudfoundry") {
-        "cf"
-    } else {
-        identity.connector.as_str()
-    };
-    let names = |name: &str| (!name.is_empty()).then(|| format!("{connector}:{name}"));
-    let users: Vec<String> = [&identity.user_id, &identity.user_name]
-        .into_iter()
-        .filter_map(|name| names(name))
-        .collect();
-    let groups: Vec<String> = identity.groups.iter().filter_map(|name| names(name)).collect();
+    let (users, groups) = names_of(identity);
     let mut roles: Vec<Role> = auth
         .iter()
         .filter(|(_, auth)| {
@@ -49,6 +39,43 @@ pub fn roles_of(identity: &Identity, auth: &TeamAuth) -> Vec<Role> {
         .collect();
     roles.sort_unstable();
     roles
+}
+
+/// Who may answer a question of a team's build.
+#[derive(Clone, Copy, Debug)]
+pub struct Approvers<'a> {
+    /// Roles on the team. Names that the server does not know give nothing.
+    pub roles: &'a [String],
+    /// Each as `connector:name`, as the groups.
+    pub users: &'a [String],
+    pub groups: &'a [String],
+}
+
+/// Whether someone is among the approvers: by a role, which higher ones and administrators have, too, or by name.
+pub fn may_answer(
+    approvers: Approvers<'_>,
+    identity: &Identity,
+    actor: &Actor,
+    team: &str,
+) -> bool {
+    let mut roles = approvers.roles.iter().filter_map(|role| role.parse().ok());
+    if roles.any(|role: Role| actor.has_role(team, Some(role))) {
+        return true;
+    }
+    let (users, groups) = names_of(identity);
+    any_equal(approvers.users, &users) || any_equal(approvers.groups, &groups)
+}
+
+/// Everything a person and their groups are called, each as `connector:name`.
+fn names_of(identity: &Identity) -> (Vec<String>, Vec<String>) {
+    let connector = if identity.connector.eq_ignore_ascii_case("cloudfoundry") {
+        "cf"
+    } else {
+        identity.connector.as_str()
+    };
+    let names = |name: &String| (!name.is_empty()).then(|| format!("{connector}:{name}"));
+    let users = [&identity.user_id, &identity.user_name].into_iter().filter_map(names).collect();
+    (users, identity.groups.iter().filter_map(names).collect())
 }
 
 fn any_equal(allowed: &[String], given: &[String]) -> bool {

@@ -87,9 +87,9 @@ fn the_matrix_is_the_reviewed_one() {
 #[test]
 fn the_table_and_the_actions_agree() {
     let names: BTreeSet<&str> = ROUTES.iter().map(|route| route.action.name()).collect();
-    assert_eq!(names.len(), 111);
+    assert_eq!(names.len(), 115);
     let places: BTreeSet<(&str, Method)> = ROUTES.iter().map(|r| (r.path, r.method)).collect();
-    assert_eq!(places.len(), 111);
+    assert_eq!(places.len(), 115);
     for route in &ROUTES {
         assert_eq!(route.action.route(), route);
         assert_eq!(Action::from_name(route.action.name()), Some(route.action));
@@ -195,6 +195,28 @@ fn users_and_groups_give_roles() {
         roles_of(&person("CloudFoundry", "7", "", &["org:dev"]), &auth),
         [Role::Viewer, Role::Member]
     );
+}
+
+#[test]
+fn approvers_are_named_or_have_a_role() {
+    let ann = Identity { connector: "local".into(), user_id: "ann".into(), ..Identity::default() };
+    let guest = Identity { groups: vec!["org:dev".into()], ..ann.clone() };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let may = |roles: &[&str], users: &[&str], groups: &[&str], who: &Identity, column: &str| {
+        let (roles, users, groups) = (names(roles), names(users), names(groups));
+        let approvers = Approvers { roles: &roles, users: &users, groups: &groups };
+        may_answer(approvers, who, &actor(column), "main")
+    };
+    for (column, expected) in
+        [("viewer", false), ("member", true), ("owner", true), ("other", false), ("admin", true)]
+    {
+        assert_eq!(may(&["member"], &[], &[], &ann, column), expected, "{column}");
+    }
+    // An administrator has every role, but is not everyone.
+    assert!(!may(&[], &["local:bob"], &[], &ann, "admin"));
+    assert!(may(&["owner"], &["Local:Ann"], &[], &ann, "viewer"));
+    assert!(may(&[], &[], &["local:org:dev"], &guest, "viewer"));
+    assert!(!may(&["king"], &[], &["github:org:dev"], &guest, "admin"));
 }
 
 #[test]

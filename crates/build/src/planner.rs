@@ -15,6 +15,7 @@ mod image;
 
 use std::collections::BTreeMap;
 
+use jb_model::approval::ApprovePlan;
 use jb_model::config::{GetStep, Modifiers, PutStep, RunStep, Step, StepKind, TaskStep};
 use jb_model::plan::{AcrossPlan, GetPlan, PutPlan, RunPlan, TaskPlan, VersionSource};
 use jb_model::{
@@ -189,6 +190,10 @@ impl<'a> Planner<'a> {
             StepKind::Put(put) => return self.put(put, modifiers, at),
             StepKind::Task(task) => return self.task(task, modifiers, at),
             StepKind::Run(run) => return self.run(run, modifiers, at),
+            StepKind::Approve(step) => {
+                let (step, timeout) = (step.clone(), modifiers.timeout.clone().unwrap_or_default());
+                return self.add(PlanStep::Approve(Box::new(ApprovePlan { step, timeout })));
+            }
             StepKind::SetPipeline(set) => self.add(PlanStep::SetPipeline(Box::new(set.clone())))?,
             StepKind::LoadVar(load) => self.add(PlanStep::LoadVar(Box::new(load.clone())))?,
             StepKind::Try(tried) => {

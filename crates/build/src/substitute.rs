@@ -5,7 +5,8 @@
 //! strings and numbers can stand. Where the plan wants text, a value of another kind is an error.
 
 use jb_model::agent::{AgentConfig, ResultSchema};
-use jb_model::config::{ImageResource, PutInputs, ResourceTypeConfig, TaskConfig};
+use jb_model::approval::{ApprovePlan, Approvers};
+use jb_model::config::{ImageResource, LoadVarStep, PutInputs, ResourceTypeConfig, TaskConfig};
 use jb_model::plan::{GetPlan, TypeImage, VersionSource};
 use jb_model::{Object, Plan, PlanStep, Value};
 
@@ -78,9 +79,8 @@ impl<'a> Substitution<'a> {
                 self.objects([&mut set.vars, &mut set.instance_vars])?;
                 self.texts(&mut set.var_files)?;
             }
-            PlanStep::LoadVar(load) => {
-                self.texts([&mut load.name, &mut load.file, &mut load.format])?;
-            }
+            PlanStep::Approve(approve) => self.approve(approve)?,
+            PlanStep::LoadVar(load) => self.load_var(load)?,
             PlanStep::Across(across) => {
                 for var in &mut across.vars {
                     self.value(&mut var.values)?;
@@ -106,6 +106,10 @@ impl<'a> Substitution<'a> {
         plan.children_mut().into_iter().try_for_each(|child| self.plan(child))
     }
 
+    fn load_var(&self, load: &mut LoadVarStep) -> Result<()> {
+        self.texts([&mut load.name, &mut load.file, &mut load.format])
+    }
+
     fn get(&self, get: &mut GetPlan) -> Result<()> {
         self.texts([&mut get.name, &mut get.kind, &mut get.resource, &mut get.timeout])?;
         self.objects([&mut get.source, &mut get.params])?;
@@ -114,6 +118,14 @@ impl<'a> Substitution<'a> {
         }
         self.image(&mut get.image)?;
         self.texts(&mut get.tags)
+    }
+
+    fn approve(&self, approve: &mut ApprovePlan) -> Result<()> {
+        let ApprovePlan { step, timeout } = approve;
+        self.texts([&mut step.name, &mut step.message, timeout])?;
+        self.texts(&mut step.artifacts)?;
+        let Approvers { roles, users, groups } = &mut step.approvers;
+        [roles, users, groups].into_iter().try_for_each(|names| self.texts(names))
     }
 
     fn image(&self, image: &mut TypeImage) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use jb_agent_protocol::Prices;
+pub use jb_agent_protocol::{Api, Prices};
 
 /// What the operator decided about agents.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct AgentSettings {
 /// Where models are reached.
 #[derive(Clone, Debug)]
 pub struct Provider {
-    /// Of an API like Anthropic's Messages.
+    pub api: Api,
     pub url: String,
     pub key: Option<Key>,
 }
@@ -64,6 +64,7 @@ pub(crate) struct Model<'a> {
     /// With its provider.
     pub full_name: &'a str,
     pub prices: Prices,
+    pub api: Api,
     pub url: &'a str,
     pub key: &'a Key,
 }
@@ -92,7 +93,7 @@ impl AgentSettings {
         let key = provider.key.as_ref().ok_or_else(|| {
             format!("the server has no key for the provider `{provider_name}` of the model `{full_name}`")
         })?;
-        Ok(Model { name, full_name, prices, url: &provider.url, key })
+        Ok(Model { name, full_name, prices, api: provider.api, url: &provider.url, key })
     }
 }
 
@@ -111,7 +112,7 @@ mod tests {
         settings.default_model = Some("a/m".to_owned());
         assert!(settings.model("a/n").unwrap_err().ends_with("allowed: a/m"));
         assert!(settings.model("").unwrap_err().contains("no provider `a`"));
-        let mut provider = Provider { url: "http://a".to_owned(), key: None };
+        let mut provider = Provider { api: Api::Chat, url: "http://a".to_owned(), key: None };
         settings.providers.insert("a".to_owned(), provider.clone());
         assert!(settings.model("").unwrap_err().contains("no key for the provider `a`"));
         provider.key = Some(Key("sesame".to_owned()));

@@ -1,6 +1,7 @@
 //! One build as its driver and leaves see it: its rows, its log, its artifacts and its vars.
 
 mod artifacts;
+mod counts;
 mod environment;
 mod records;
 mod task_config;
@@ -10,13 +11,14 @@ mod values;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jb_model::{BuildEvent, BuildId, BuildStatus, Plan, PlanId, Timestamp, Value};
+use jb_model::{BuildEvent, BuildId, BuildStatus, ContainerHandle, Plan, PlanId, Timestamp, Value};
 use jb_store::{BuildRecord, Fence, Position};
 
 use crate::Engine;
 use crate::driver::{self, LEASE};
 use crate::leaf::{Leaf, Trouble};
 use crate::log::Redactor;
+use crate::trace::{Marks, Place, build_span};
 
 pub(crate) use records::CachedResource;
 pub(crate) use values::Secrets;
@@ -34,6 +36,9 @@ pub(crate) struct BuildContext {
     redactor: Mutex<Redactor>,
     /// How far each journal is stored, as read or written last.
     positions: Mutex<HashMap<String, u64>>,
+    pub(crate) place: Place,
+    /// What happened to the containers of steps.
+    pub(crate) marks: Marks,
 }
 
 impl BuildContext {
@@ -67,9 +72,12 @@ impl BuildContext {
                 values::private_texts(&var.value, &mut |text| redactor.add(text));
             }
         }
+        let place = Place::of(&engine.settings.external_url, &record);
         Ok(Some(Self {
             engine,
             build: record,
+            place,
+            marks: Marks::default(),
             plan,
             var_sources,
             fence,
@@ -90,6 +98,20 @@ impl BuildContext {
     /// Every text that is masked.
     pub(crate) fn secrets(&self) -> Vec<String> {
         self.redactor.lock().unwrap_or_else(PoisonError::into_inner).texts().to_vec()
+    }
+
+    /// Notes for the trace what happened to a step's container.
+    pub(crate) fn mark(&self, node: &PlanId, container: &ContainerHandle, event: &'static str) {
+        if self.engine.settings.tracer.is_on() {
+            self.marks.mark(node, container, event, self.now());
+        }
+    }
+
+    /// What a step's process is told of the trace it is in.
+    pub(crate) fn trace_env(&self, node: &PlanId) -> Option<(String, String)> {
+        let is_on = self.engine.settings.tracer.is_on();
+        let context = || self.place.context(self.place.span(node.as_str()));
+        is_on.then(|| ("TRACEPARENT".to_owned(), context()))
     }
 
     /// Masks a local var from now on.
@@ -186,6 +208,25 @@ impl BuildContext {
         self.once(&origin, &format!("say {text}"), vec![event]).await
     }
 
+    /// A line of a step about `what`, which is told again when the step is begun anew.
+    pub(crate) async fn say_anew(
+        &self,
+        leaf: &Leaf,
+        what: &str,
+        text: String,
+    ) -> jb_store::Result<()> {
+        let origin = leaf.plan.id.clone();
+        let key = format!("{origin}/{what}");
+        let position = self.log_position(&key).await?;
+        let event = BuildEvent::Log {
+            origin,
+            source: jb_model::event::LogSource::Stderr,
+            time: self.now(),
+            payload: self.mask(text),
+        };
+        self.append_log(event, &key, position + 1).await
+    }
+
     /// How far a journal is stored.
     pub(crate) async fn log_position(&self, key: &str) -> jb_store::Result<u64> {
         let position = self.engine.store.position(self.build.id, key).await?;
@@ -242,7 +283,12 @@ impl BuildContext {
     /// Records the end of the build and lets go of it.
     pub(crate) async fn finished(&self, status: BuildStatus) -> jb_store::Result<()> {
         let store = &self.engine.store;
-        store.finish_build(self.build.id, status, Some(self.fence), self.now()).await?;
+        let fence = Some(self.fence);
+        if store.finish_build(self.build.id, status, fence, self.now()).await? {
+            self.engine.count_end(&self.build, status);
+            let (tracer, now) = (&self.engine.settings.tracer, self.now());
+            tracer.emit(build_span(&self.place, &self.build, status, &self.url(), now));
+        }
         store.release_lease(self.build.id, self.fence).await?;
         self.engine.build_ended(&self.build, status).await?;
         Ok(())

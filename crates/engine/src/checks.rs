@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jb_metrics::{Checks as Counts, Metrics};
 use jb_model::config::{ResourceConfig, ResourceTypeConfig};
 use jb_model::{BuildId, PipelineConfig, ResourceId, ScopeId, Timestamp, Version};
 use jb_store::{
@@ -99,6 +100,7 @@ pub struct Checks {
     planner: Arc<Planner>,
     settings: CheckSettings,
     rate: Mutex<Rate>,
+    pub(crate) counts: Counts,
 }
 
 #[derive(Default)]
@@ -115,7 +117,14 @@ impl Checks {
         planner: Arc<Planner>,
         settings: CheckSettings,
     ) -> Self {
-        Self { store, configs, planner, settings, rate: Mutex::default() }
+        let (rate, counts) = (Mutex::default(), Metrics::default().checks);
+        Self { store, configs, planner, settings, rate, counts }
+    }
+
+    /// Counts in these.
+    #[must_use]
+    pub fn counting(self, counts: Counts) -> Self {
+        Self { counts, ..self }
     }
 
     /// Creates checks as they fall due until it is dropped.
@@ -281,7 +290,11 @@ impl Checks {
             created_by: request.created_by,
             plan: Some(&plan),
         };
-        self.store.create_check_build(check, now).await
+        let build = self.store.create_check_build(check, now).await?;
+        if build.is_some() {
+            self.counts.enqueued();
+        }
+        Ok(build)
     }
 
     fn interval(&self, pipeline: &PipelineConfig, resource: &ResourceRecord) -> Option<Duration> {
@@ -332,6 +345,7 @@ impl Checks {
             // What seemed to run is this very check, begun anew, or was cut short.
             store.start_check(scope, check.build, now, now).await?;
         }
+        self.counts.started();
         let from = match check.from_version {
             Some(from) => Some(from.clone()),
             None => self.store.latest_version(scope).await?.map(|(_, version)| version),
@@ -357,6 +371,7 @@ impl Checks {
         found: Option<&[Version]>,
         now: Timestamp,
     ) -> Result<()> {
+        self.counts.finished(found.is_some());
         let before = self.store.check_state(scope).await?.unwrap_or_default();
         if let Some(versions) = found.filter(|versions| !versions.is_empty()) {
             self.store.save_versions(scope, versions, now).await?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jb_build::{Applied, BuildMachine, Effect, Event};
-use jb_model::{BuildEvent, BuildId, BuildStatus, PlanId};
+use jb_model::{BuildEvent, BuildId, BuildStatus, Outcome, PlanId, Timestamp};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -17,6 +17,7 @@ use crate::Engine;
 use crate::build::BuildContext;
 use crate::cancel::{self, CancelHandle};
 use crate::leaf::{self, Leaf, Report};
+use crate::trace::{EndedStep, Steps};
 
 /// A server that says nothing for this long has lost its builds to the others.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -64,9 +65,12 @@ pub(crate) async fn drive(
         reports,
         nudge,
         abort_sent: false,
+        steps: Steps::default(),
     };
-    let end = driver.run().await;
     let context = driver.context.clone();
+    let running = context.engine.count_running(&context.build);
+    let end = driver.run().await;
+    drop(running);
     if end.is_err() && context.is_deleted().await.map_err(store_error)? {
         driver.leaves.shutdown().await;
         tracing::info!(%build, "the build was deleted, so its steps are stopped");
@@ -88,11 +92,15 @@ struct Driver {
     reports: mpsc::Receiver<Report>,
     nudge: Arc<Notify>,
     abort_sent: bool,
+    steps: Steps,
 }
 
 impl Driver {
     async fn run(&mut self) -> Result<(), Error> {
         let mut effects = self.restore().await?;
+        if effects.is_none() {
+            self.context.engine.count_start(&self.context.build);
+        }
         let begin = effects.is_none().then(|| Report { machine: Event::Start, log: Vec::new() });
         if let Some(effects) = effects.take()
             && self.perform(effects).await?
@@ -141,6 +149,11 @@ impl Driver {
                 .map_err(|error| Error::Event(build, error.to_string()))?;
             self.abort_sent |= matches!(event, Event::Abort);
             self.machine.apply(now, event, &mut discarded);
+            for effect in discarded.drain(..) {
+                if let Effect::Run { node, .. } = effect {
+                    self.steps.began(&node, now);
+                }
+            }
         }
         let mut effects = Vec::new();
         self.machine.outstanding(&mut effects);
@@ -166,10 +179,11 @@ impl Driver {
         let now = self.context.now();
         let mut events = Vec::with_capacity(batch.len());
         let mut said = Vec::new();
-        let mut acts = Vec::new();
+        let (mut acts, mut ended) = (Vec::new(), Vec::new());
         for report in batch {
-            if let Event::Finished { node, .. } = &report.machine {
+            if let Event::Finished { node, result, .. } = &report.machine {
                 self.cancels.remove(node);
+                ended.push((node.clone(), result.outcome));
             }
             if matches!(report.machine, Event::Start) {
                 said.push(BuildEvent::Status { status: BuildStatus::Started, time: now });
@@ -190,6 +204,9 @@ impl Driver {
             }
         }
         self.context.commit(&events, &said).await.map_err(|error| self.store_error(error))?;
+        for (node, outcome) in ended {
+            self.trace_step(&node, outcome, now);
+        }
         self.perform(acts).await
     }
 
@@ -214,6 +231,24 @@ impl Driver {
         Ok(false)
     }
 
+    fn trace_step(&mut self, node: &PlanId, outcome: Outcome, now: Timestamp) {
+        let context = &self.context;
+        let tracer = &context.engine.settings.tracer;
+        let Some(plan) = self.machine.plan_of(node).filter(|_| tracer.is_on()) else { return };
+        let pods = context.engine.places.pods(context.build.id).unwrap_or_default();
+        let step = EndedStep {
+            place: &context.place,
+            plan,
+            outcome,
+            url: &context.url(),
+            marks: context.marks.take(node),
+            pods: &pods,
+        };
+        for span in self.steps.ended(&step, now) {
+            tracer.emit(span);
+        }
+    }
+
     fn leaf(&mut self, node: &PlanId, phase: jb_build::Phase) -> Option<Leaf> {
         let plan = self.machine.plan_of(node)?.clone();
         let (handle, cancel) = cancel::pair();
@@ -234,6 +269,7 @@ impl Driver {
             tracing::error!(build = %self.context.build.id, %node, "the machine runs a node it does not have");
             return;
         };
+        self.steps.began(&node, self.context.now());
         let (context, tell) = (self.context.clone(), self.tell.clone());
         let task = self.leaves.spawn(async move {
             leaf::run(&context, &leaf, &tell).await.map_err(|trouble| trouble.text)

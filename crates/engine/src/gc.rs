@@ -1,5 +1,9 @@
 //! Collects what builds and checks leave behind.
 //!
+//! A round is made every half a minute, and what concerns containers that ended by themselves as soon as the runtime
+//! tells of it. Several servers may do this on one database and runtime: what is removed follows from records and from
+//! what the runtime has, and removing a thing twice is harmless.
+//!
 //! A round removes containers and volumes in the runtime first and their records after, so that a
 //! round cut short is made good by the next. What only one side knows of is removed once it has
 //! stayed so for a grace period (see [`decide`]).
@@ -8,10 +12,12 @@ pub mod decide;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jb_metrics::{Collection, Metrics};
 use jb_model::{BuildId, ContainerHandle, Timestamp, VolumeHandle};
 use jb_store::{ContainerFilter, Store};
+use tokio::sync::watch;
 
 use crate::Clock;
 use crate::places::{Place, Places};
@@ -19,6 +25,8 @@ use decide::{GraceSettings, Strays};
 
 /// How often a round is made.
 pub const INTERVAL: Duration = Duration::from_secs(30);
+/// The least time between looks at containers that ended.
+const LOOK_SPACING: Duration = Duration::from_secs(1);
 /// How many things of each kind one round removes.
 const MAX_PER_ROUND: u32 = 500;
 /// Versions of images are forgotten when no task asked for them for a week.
@@ -60,35 +68,55 @@ pub struct Collector {
     /// By place.
     containers: Mutex<BTreeMap<String, Strays>>,
     volumes: Mutex<BTreeMap<String, Strays>>,
+    counts: Collection,
 }
 
 impl Collector {
     pub fn new(store: Store, places: impl Into<Places>, settings: GraceSettings) -> Self {
-        let places = places.into();
-        Self { store, places, settings, containers: Mutex::default(), volumes: Mutex::default() }
+        let (containers, volumes) = (Mutex::default(), Mutex::default());
+        let counts = Metrics::default().collection;
+        Self { store, places: places.into(), settings, containers, volumes, counts }
+    }
+
+    /// Counts in these.
+    #[must_use]
+    pub fn counting(self, counts: Collection) -> Self {
+        Self { counts, ..self }
     }
 
     /// Works until it is dropped.
     pub async fn run(self: Arc<Self>, clock: Clock) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut endings: Vec<_> =
+            self.places.iter().filter_map(|place| place.runtime.endings()).collect();
         loop {
-            interval.tick().await;
-            self.run_once(clock()).await;
+            tokio::select! {
+                _ = interval.tick() => drop(self.run_once(clock()).await),
+                () = ending(&mut endings) => {
+                    self.collect_ended().await;
+                    tokio::time::sleep(LOOK_SPACING).await;
+                }
+            }
         }
     }
 
     /// One round. A part that fails is logged and does not keep the others from being done.
     pub async fn run_once(&self, now: Timestamp) -> Collected {
         let cutoffs = self.settings.cutoffs(now);
-        let containers = log(self.collect_containers(&cutoffs, now).await);
+        let begin = Instant::now();
+        let mut containers = log(self.collect_containers(&cutoffs, now).await);
+        containers += self.collect_ended().await;
+        self.counts.containers(begin.elapsed(), containers);
         let artifacts = self.store.delete_old_artifacts(cutoffs.artifacts).await;
         let artifacts = log(artifacts.map_err(stored("delete old artifacts"))).len();
         let caches = self.store.delete_unused_caches(cutoffs.caches, MAX_PER_ROUND).await;
         let caches = log(caches.map_err(stored("forget unused caches")));
         let task_caches = self.store.delete_stale_task_caches(cutoffs.task_caches).await;
         let caches = caches + log(task_caches.map_err(stored("forget caches of tasks")));
+        let begin = Instant::now();
         let volumes = log(self.collect_volumes(&cutoffs, now).await);
+        self.counts.volumes(begin.elapsed(), volumes);
         let checks = self.store.delete_old_checks(cutoffs.check_builds, MAX_PER_ROUND).await;
         let check_builds = log(checks.map_err(stored("delete old checks")));
         log(self.keep_house(now).await);
@@ -142,6 +170,29 @@ impl Collector {
         let mut n_removed = 0;
         for handle in stale.unknown.into_iter().chain(stale.missing).map(ContainerHandle) {
             n_removed += usize::from(self.remove_container_from(place, &handle).await);
+        }
+        Ok(n_removed)
+    }
+
+    /// Removes the containers of builds that are over which ended by themselves or are gone: what they said is stored,
+    /// and nobody can look into them.
+    async fn collect_ended(&self) -> usize {
+        let places = self.places.iter().map(|place| self.collect_ended_of(place));
+        futures_util::future::join_all(places).await.into_iter().map(log).sum()
+    }
+
+    async fn collect_ended_of(&self, place: &Place) -> Result<usize, Error> {
+        let over = self.store.containers_of_ended_builds(place.name()).await;
+        let over = over.map_err(stored("list containers of builds that are over"))?;
+        if over.is_empty() {
+            return Ok(0);
+        }
+        let present = place.runtime.list().await.map_err(ran("list a worker's containers"))?;
+        let running = present.into_iter().filter(|container| container.running);
+        let running: BTreeSet<ContainerHandle> = running.map(|it| it.handle).collect();
+        let mut n_removed = 0;
+        for handle in over.iter().filter(|handle| !running.contains(*handle)) {
+            n_removed += usize::from(self.remove_container_from(place, handle).await);
         }
         Ok(n_removed)
     }
@@ -272,6 +323,19 @@ impl Collector {
         }
         Ok(())
     }
+}
+
+/// Returns when containers have ended in any place; never where nobody tells.
+async fn ending(endings: &mut Vec<watch::Receiver<u64>>) {
+    while !endings.is_empty() {
+        let changes = endings.iter_mut().map(|endings| Box::pin(endings.changed()));
+        let (changed, n, _) = futures_util::future::select_all(changes).await;
+        if changed.is_ok() {
+            return;
+        }
+        endings.swap_remove(n);
+    }
+    std::future::pending().await
 }
 
 fn log<T: Default>(result: Result<T, Error>) -> T {

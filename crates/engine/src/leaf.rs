@@ -1,6 +1,7 @@
 //! Runs one leaf of a plan. Each phase may be repeated after a restart and then finds what it made.
 
 mod agent;
+mod approve;
 mod artifact;
 mod check;
 mod fetch;
@@ -198,6 +199,7 @@ async fn execute(
             None => task::run(context, leaf, plan, started).await,
         },
         PlanStep::LoadVar(step) => load_var::run(context, leaf, step).await,
+        PlanStep::Approve(plan) => approve::run(context, leaf, plan, timeout).await,
         PlanStep::SetPipeline(step) => set_pipeline::run(context, leaf, step).await,
         PlanStep::ArtifactInput { artifact, name } => {
             artifact::input(context, leaf, *artifact, name).await

@@ -19,6 +19,7 @@ pub mod retention;
 pub mod scheduler;
 mod service;
 mod supervisor;
+pub mod trace;
 mod turns;
 mod workspace;
 
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jb_metrics::Metrics;
 use jb_model::config::ContainerLimits;
 use jb_model::{BuildStatus, Object, Timestamp};
 use jb_store::{BuildRecord, Store};
@@ -51,6 +53,10 @@ pub struct Settings {
     pub agents: agents::AgentSettings,
     /// Merged under the source of every resource, type and image of a base type, by the type's name.
     pub base_defaults: BTreeMap<String, Object>,
+    /// Counts what happens.
+    pub metrics: Metrics,
+    /// Takes the spans of builds.
+    pub tracer: trace::Tracer,
 }
 
 /// Limits for steps that have none of their own; `None` is no limit.
@@ -116,10 +122,12 @@ impl Engine {
             planner.clone(),
             settings.checks.clone(),
         );
-        let checks = Arc::new(checks);
+        let checks = Arc::new(checks.counting(settings.metrics.checks.clone()));
         let scheduler =
-            scheduler::Scheduler::new(store.clone(), configs.clone(), checks.clone(), planner);
-        let collector = gc::Collector::new(store.clone(), places.clone(), settings.grace.clone());
+            scheduler::Scheduler::new(store.clone(), configs.clone(), checks.clone(), planner)
+                .counting(settings.metrics.scheduling.clone());
+        let collector = gc::Collector::new(store.clone(), places.clone(), settings.grace.clone())
+            .counting(settings.metrics.collection.clone());
         let retention =
             retention::Retention::new(store.clone(), configs, settings.retention, false);
         Arc::new(Self {

@@ -10,8 +10,8 @@ mod steps;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use jb_model::{ContainerHandle, VolumeHandle};
-use jb_runtime::Runtime;
+use jb_model::{BuildId, ContainerHandle, VolumeHandle};
+use jb_runtime::{PodInfo, Runtime};
 
 use crate::Engine;
 
@@ -108,6 +108,16 @@ impl Places {
 
     pub fn named(&self, name: &str) -> Option<&Arc<Place>> {
         self.0.iter().find(|place| place.name() == name)
+    }
+
+    /// The pods of a build's steps in all places, in the order they were made; none where containers are no pods.
+    pub fn pods(&self, build: BuildId) -> Option<Vec<PodInfo>> {
+        let pods = self.iter().filter_map(|place| place.runtime.pods(build));
+        pods.reduce(|mut all, more| {
+            all.extend(more);
+            all.sort_by(|a, b| (a.created_at, &a.name).cmp(&(b.created_at, &b.name)));
+            all
+        })
     }
 
     /// The only one, where there is nothing to choose.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use jb_agent_protocol::{LINE_BYTES_MAX, Source};
 use jb_model::event::LogSource;
 use jb_model::{BuildEvent, ContainerHandle, PlanId};
-use jb_runtime::client::{Attached, Output, ProcessSpec, RunnerClient, StartError};
+use jb_runtime::client::{
+    Attached, JOURNAL_BYTES_MAX, Output, ProcessSpec, RunnerClient, StartError,
+};
 use tokio::time::Instant;
 
 use crate::build::BuildContext;
@@ -23,8 +25,9 @@ const STDERR_BYTES_MAX: usize = 4 * 1024;
 ///
 /// [`Timeouts::reconnect`]: crate::Timeouts::reconnect
 const ATTEMPTS_MAX: u32 = 30;
-/// Records of a task's journal that are stored before the runner is told to drop them.
-const ACKNOWLEDGE_AFTER: u64 = 1024;
+/// What a script may write from the first byte of its result on, as its runner's journal counts, log included: all of
+/// that stays in the journal, which has room for twice as much, so that a server that starts again has the result.
+const RESULT_JOURNAL_BYTES_MAX: u64 = JOURNAL_BYTES_MAX / 2;
 /// At most this much output is turned into one log event.
 const EVENT_BYTES_MAX: usize = 128 * 1024;
 /// The least time between two log events of a process that are smaller. Each is a transaction, and
@@ -83,6 +86,11 @@ pub(crate) enum Error {
     Lost(ContainerHandle),
     #[error("the script wrote more than {RESULT_BYTES_MAX} bytes of result")]
     ResultTooBig,
+    #[error(
+        "the script went on to write more than {RESULT_JOURNAL_BYTES_MAX} bytes after its result began: let it write \
+         the result to stdout last"
+    )]
+    ResultTooEarly,
     #[error("store the log: {0}")]
     Store(#[from] jb_store::Error),
 }
@@ -107,6 +115,7 @@ impl Process<'_> {
     ) -> Result<Exit, Error> {
         let mut breaks = Breaks::default();
         let client = self.start(spec, &mut breaks).await?;
+        self.context.mark(self.origin, self.container, "process started");
         started().await?;
         let key = format!("{}/{}", self.origin, self.name);
         let stored = Position::unpack(self.context.log_position(&key).await?);
@@ -121,13 +130,16 @@ impl Process<'_> {
             // A script's result is collected anew from the journal; everything else continues.
             next: if self.show == Show::Stderr { 0 } else { stored.record },
             stored_at: None,
-            acknowledged: stored.record,
+            since_result: 0,
             breaks,
         };
         let followed = follower.follow(client, cancel).await;
+        self.context.mark(self.origin, self.container, "process ended");
         if matches!(
             followed,
-            Err(Error::ResultTooBig | Error::Store(jb_store::Error::NoRoomForLogs { .. }))
+            Err(Error::ResultTooBig
+                | Error::ResultTooEarly
+                | Error::Store(jb_store::Error::NoRoomForLogs { .. }))
         ) {
             self.kill().await;
         }
@@ -211,8 +223,8 @@ struct Follower<'a, 'b> {
     next: u64,
     /// When output was stored last.
     stored_at: Option<Instant>,
-    /// All records before this one may be gone from the runner.
-    acknowledged: u64,
+    /// Bytes of the journal from the first of the result on.
+    since_result: u64,
     breaks: Breaks,
 }
 
@@ -223,6 +235,8 @@ impl Follower<'_, '_> {
             match client.attach(self.process.name, self.next).await {
                 Ok(mut attached) => {
                     self.breaks.unanswered = 0;
+                    // What was said of it before may never have come. A runner that waits for it would say no more.
+                    attached.acknowledge_before(self.dispensable()).await;
                     let drained =
                         self.drain(&client, &mut attached, cancel, &mut cancelling).await?;
                     if let Some(exit) = drained {
@@ -255,7 +269,7 @@ impl Follower<'_, '_> {
                     if let Some(exit) = self.take(output, attached, cancel).await? {
                         return Ok(Some(exit));
                     }
-                    self.acknowledge(client).await;
+                    attached.done_before(self.dispensable()).await;
                     // Half an entry is of no use to anybody.
                     let partial = matches!(self.process.show, Show::Everything | Show::Stderr);
                     let waits = partial && !self.buffer.is_empty();
@@ -287,11 +301,18 @@ impl Follower<'_, '_> {
         let mut next = Some(first);
         let mut taken = 0;
         while let Some(output) = next {
+            let journal_bytes = u64::from(output.wire_len());
             match output {
                 Output::Data { seq, stream, bytes, .. } => {
                     taken += bytes.len();
                     self.next = seq + 1;
                     self.data(seq, stream, &bytes)?;
+                    if self.process.show == Show::Stderr && !self.result.is_empty() {
+                        self.since_result += journal_bytes;
+                    }
+                    if self.since_result > RESULT_JOURNAL_BYTES_MAX {
+                        return Err(Error::ResultTooEarly);
+                    }
                 }
                 Output::Exited { status, oom, .. } => {
                     self.store_lines().await?;
@@ -372,17 +393,14 @@ impl Follower<'_, '_> {
         Ok(())
     }
 
-    /// Lets the runner drop most of what is stored of a long log. Never the exit, nor a script's result: they are
-    /// needed until the step's end is stored. A failure costs disk space until the container goes, no more.
-    async fn acknowledge(&mut self, client: &RunnerClient) {
-        let stored = self.buffer.stored().record;
-        if self.process.show == Show::Stderr || stored < self.acknowledged + ACKNOWLEDGE_AFTER {
-            return;
+    /// All records before this one are stored and may be gone from the runner. Never the exit, which is needed until the
+    /// step's end is stored; of a script only what it said before its result began.
+    fn dispensable(&self) -> u64 {
+        if self.process.show == Show::Stderr && !self.result.is_empty() {
+            return 0;
         }
-        self.acknowledged = stored;
-        if let Err(error) = client.ack(self.process.name, stored - 1).await {
-            tracing::debug!(container = %self.process.container, %error, "acknowledging a journal");
-        }
+        // After a restart, less was looked at than is stored.
+        self.buffer.stored().record.min(self.next)
     }
 }
 

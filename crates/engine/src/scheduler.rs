@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jb_metrics::{Metrics, Scheduling};
 use jb_model::{BuildId, BuildStatus, JobId, Timestamp};
 use jb_store::{Change, Result, Store};
 use tokio::sync::broadcast::error::RecvError;
@@ -48,6 +49,7 @@ pub struct Scheduler {
     configs: Arc<Configs>,
     checks: Arc<Checks>,
     planner: Arc<Planner>,
+    counts: Scheduling,
 }
 
 impl Scheduler {
@@ -57,7 +59,13 @@ impl Scheduler {
         checks: Arc<Checks>,
         planner: Arc<Planner>,
     ) -> Self {
-        Self { store, configs, checks, planner }
+        Self { store, configs, checks, planner, counts: Metrics::default().scheduling }
+    }
+
+    /// Counts in these.
+    #[must_use]
+    pub fn counting(self, counts: Scheduling) -> Self {
+        Self { counts, ..self }
     }
 
     /// Serves nudges and the timer until it is dropped.
@@ -143,7 +151,10 @@ impl Scheduler {
     pub async fn schedule(&self, job: JobId, now: Timestamp) -> Result<()> {
         let Some(turn) = self.store.job_turn(job).await? else { return Ok(()) };
         if let Some(due) = self.store.job_to_schedule(job).await? {
-            pass::run(self, job, now).await?;
+            if let Some(job) = self.store.job(job).await? {
+                let _turn = self.counts.turn(&job.pipeline.name, &job.name, job.id.0);
+                pass::run(self, job, now).await?;
+            }
             // Not before the pass is done: what a crash cuts short is due again.
             self.store.set_scheduled(job, due.requested).await?;
         }

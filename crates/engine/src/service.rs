@@ -107,12 +107,14 @@ impl Engine {
         if force {
             let status = BuildStatus::Aborted;
             let record = self.store.build(build).await?;
-            if record.is_some_and(|record| !record.status.is_final()) {
+            if let Some(record) = record.filter(|record| !record.status.is_final()) {
                 // First, because a reader of the log is done when the build is.
                 let event = BuildEvent::Status { status, time: self.now() };
                 let rendered = [crate::build::encode(&event)];
                 self.store.append_events(build, &rendered, None, None).await?;
-                self.store.finish_build(build, status, None, self.now()).await?;
+                if self.store.finish_build(build, status, None, self.now()).await? {
+                    self.count_end(&record, status);
+                }
             }
         }
         self.supervisor.nudge(build);

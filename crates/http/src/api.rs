@@ -1,5 +1,6 @@
 //! `/api/v1` and `/.well-known`: from a request to its handler, through the guards.
 
+mod approvals;
 mod artifacts;
 mod badges;
 mod builds;
@@ -22,6 +23,7 @@ mod versions;
 mod workers;
 
 use std::sync::Mutex;
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName};
@@ -88,19 +90,33 @@ async fn route(state: AppState, request: Request, credentials: Option<String>) -
     };
     let action = path.route.action;
     let gzip = compress::accepted(request.headers());
+    let (method, begin) = (request.method().clone(), Instant::now());
+    let metrics = state.settings().metrics.http.clone();
     let answer = guarded(state, path, request, credentials).await;
     let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    if !is_long(action) {
+        let status = response.status().as_u16();
+        metrics.answered(method.as_str(), action.name(), status, begin.elapsed());
+    }
     response.headers_mut().insert(X_CONCOURSE_VERSION, HeaderValue::from_static(VERSION));
     if action != Action::DownloadCLI && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         compress::vary(response.headers_mut());
         // The event streams compress themselves, piece by piece; the other says little.
-        let streams = Action::BuildEvents == action
-            || matches!(action, Action::BuildTranscript | Action::WatchBuildPods);
-        if gzip && !streams {
+        if gzip && !streams(action) {
             response = compress::whole(response).await;
         }
     }
     response
+}
+
+/// What sends events until there are no more.
+fn streams(action: Action) -> bool {
+    matches!(action, Action::BuildEvents | Action::BuildTranscript | Action::WatchBuildPods)
+}
+
+/// What takes as long as its user wants says nothing about the server.
+fn is_long(action: Action) -> bool {
+    streams(action) || matches!(action, Action::DownloadCLI | Action::HijackContainer)
 }
 
 async fn guarded(
@@ -220,6 +236,10 @@ async fn dispatch(call: Call) -> Result<Response> {
         Action::ListBuildArtifacts => builds::artifacts(call).await,
         Action::ListBuildPods => pods::list(call).await,
         Action::WatchBuildPods => pods::watch(call).await,
+        Action::ListBuildApprovals => approvals::of_build(call).await,
+        Action::GrantApproval => approvals::answer(call, true).await,
+        Action::DenyApproval => approvals::answer(call, false).await,
+        Action::ListApprovals => approvals::waiting(call).await,
         Action::SetBuildComment => Ok(typed(builds::comment(call).await)),
         Action::ListAllJobs => jobs::list_all(call).await,
         Action::ListJobs => jobs::list(call).await,

@@ -67,6 +67,16 @@ impl Caller {
         self.claims.display()
     }
 
+    /// Tells this person apart from all others.
+    pub(crate) fn person(&self) -> String {
+        format!("{}:{}", self.claims.connector, self.claims.user_id)
+    }
+
+    /// What the login told.
+    pub(crate) fn identity(&self) -> Identity {
+        self.claims.identity()
+    }
+
     pub(crate) fn info(&self) -> UserInfo {
         let roles = |roles: &Vec<Role>| roles.iter().rev().map(|role| role.to_string()).collect();
         let claims = self.claims.clone();

@@ -83,6 +83,7 @@ fn operation(route: &Route) -> Value {
 fn tag(route: &Route) -> &'static str {
     let last = |word: &str| route.path.contains(word);
     match route.path {
+        _ if last("/approvals") => "approvals",
         _ if last("/builds/{build_id}") => "builds",
         _ if last("/jobs") => "jobs",
         _ if last("/resources") || last("/resource-types") || last("/prototypes") => "resources",
@@ -120,7 +121,10 @@ fn parameters(route: &Route, query: &[&str]) -> Vec<Value> {
         .split('/')
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
         .map(|name| {
-            let number = matches!(name, "build_id" | "resource_config_version_id" | "artifact_id");
+            let number = matches!(
+                name,
+                "build_id" | "approval_id" | "resource_config_version_id" | "artifact_id"
+            );
             let kind = if number { "integer" } else { "string" };
             json!({"name": name, "in": "path", "required": true, "schema": {"type": kind}})
         })
@@ -162,6 +166,9 @@ fn responses(route: &Route, shape: &schemas::Shape) -> Value {
     }
     if route.rejects_archived || route.action == Action::CreateJobBuild {
         refuse("409", "The pipeline is archived, or the job does not allow this.");
+    }
+    if matches!(route.action, Action::GrantApproval | Action::DenyApproval) {
+        refuse("409", "It waits no more, or the caller has answered otherwise before.");
     }
     if takes_remote_workers(route.action) {
         responses.retain(|status, _| !status.starts_with('2'));

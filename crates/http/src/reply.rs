@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use jb_wire::api::{ConfigErrors, DetailedError, SaveConfigResponse, to_body};
+use jb_wire::api::{ConfigErrors, DetailedError, Problem, SaveConfigResponse, to_body};
 use serde::Serialize;
 
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     Errors(Vec<String>),
     /// A status with an error object per JSON:API.
     Detailed(StatusCode, String, String),
+    /// A status, a short name for the kind of problem, and what it is here: RFC 9457.
+    Problem(StatusCode, &'static str, String),
     /// Something inside broke: logged here, 500 and nothing else for the client.
     Internal(String),
 }
@@ -52,6 +54,11 @@ impl IntoResponse for Failure {
                 let status_text = status.as_str().to_owned();
                 let error = DetailedError { title, detail, status: status_text };
                 json(status, &ConfigErrors { errors: vec![error] })
+            }
+            Self::Problem(status, title, detail) => {
+                let title = title.to_owned();
+                let problem = Problem { title, status: status.as_u16(), detail };
+                json_as(status, "application/problem+json", &problem)
             }
             Self::Internal(error) => {
                 tracing::error!(%error, "request failed");

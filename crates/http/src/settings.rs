@@ -37,6 +37,8 @@ pub struct Settings {
     pub intercept_idle_timeout: Option<Duration>,
     /// How many requests for all jobs may run at once; `None` for any number, 0 for none at all.
     pub list_all_jobs_limit: Option<usize>,
+    /// Counts requests.
+    pub metrics: jb_metrics::Metrics,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +66,7 @@ impl Default for Settings {
             custom_headers: Vec::new(),
             intercept_idle_timeout: None,
             list_all_jobs_limit: None,
+            metrics: jb_metrics::Metrics::default(),
         }
     }
 }

@@ -4,14 +4,33 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use jb_engine::agents::{AgentSettings, Key, Prices, Provider};
+use jb_engine::agents::{AgentSettings, Api, Key, Prices, Provider};
 use serde::Deserialize;
 
-const ANTHROPIC: &str = "anthropic";
-const ANTHROPIC_URL: &str = "https://api.anthropic.com";
-const ANTHROPIC_KEY: &str = "ANTHROPIC_API_KEY";
+/// What is known of a provider that is only named.
+struct Known {
+    name: &'static str,
+    api: Api,
+    url: &'static str,
+    key_env: &'static str,
+}
+
+const KNOWN: [Known; 2] = [
+    Known {
+        name: "anthropic",
+        api: Api::Messages,
+        url: "https://api.anthropic.com",
+        key_env: "ANTHROPIC_API_KEY",
+    },
+    Known {
+        name: "openai",
+        api: Api::Responses,
+        url: "https://api.openai.com",
+        key_env: "OPENAI_API_KEY",
+    },
+];
 /// US dollars for a million tokens.
 const PRICE_MAX: f64 = 1e6;
 
@@ -35,6 +54,8 @@ struct File {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ProviderFile {
+    /// How it is spoken to: `messages`, `responses` or `chat`.
+    api: Option<Api>,
     url: Option<String>,
     /// The variable of the environment that holds the key.
     key_env: Option<String>,
@@ -62,17 +83,12 @@ pub(crate) fn settings(options: &AgentOptions) -> anyhow::Result<AgentSettings> 
 fn read(text: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<AgentSettings> {
     let node = jb_yaml::parse(text).map_err(|error| anyhow::anyhow!("{error}"))?;
     let mut file: File = serde_json::from_value(node.to_json())?;
-    file.providers.entry(ANTHROPIC.to_owned()).or_default();
+    for known in KNOWN {
+        file.providers.entry(known.name.to_owned()).or_default();
+    }
     let mut settings = AgentSettings::default();
     for (name, provider) in file.providers {
-        ensure!(
-            name == ANTHROPIC,
-            "unknown provider `{name}`: this version speaks to {ANTHROPIC} and what has the same API, by `url`"
-        );
-        let key = variable(provider.key_env.as_deref().unwrap_or(ANTHROPIC_KEY));
-        let key = key.filter(|key| !key.is_empty()).map(Key);
-        let url = provider.url.unwrap_or_else(|| ANTHROPIC_URL.to_owned());
-        settings.providers.insert(name, Provider { url, key });
+        settings.providers.insert(name.clone(), provider_of(&name, provider, &variable)?);
     }
     for (name, prices) in file.models {
         let provider = name.split_once('/').map(|(provider, _)| provider);
@@ -114,6 +130,26 @@ fn read(text: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result
     Ok(settings)
 }
 
+/// A provider with what is known of it filled in.
+fn provider_of(
+    name: &str,
+    file: ProviderFile,
+    variable: &impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<Provider> {
+    let known = KNOWN.into_iter().find(|known| known.name == name);
+    let api = file.api.or_else(|| known.as_ref().map(|known| known.api));
+    let url = file.url.or_else(|| known.as_ref().map(|known| known.url.to_owned()));
+    let key_env = file.key_env.or_else(|| known.map(|known| known.key_env.to_owned()));
+    let (Some(api), Some(url), Some(key_env)) = (api, url, key_env) else {
+        let names = KNOWN.map(|known| known.name).join(" and ");
+        bail!(
+            "unknown provider `{name}`: {names} are known; another one needs `api` (messages, responses or chat), `url` and `key_env`"
+        );
+    };
+    let key = variable(&key_env).filter(|key| !key.is_empty()).map(Key);
+    Ok(Provider { api, url, key })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,9 +169,25 @@ mod tests {
     }
 
     #[test]
+    fn providers_are_known_or_described() {
+        let text = "providers: {local: {api: chat, url: 'http://x', key_env: L}}\n\
+                    models: {local/m: {}, openai/gpt-5: {input: 1.25, output: 10}}\n";
+        let settings = read(text, |name| Some(format!("key in {name}"))).unwrap();
+        let of = |name: &str| {
+            let provider = &settings.providers[name];
+            (provider.api, provider.url.as_str(), provider.key.as_ref().unwrap().0.as_str())
+        };
+        assert_eq!(of("local"), (Api::Chat, "http://x", "key in L"));
+        let openai = (Api::Responses, "https://api.openai.com", "key in OPENAI_API_KEY");
+        assert_eq!(of("openai"), openai);
+        assert_eq!(of("anthropic").0, Api::Messages);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused() {
         let error = |text: &str| format!("{:#}", read(text, |_| None).unwrap_err());
         assert!(error("providers: {acme: {}}").contains("unknown provider `acme`"));
+        assert!(error("providers: {openai: {api: smoke}}").contains("unknown variant `smoke`"));
         assert!(error("models: {m: {}}").contains("`provider/model`"));
         assert!(error("models: {anthropic/m: {input: -1}}").contains("price `input`"));
         assert!(error("default: anthropic/m").contains("not among the models"));

@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::agents::AgentOptions;
 
+mod client;
 mod kubernetes;
 
+pub(crate) use client::{AnswerOptions, ApprovalsOptions, ServerOptions};
 pub(crate) use kubernetes::{Detection, KubernetesOptions, PodSecurityLevel};
 
 #[derive(Parser)]
@@ -30,6 +32,12 @@ pub(crate) enum Command {
     Web(Box<WebOptions>),
     /// Run one job of a pipeline file, without a server
     Run(RunOptions),
+    /// List what builds ask people
+    Approvals(ApprovalsOptions),
+    /// Approve what a build asks
+    Approve(AnswerOptions),
+    /// Reject what a build asks
+    Deny(AnswerOptions),
     /// Remove the containers, network and control groups that a stopped server left on this machine
     Clean(CleanOptions),
     /// Say what this machine offers for running containers, and what is missing
@@ -69,6 +77,10 @@ pub(crate) struct WebOptions {
     pub responses: ResponseOptions,
     #[command(flatten)]
     pub kubernetes: KubernetesOptions,
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
+    #[command(flatten)]
+    pub traces: TraceOptions,
     /// Log lines as JSON instead of text
     #[arg(long)]
     pub log_json: bool,
@@ -208,6 +220,37 @@ pub(crate) struct ResponseOptions {
     /// Requests for all jobs that may run at once, as `ListAllJobs:N`; 0 refuses them all
     #[arg(long, value_name = "ACTION:N")]
     pub concurrent_request_limit: Option<String>,
+}
+
+/// Where metrics are served; nowhere unless both are given.
+#[derive(Args)]
+pub(crate) struct MetricsOptions {
+    /// Address to serve metrics on, as Prometheus reads them, at /metrics
+    #[arg(long, value_name = "IP", requires = "prometheus_bind_port")]
+    pub prometheus_bind_ip: Option<IpAddr>,
+    /// Port to serve metrics on; 0 for any that is free
+    #[arg(long, value_name = "PORT", requires = "prometheus_bind_ip")]
+    pub prometheus_bind_port: Option<u16>,
+}
+
+/// Where traces of builds go; nowhere without an address.
+#[derive(Args)]
+pub(crate) struct TraceOptions {
+    /// Send traces of builds to this collector, by OTLP over HTTP: HOST:PORT, or a URL
+    #[arg(long, value_name = "ADDRESS")]
+    pub tracing_otlp_address: Option<String>,
+    /// A header for the collector
+    #[arg(long, value_name = "NAME:VALUE", hide_env_values = true)]
+    pub tracing_otlp_header: Vec<String>,
+    /// Speak TLS with the collector, unless its address is a URL
+    #[arg(long)]
+    pub tracing_otlp_use_tls: bool,
+    /// The service's name in traces
+    #[arg(long, value_name = "NAME", default_value = "concourse-web")]
+    pub tracing_service_name: String,
+    /// An attribute of the service in traces
+    #[arg(long, value_name = "NAME:VALUE")]
+    pub tracing_attribute: Vec<String>,
 }
 
 #[derive(Args)]

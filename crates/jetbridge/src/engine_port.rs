@@ -139,12 +139,7 @@ impl Port for EnginePort {
     }
 
     async fn pods(&self, build: BuildId) -> Result<Option<Vec<PodInfo>>, EngineError> {
-        let pods = self.engine.places.iter().filter_map(|place| place.runtime.pods(build));
-        Ok(pods.reduce(|mut all, more| {
-            all.extend(more);
-            all.sort_by(|a, b| (a.created_at, &a.name).cmp(&(b.created_at, &b.name)));
-            all
-        }))
+        Ok(self.engine.places.pods(build))
     }
 
     fn pod_changes(&self) -> Option<watch::Receiver<u64>> {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use jb_engine::places::{Place, Places};
+use jb_metrics::Metrics;
 use jb_object_store::Credentials;
+use jb_runtime::measured::Measured;
 use jb_runtime_kubernetes::{
-    Access, ArtifactStore, Detect, Images, KubernetesRuntime, PodSecurity, Settings,
+    Access, ArtifactStore, CheckPods, Detect, Images, KubernetesRuntime, PodSecurity, Settings,
 };
 
 use crate::cli::{Detection, KubernetesOptions, PodSecurityLevel};
@@ -22,6 +24,7 @@ pub(crate) async fn places(
     options: &KubernetesOptions,
     namespace: &str,
     name: Option<&str>,
+    metrics: &Metrics,
 ) -> anyhow::Result<Places> {
     let first = PlaceOption {
         name: Some(name.map_or_else(|| format!("k8s-{namespace}"), str::to_owned)),
@@ -34,7 +37,8 @@ pub(crate) async fn places(
     let more = more.collect::<anyhow::Result<Vec<_>>>()?;
     let mut places = Vec::new();
     for wanted in std::iter::once(first).chain(more) {
-        let runtime = runtime(options, &wanted).await?;
+        let runtime = Arc::new(runtime(options, &wanted, metrics).await?);
+        let runtime = Measured::new(runtime, metrics.operations.clone());
         places.push(Place::new(Arc::new(runtime), wanted.teams, wanted.tags));
     }
     Places::new(places).context("--kubernetes-place")
@@ -43,11 +47,13 @@ pub(crate) async fn places(
 async fn runtime(
     options: &KubernetesOptions,
     wanted: &PlaceOption,
+    metrics: &Metrics,
 ) -> anyhow::Result<KubernetesRuntime> {
     let context = wanted.context.as_ref().or(options.kubernetes_context.as_ref());
     let access =
         Access { kubeconfig: options.kubernetes_kubeconfig.clone(), context: context.cloned() };
     let settings = settings(options, &wanted.namespace, &wanted.worker())?;
+    let settings = Settings { metrics: metrics.clone(), ..settings };
     KubernetesRuntime::new(settings, &access).await.with_context(|| {
         let of_context = wanted.context.as_ref().map(|name| format!(" of context `{name}`"));
         let of_context = of_context.unwrap_or_default();
@@ -81,9 +87,16 @@ fn settings(
     settings.user_namespaces = detect(options.kubernetes_user_namespaces);
     settings.pull_secrets.clone_from(&options.kubernetes_image_pull_secret);
     settings.service_account.clone_from(&options.kubernetes_service_account);
+    settings.deny_egress.clone_from(&options.kubernetes_deny_egress);
     settings.start_timeout =
         duration("--kubernetes-pod-startup-timeout", &options.kubernetes_pod_startup_timeout)?;
     settings.deadline = duration("--kubernetes-pod-deadline", &options.kubernetes_pod_deadline)?;
+    settings.check_pods = CheckPods {
+        max: options.kubernetes_check_pods as usize,
+        max_age: duration("--kubernetes-check-pod-age", &options.kubernetes_check_pod_age)?,
+        max_checks: options.kubernetes_check_pod_checks,
+        max_idle: duration("--kubernetes-check-pod-idle", &options.kubernetes_check_pod_idle)?,
+    };
     Ok(settings)
 }
 

@@ -67,14 +67,61 @@ fn filter_of(level: &str) -> anyhow::Result<EnvFilter> {
     })
 }
 
-/// What these say of failed requests, whoever made those says better; more particular directives win.
+/// The client of clusters says what the server says better, of failed requests above all. Who wants to hear it names it:
+/// later directives for a module take the place of earlier ones, and more particular ones win.
 fn with_quiet(level: &str) -> String {
-    format!("kube_client::client::builder=off,{level}")
+    format!("kube=warn,tower=warn,kube_client::client::builder=off,{level}")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
     use super::filter_of;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written at a level of what the server and the client of clusters say.
+    fn written(level: &str) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let layer = fmt::layer().with_writer(move || writer.clone()).with_ansi(false);
+        let subscriber = tracing_subscriber::registry().with(layer).with(filter_of(level).unwrap());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("ours");
+            tracing::warn!(target: "kube_client::client::builder", "failed");
+            tracing::warn!(target: "kube_runtime::watcher", "watch broke");
+            tracing::info!(target: "kube_client::config", "chatter");
+            tracing::info!(target: "tower::buffer", "chatter");
+        });
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_client_of_clusters_only_warns() {
+        for level in ["info", "debug", "warn,jetbridge=info"] {
+            let text = written(level);
+            assert!(text.contains("ours") && text.contains("watch broke"), "{level}: {text}");
+            assert!(!text.contains("chatter") && !text.contains("failed"), "{level}: {text}");
+        }
+        assert!(written("info,kube=info").contains("chatter"));
+    }
 
     #[test]
     fn only_levels_are_taken_for_levels() {

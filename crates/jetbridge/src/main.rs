@@ -6,17 +6,21 @@
 )]
 
 mod agents;
+mod approvals;
 mod base_defaults;
 mod cli;
+mod client;
 mod doctor;
 mod embedded;
 mod engine_port;
 mod kubernetes;
 mod local;
 mod logging;
+mod metrics;
 mod run;
 mod settings;
 mod terminal;
+mod traces;
 mod web;
 
 use std::process::ExitCode;
@@ -59,6 +63,9 @@ fn dispatch(cli: cli::Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         cli::Command::Web(options) => runtime.block_on(web::run(*options)),
         cli::Command::Run(options) => runtime.block_on(run::run(options)),
+        cli::Command::Approvals(options) => runtime.block_on(approvals::list(options)),
+        cli::Command::Approve(options) => runtime.block_on(approvals::answer(options, true)),
+        cli::Command::Deny(options) => runtime.block_on(approvals::answer(options, false)),
         cli::Command::Clean(options) => {
             let state = local::state_dir(&options.state)?;
             local::runtime(&options.state, &state)?.release()?;

@@ -65,6 +65,8 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         retention: Default::default(),
         agents: crate::agents::settings(&options.agents)?,
         base_defaults,
+        metrics: Default::default(),
+        tracer: Default::default(),
     };
     base_defaults::warn_of_unused(&settings.base_defaults, &runtime.base_types());
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));

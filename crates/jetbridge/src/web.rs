@@ -10,7 +10,9 @@ use axum::http::{HeaderValue, Uri};
 use jb_engine::Engine;
 use jb_engine::places::Places;
 use jb_http::{Clock as _, LocalUser, System};
+use jb_metrics::Metrics;
 use jb_model::config::ContainerLimits;
+use jb_runtime::measured::Measured;
 use jb_store::{EncryptionKey, Store};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -20,6 +22,7 @@ use tokio::sync::watch;
 use crate::cli::{AuthOptions, DatabaseOptions, ListenOptions, ResponseOptions, WebOptions};
 use crate::engine_port::EnginePort;
 use crate::logging::Logging;
+use crate::traces::Traces;
 use crate::{base_defaults, kubernetes, local};
 
 /// Requests under way when the server is told to end may take this long.
@@ -35,45 +38,56 @@ pub(crate) async fn run(options: WebOptions) -> anyhow::Result<ExitCode> {
     })?;
     let external_url = external_url(&options.listen, listener.local_addr()?.port())?;
 
-    let store = open_store(&options.database, &state).await?;
+    let metrics = Metrics::new();
+    let store = open_store(&options.database, &state, metrics.clone()).await?;
     let users = local_users(&options.auth)?;
     warn_of_nobody(&options.auth, &users);
     store.ensure_main_team(&main_team_auth(&options.auth), System.now()).await?;
-    let (places, gateway) = places(&options, &state).await?;
-    let settings = engine_settings(&options, external_url.clone(), lease_owner(&state))?;
+    let (places, gateway) = places(&options, &state, &metrics).await?;
+    let traces = Traces::start(&options.traces)?;
+    let settings = jb_engine::Settings {
+        metrics: metrics.clone(),
+        tracer: traces.tracer(),
+        ..engine_settings(&options, external_url.clone(), lease_owner(&state))?
+    };
     base_defaults::warn_of_unused(&settings.base_defaults, &places.first().runtime.base_types());
     let engine = Engine::new(store.clone(), places, settings, Arc::new(|| System.now()));
 
     let port =
         EnginePort { engine: engine.clone(), logging, started_at: System.now(), address: gateway };
     let signing_key = signing_key(&store).await?;
-    let http = http_settings(&options, external_url.clone(), users, signing_key)?;
-    let state = jb_http::AppState::new(
-        store.clone(),
-        Arc::new(port),
-        http,
-        Arc::new(System),
-        Arc::new(System),
-    );
+    let http = jb_http::Settings {
+        metrics: metrics.clone(),
+        ..http_settings(&options, external_url.clone(), users, signing_key)?
+    };
+    let port: Arc<dyn jb_http::Engine> = Arc::new(port);
+    crate::metrics::serve(&options.metrics, metrics, store.clone(), port.clone()).await?;
+    let state =
+        jb_http::AppState::new(store.clone(), port, http, Arc::new(System), Arc::new(System));
     let (stop, stopped) = watch::channel(false);
     let loops = tokio::spawn(engine.run(stopped.clone()));
     tracing::info!(%external_url, "ready");
     serve(listener, jb_http::router(state), stop, stopped).await?;
     loops.await.context("the engine's loops")?;
+    traces.end().await;
     store.close().await;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Where steps run, and where they reach this server's machine, if that is known.
-async fn places(options: &WebOptions, state: &std::path::Path) -> anyhow::Result<(Places, String)> {
+async fn places(
+    options: &WebOptions,
+    state: &std::path::Path,
+    metrics: &Metrics,
+) -> anyhow::Result<(Places, String)> {
     if let Some(namespace) = &options.kubernetes.kubernetes_namespace {
         let name = options.state.name.as_deref();
-        let places = kubernetes::places(&options.kubernetes, namespace, name).await?;
+        let places = kubernetes::places(&options.kubernetes, namespace, name, metrics).await?;
         return Ok((places, String::new()));
     }
     let runtime = local::runtime(&options.state, state)?;
     let gateway = runtime.host_gateway().to_string();
-    let runtime: Arc<dyn jb_runtime::Runtime> = runtime;
+    let runtime = Arc::new(Measured::new(runtime, metrics.operations.clone()));
     Ok((runtime.into(), gateway))
 }
 
@@ -109,11 +123,16 @@ async fn serve(
     Ok(())
 }
 
-async fn open_store(options: &DatabaseOptions, state: &std::path::Path) -> anyhow::Result<Store> {
+async fn open_store(
+    options: &DatabaseOptions,
+    state: &std::path::Path,
+    metrics: Metrics,
+) -> anyhow::Result<Store> {
     let key = |text: &Option<String>| text.as_deref().map(EncryptionKey::new).transpose();
     let encryption = jb_store::Options {
         encryption_key: key(&options.encryption_key)?,
         old_key: key(&options.old_encryption_key)?,
+        metrics,
     };
     let url = database_url(options, state);
     let opened = Store::open(&url, encryption, System.now()).await;
@@ -390,5 +409,7 @@ fn engine_settings(
         },
         base_defaults,
         agents,
+        metrics: Metrics::default(),
+        tracer: Default::default(),
     })
 }

@@ -3,6 +3,7 @@
 //! Durations stay as written: they may hold `((vars))` until a build resolves them.
 
 use crate::agent::AgentConfig;
+use crate::approval::ApproveStep;
 use crate::value::{Object, Value, Version};
 
 /// A whole pipeline.
@@ -166,6 +167,7 @@ pub enum StepKind {
     Run(RunStep),
     SetPipeline(SetPipelineStep),
     LoadVar(LoadVarStep),
+    Approve(ApproveStep),
     Try(Box<Step>),
     Do(Vec<Step>),
     InParallel { steps: Vec<Step>, limit: u32, fail_fast: bool },

@@ -33,6 +33,8 @@ row_id! {
     BuildId,
     /// An uploaded or published artifact, as `fly execute` numbers them.
     ArtifactId,
+    /// A question that a build asks people, global over all teams.
+    ApprovalId,
 }
 
 macro_rules! name_id {

@@ -4,6 +4,7 @@
 //! YAML in `jb-yaml` and `jb-pipeline`.
 
 pub mod agent;
+pub mod approval;
 pub mod config;
 pub mod duration;
 pub mod event;
@@ -16,8 +17,8 @@ pub mod value;
 pub use config::{JobConfig, PipelineConfig, ResourceConfig, ResourceTypeConfig, TaskConfig};
 pub use event::BuildEvent;
 pub use id::{
-    ArtifactId, BuildId, ContainerHandle, JobId, PipelineId, PlanId, ResourceId, ScopeId, TeamId,
-    Timestamp, VersionId, VolumeHandle,
+    ApprovalId, ArtifactId, BuildId, ContainerHandle, JobId, PipelineId, PlanId, ResourceId,
+    ScopeId, TeamId, Timestamp, VersionId, VolumeHandle,
 };
 pub use plan::{Plan, PlanStep};
 pub use status::{BuildStatus, Outcome};

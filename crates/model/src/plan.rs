@@ -1,6 +1,7 @@
 //! A build's plan: the tree that the build machine walks. Its JSON, private and public, is in `jb-wire`.
 
 use crate::agent::AgentConfig;
+use crate::approval::ApprovePlan;
 use crate::config::{
     AcrossVar, ContainerLimits, LoadVarStep, PutInputs, ResourceTypeConfig, SetPipelineStep,
     TaskConfig,
@@ -25,6 +26,7 @@ pub enum PlanStep {
     Run(Box<RunPlan>),
     SetPipeline(Box<SetPipelineStep>),
     LoadVar(Box<LoadVarStep>),
+    Approve(Box<ApprovePlan>),
     Do(Vec<Plan>),
     /// Each child is one attempt; the next runs when the one before did not succeed.
     Retry(Vec<Plan>),
@@ -89,6 +91,7 @@ macro_rules! children {
             | PlanStep::Run(_)
             | PlanStep::SetPipeline(_)
             | PlanStep::LoadVar(_)
+            | PlanStep::Approve(_)
             | PlanStep::Across(_)
             | PlanStep::ArtifactInput { .. }
             | PlanStep::ArtifactOutput { .. } => Vec::new(),

@@ -1,6 +1,9 @@
 //! Which store, which bucket, and as whom.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use url::{Host, Url};
 
 /// A key and its secret. Debug output names only the key.
 #[derive(Clone, PartialEq, Eq)]
@@ -57,6 +60,19 @@ impl Settings {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Ok((bucket.to_owned(), prefix))
+    }
+}
+
+impl Settings {
+    /// The endpoint's address and port, if it is named by its address.
+    pub fn endpoint_address(&self) -> Option<SocketAddr> {
+        let url: Url = self.endpoint.as_ref()?.parse().ok()?;
+        let address: IpAddr = match url.host()? {
+            Host::Ipv4(address) => address.into(),
+            Host::Ipv6(address) => address.into(),
+            Host::Domain(_) => return None,
+        };
+        Some(SocketAddr::new(address, url.port_or_known_default()?))
     }
 }
 

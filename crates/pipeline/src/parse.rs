@@ -5,6 +5,7 @@
 //! when the same file is set again.
 
 mod agent;
+mod approve;
 mod decoder;
 mod job;
 mod sections;

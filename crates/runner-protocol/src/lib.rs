@@ -30,5 +30,8 @@ pub const MAX_PAYLOAD: usize = 1 << 20;
 pub const MAX_START_PAYLOAD: usize = 16 << 20;
 /// The largest chunk of output in one frame, in bytes.
 pub const MAX_CHUNK: usize = 64 << 10;
+/// What a runner keeps of one process's output that was not acknowledged, in bytes of records. A process that has said
+/// more waits. Whoever follows a process acknowledges well before this much has come.
+pub const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 /// The longest process id, in bytes.
 pub const MAX_ID: usize = 200;

@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jb_runner_protocol::JOURNAL_BYTES_MAX;
+
+use crate::journal::LIMIT_MIN;
+
 #[cfg(test)]
 mod tests;
 
@@ -29,8 +33,8 @@ pub(crate) struct Options {
     pub(crate) echo: bool,
     /// How long processes may take to end by themselves when the runner is asked to terminate.
     pub(crate) grace: Duration,
-    /// A process with this many unacknowledged bytes is not read from until some are acknowledged.
-    pub(crate) journal_limit: Option<u64>,
+    /// A process whose journal has more bytes than this is not read from until some are acknowledged.
+    pub(crate) journal_limit: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -49,7 +53,8 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
     let mut words = arguments.iter();
     let command = words.next().map(String::as_str);
     let (mut journal, mut socket, mut main, mut linger) = (None, None, None, None);
-    let (mut echo, mut grace, mut journal_limit) = (false, Duration::from_secs(10), None);
+    let (mut echo, mut grace) = (false, Duration::from_secs(10));
+    let mut journal_limit = JOURNAL_BYTES_MAX;
     let mut announce = false;
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value\n{USAGE}"));
@@ -60,7 +65,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
             "--main" => main = Some(value()?.clone()),
             "--linger" => linger = Some(Duration::from_secs(number(word, value()?)?)),
             "--grace" => grace = Duration::from_secs(number(word, value()?)?),
-            "--journal-limit" => journal_limit = Some(number(word, value()?)?),
+            "--journal-limit" => journal_limit = number(word, value()?)?,
             "--echo" => echo = true,
             "--announce" => announce = true,
             _ => return Err(format!("unknown argument `{word}`\n{USAGE}")),
@@ -69,6 +74,9 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
     let missing = |name| format!("`{name}` is missing\n{USAGE}");
     match command {
         Some("serve") => {
+            if journal_limit < LIMIT_MIN {
+                return Err(format!("`--journal-limit` is at least {LIMIT_MIN}\n{USAGE}"));
+            }
             if linger.is_some() && main.is_none() {
                 return Err(format!("`--linger` needs `--main`\n{USAGE}"));
             }

@@ -3,7 +3,8 @@
 //! A journal is a directory of segments named by the number of their first record, each a plain
 //! sequence of records (`jb_runner_protocol::record`). Records are only appended; whole segments are
 //! deleted once acknowledged. A reader takes records from the files, so memory does not grow with
-//! what is unread.
+//! what is unread; how much disk may be taken by what is not acknowledged is bounded by whoever
+//! reads the process's output, who stops.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -26,8 +27,9 @@ pub(crate) use name::{directory_name, process_id};
 
 /// A segment that reached this many bytes is followed by another.
 const SEGMENT: u64 = 8 << 20;
-/// A bound on a journal's size must leave room for segments that cannot be deleted yet.
-pub(crate) const MIN_LIMIT: u64 = 2 * SEGMENT;
+/// A bound on a journal's size must leave room for segments that cannot be deleted yet, and half of
+/// it is what slow readers are given.
+pub(crate) const LIMIT_MIN: u64 = 4 * SEGMENT;
 /// The exit gets a segment of its own after one of this size, so that the rest can be deleted.
 const SMALL: u64 = 64 << 10;
 /// Bytes of disk kept ahead of what is written: a process that filled the disk can still say so, and end.

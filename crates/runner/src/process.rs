@@ -10,7 +10,7 @@ use jb_runner_protocol::{
 };
 use rustix::io::Errno;
 
-use crate::journal::{Journal, MIN_LIMIT};
+use crate::journal::Journal;
 use crate::sys;
 
 mod child;
@@ -200,13 +200,9 @@ impl Process {
         self.relieved.extend(self.input.take().map(Input::into_waiters).unwrap_or_default());
     }
 
-    /// The streams to wait for, none while the journal cannot take more.
-    pub(crate) fn readable(
-        &self,
-        limit: Option<u64>,
-    ) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
-        let full = |limit: u64| self.journal.size() > limit.max(MIN_LIMIT);
-        let held = self.stuck.is_some() || limit.is_some_and(full);
+    /// The streams to wait for, none while the journal cannot take more or has more than `limit` bytes.
+    pub(crate) fn readable(&self, limit: u64) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
+        let held = self.stuck.is_some() || self.journal.size() > limit;
         let open = self.outputs.iter().enumerate();
         open.filter(move |_| !held).filter_map(|(index, fd)| Some((index, fd.as_ref()?.as_fd())))
     }

@@ -3,22 +3,37 @@
 use std::io;
 use std::time::Duration;
 
+use jb_metrics::Calls;
 use jb_runtime::{Error, Result};
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::time::Instant;
 
+use crate::calls::Counting;
 use crate::failure::{Answer, answer_of};
 use crate::settings::Access;
 
-/// How long a server that is busy or away is waited for.
-const PATIENCE: Duration = Duration::from_secs(150);
-/// One call may take this long.
-const CALL: Duration = Duration::from_secs(30);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How calls are repeated.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// How long a server that is busy or away is waited for.
+    patience: Duration,
+    /// One call may take this long.
+    call: Duration,
+    /// Between two calls, doubled each time.
+    first_pause: Duration,
+    longest_pause: Duration,
+}
 
-pub(crate) async fn client(access: &Access) -> Result<Client> {
+const PACE: Pace = Pace {
+    patience: Duration::from_secs(150),
+    call: Duration::from_secs(30),
+    first_pause: Duration::from_millis(100),
+    longest_pause: Duration::from_secs(5),
+};
+
+pub(crate) async fn client(access: &Access, calls: Calls) -> Result<Client> {
     let options =
         KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
     let unusable = |error: String| {
@@ -39,31 +54,22 @@ pub(crate) async fn client(access: &Access) -> Result<Client> {
         }
         None => Config::infer().await.map_err(|error| unusable(error.to_string()))?,
     };
-    Client::try_from(config).map_err(|error| unusable(error.to_string()))
+    let builder = ClientBuilder::try_from(config).map_err(|error| unusable(error.to_string()))?;
+    Ok(builder.with_layer(&Counting(calls)).build())
 }
 
 /// An error in the words of the port.
 pub(crate) fn failed(context: impl Into<String>, error: kube::Error) -> Error {
     let context = context.into();
     let what = answer_of(&error);
-    let text = match &error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => {
-            let mut text = other.to_string();
-            let mut source = std::error::Error::source(other);
-            while let Some(cause) = source {
-                if !text.contains(&cause.to_string()) {
-                    text.push_str(&format!(": {cause}"));
-                }
-                source = cause.source();
-            }
-            text
-        }
-    };
+    let text = text_of(&error);
     let source = io::Error::other(match what {
         Answer::Forbidden => {
             format!("{text}; give the server's account this right in the namespace's Role")
         }
+        Answer::Ending => format!(
+            "{text}; create it anew once it is gone, or name another with --kubernetes-namespace"
+        ),
         Answer::Missing if text.starts_with("namespaces ") => {
             format!("{text}; create it, or name another with --kubernetes-namespace")
         }
@@ -75,44 +81,79 @@ pub(crate) fn failed(context: impl Into<String>, error: kube::Error) -> Error {
     }
 }
 
+fn text_of(error: &kube::Error) -> String {
+    let kube::Error::Api(status) = error else {
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            if !text.contains(&cause.to_string()) {
+                text.push_str(&format!(": {cause}"));
+            }
+            source = cause.source();
+        }
+        return text;
+    };
+    status.message.clone()
+}
+
 /// Repeats a call while the API server is busy or away. `what` is in the words of an error message.
 pub(crate) async fn call<T, F: Future<Output = kube::Result<T>>>(
     what: &str,
     call: impl FnMut() -> F,
 ) -> kube::Result<T> {
-    repeat(what, PATIENCE, call, |answer| answer == Answer::Busy).await
+    repeat(what, PACE, call, is_passing).await
 }
 
-/// As [`call`], also while there is no room, for as long as `patience`.
+/// As [`call`], also while there is no room, for as long as `patience`; each time, `full` is told what is used up.
 pub(crate) async fn call_until_room<T, F: Future<Output = kube::Result<T>>>(
     what: &str,
     patience: Duration,
     call: impl FnMut() -> F,
+    full: impl Fn(&str),
 ) -> kube::Result<T> {
-    let again = |answer| matches!(answer, Answer::Busy | Answer::Full);
-    repeat(what, patience, call, again).await
+    let again = |error: &kube::Error| {
+        if answer_of(error) == Answer::Full {
+            full(&text_of(error));
+        }
+        may_make_room(error)
+    };
+    repeat(what, Pace { patience, ..PACE }, call, again).await
+}
+
+fn is_passing(error: &kube::Error) -> bool {
+    answer_of(error) == Answer::Busy
+}
+
+fn may_make_room(error: &kube::Error) -> bool {
+    matches!(answer_of(error), Answer::Busy | Answer::Full)
 }
 
 async fn repeat<T, F: Future<Output = kube::Result<T>>>(
     what: &str,
-    patience: Duration,
+    pace: Pace,
     mut call: impl FnMut() -> F,
-    again: impl Fn(Answer) -> bool,
+    again: impl Fn(&kube::Error) -> bool,
 ) -> kube::Result<T> {
-    let until = Instant::now() + patience;
-    let mut pause = FIRST_PAUSE;
+    let until = Instant::now() + pace.patience;
+    let mut pause = pace.first_pause;
     loop {
-        let result = match tokio::time::timeout(CALL, call()).await {
+        let result = match tokio::time::timeout(pace.call, call()).await {
             Ok(result) => result,
-            Err(_) => Err(kube::Error::Service("no answer in 30 seconds".into())),
+            Err(_) => {
+                let waited = format!("no answer in {:?}", pace.call);
+                Err(kube::Error::Service(waited.into()))
+            }
         };
         match result {
-            Err(error) if again(answer_of(&error)) && Instant::now() + pause < until => {
-                tracing::warn!(%error, "failed to {what}; trying again");
+            Err(error) if again(&error) && Instant::now() + pause < until => {
+                tracing::warn!(error = text_of(&error), "failed to {what}; trying again");
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = (pause * 2).min(pace.longest_pause);
             }
             result => return result,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,11 +21,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::exec::{Exec, Failure};
-use crate::failure::{Answer, Problem, Standing, answer_of, standing, waiting_for};
+use crate::failure::{Answer, Problem, Standing, answer_of, obstacle, standing, waiting_for};
 use crate::pod::{self, ARTIFACT_GROUP, MAIN};
 use crate::probe::Features;
 use crate::settings::Settings;
@@ -60,6 +60,8 @@ pub(crate) struct Artifacts {
     turns: Semaphore,
     /// Held while the pod is made.
     making: tokio::sync::Mutex<bool>,
+    /// What the pod waits for; empty when it is nothing that is known.
+    obstacle: watch::Sender<String>,
     known: Mutex<HashMap<String, Known>>,
     caches: Mutex<HashMap<String, ()>>,
 }
@@ -79,9 +81,25 @@ impl Artifacts {
             features,
             turns: Semaphore::new(PARALLEL),
             making: tokio::sync::Mutex::new(false),
+            obstacle: watch::Sender::new(String::new()),
             known: Mutex::default(),
             caches: Mutex::default(),
         }
+    }
+
+    /// Tells what the pod that holds the volumes waits for, and nobody gets volumes without.
+    pub(crate) fn obstacle(&self) -> watch::Receiver<String> {
+        self.obstacle.subscribe()
+    }
+
+    fn set_obstacle(&self, why: Option<String>) {
+        let why = why.map(|why| format!("pod `{}`, which holds the volumes: {why}", self.name));
+        let why = why.unwrap_or_default();
+        self.obstacle.send_if_modified(|known| {
+            let is_new = *known != why;
+            *known = why;
+            is_new
+        });
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
@@ -317,13 +335,6 @@ impl Artifacts {
         let context = || format!("cannot start pod `{}`, which holds the volumes", self.name);
         let wanted = pod::artifacts(&self.name, &self.settings, self.features);
         let deadline = Instant::now() + self.settings.start_timeout;
-        // Without a claim there is nothing to prepare, and the command only tells that there is a pod.
-        let prepare = match self.store {
-            None => Command::Prepare { group: ARTIFACT_GROUP },
-            Some(_) => Command::MakeCaches { volumes: Vec::new() },
-        };
-        let args: Vec<String> =
-            std::iter::once("/jb-artifacts".to_owned()).chain(prepare.to_args()).collect();
         loop {
             let found =
                 api::call("look for the pod for artifacts", || self.pods.get_opt(&self.name));
@@ -334,6 +345,7 @@ impl Artifacts {
                     "create the pod for artifacts",
                     self.settings.start_timeout,
                     || self.pods.create(&params, &wanted),
+                    |why| self.set_obstacle(Some(why.to_owned())),
                 );
                 match created.await {
                     Ok(_) => continue,
@@ -344,41 +356,45 @@ impl Artifacts {
             if found.metadata.deletion_timestamp.is_none() {
                 match standing(&found) {
                     Standing::Over(problem) => self.give_up(problem).await?,
-                    Standing::Placed => {
-                        let exec = Exec::start(&self.pods, &self.name, MAIN, args.clone()).await;
-                        let prepared = match exec {
-                            Ok(mut exec) => {
-                                let drained = talk(&mut exec, None, &mut Vec::new()).await;
-                                let ended = exec.end().await;
-                                ended.map_err(|failure| (drained.is_ok(), failure))
-                            }
-                            Err(failure) => Err((true, failure)),
-                        };
-                        match prepared {
-                            Ok(()) => {
-                                *made = true;
-                                return Ok(());
-                            }
-                            Err((_, Failure::Status(_, said))) => {
-                                let claim = self.settings.artifact_claim().unwrap_or_default();
-                                let error = io::Error::other(format!(
-                                    "claim `{claim}` cannot be used: {}",
-                                    said.trim()
-                                ));
-                                return Err(Error::io(context(), error));
-                            }
-                            Err(_) => {}
+                    Standing::Placed => match self.prepare().await {
+                        Ok(()) => {
+                            self.set_obstacle(None);
+                            *made = true;
+                            return Ok(());
                         }
-                    }
+                        Err(Failure::Status(_, said)) => {
+                            let claim = self.settings.artifact_claim().unwrap_or_default();
+                            let error = io::Error::other(format!(
+                                "claim `{claim}` cannot be used: {}",
+                                said.trim()
+                            ));
+                            return Err(Error::io(context(), error));
+                        }
+                        Err(_) => {}
+                    },
                     Standing::Waiting(_) => {}
                 }
             }
+            self.set_obstacle(obstacle(&found));
             if Instant::now() > deadline {
                 let source = io::Error::other(waiting_for(&found));
                 return Err(Error::Transient { context: context(), source });
             }
             tokio::time::sleep(START_PAUSE).await;
         }
+    }
+
+    /// Has the pod make its directories. Without a claim there are none, and this only tells that there is a pod.
+    async fn prepare(&self) -> Result<(), Failure> {
+        let prepare = match self.store {
+            None => Command::Prepare { group: ARTIFACT_GROUP },
+            Some(_) => Command::MakeCaches { volumes: Vec::new() },
+        };
+        let args = std::iter::once("/jb-artifacts".to_owned()).chain(prepare.to_args()).collect();
+        let mut exec = Exec::start(&self.pods, &self.name, MAIN, args).await?;
+        // What it says is in the failure; how it ended tells whether the stream was whole.
+        let _ = talk(&mut exec, None, &mut Vec::new()).await;
+        exec.end().await
     }
 
     /// Deletes a pod that ended, so that the next look makes another; what cannot get better is an error.

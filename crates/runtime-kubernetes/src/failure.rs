@@ -15,6 +15,8 @@ pub(crate) enum Answer {
     Exists,
     /// This server's account may not do that.
     Forbidden,
+    /// The namespace is being deleted.
+    Ending,
     Refused,
 }
 
@@ -28,6 +30,7 @@ pub(crate) fn answer(code: u16, message: &str) -> Answer {
         {
             Answer::Busy
         }
+        403 if message.contains("because it is being terminated") => Answer::Ending,
         401 | 403 => Answer::Forbidden,
         404 => Answer::Missing,
         409 if message.contains("already exists") || message.contains("is being deleted") => {
@@ -226,27 +229,52 @@ fn unplaced(status: &PodStatus) -> Standing {
     Standing::Waiting(why.to_owned())
 }
 
-/// What a pod waits for, for the end of waiting.
-pub(crate) fn waiting_for(pod: &Pod) -> String {
-    let Some(status) = &pod.status else { return "the cluster has said nothing of it".to_owned() };
+/// What keeps a pod that is not [`Standing::Over`] from starting, if it is anything out of the ordinary.
+pub(crate) fn obstacle(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
     if node.is_empty() {
         return match unplaced(status) {
-            Standing::Waiting(why) if !why.is_empty() => format!("no node takes it: {why}"),
-            _ => "it has no node yet".to_owned(),
+            Standing::Waiting(why) if !why.is_empty() => Some(format!("no node takes it: {why}")),
+            _ => None,
         };
     }
     let init = status.init_container_statuses.iter().flatten();
-    for container in init.chain(status.container_statuses.iter().flatten()) {
-        let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
-        let reason = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
-        if !matches!(reason, "" | "PodInitializing") {
-            let message = waiting.and_then(|waiting| waiting.message.as_deref());
-            let message = message.unwrap_or_default();
-            return format!("container `{}` on node {node}: {reason}: {message}", container.name);
+    init.chain(status.container_statuses.iter().flatten()).find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let message = waiting.message.as_deref().unwrap_or_default();
+        match waiting.reason.as_deref().unwrap_or_default() {
+            "" | "PodInitializing" | "ContainerCreating" => None,
+            "ErrImagePull" | "ImagePullBackOff" => Some(unpulled(&container.image, node, message)),
+            reason => {
+                let name = &container.name;
+                Some(format!("container `{name}` on node {node}: {reason}: {message}"))
+            }
         }
+    })
+}
+
+/// The kubelet tells in turn why it could not pull and that it will not try for a while.
+fn unpulled(image: &str, node: &str, message: &str) -> String {
+    let cause = match message.strip_prefix("Back-off pulling image ") {
+        Some(rest) => rest.split_once("ErrImagePull: ").map_or("", |(_, cause)| cause),
+        None => message,
+    };
+    let text = format!("node {node} cannot pull image `{image}` yet");
+    if cause.is_empty() { text } else { format!("{text}: {cause}") }
+}
+
+/// What a pod waits for, for the end of waiting.
+pub(crate) fn waiting_for(pod: &Pod) -> String {
+    if let Some(obstacle) = obstacle(pod) {
+        return obstacle;
     }
-    format!("its runner on node {node} does not answer")
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
+    match (&pod.status, node) {
+        (None, _) => "the cluster has said nothing of it".to_owned(),
+        (Some(_), "") => "it has no node yet".to_owned(),
+        (Some(_), node) => format!("its runner on node {node} does not answer"),
+    }
 }
 
 #[cfg(test)]

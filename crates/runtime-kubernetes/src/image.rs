@@ -1,6 +1,8 @@
 //! Images from registries as volumes: nothing is downloaded here, but what is said about an image is kept, and where
 //! nodes find it.
 
+pub(crate) mod pointer;
+
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
@@ -13,12 +15,16 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::artifacts::Artifacts;
+use crate::logins::Logins;
 
 /// A volume that is the name of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reference {
-    /// `registry/repository@digest`.
+    /// `registry/repository@digest`, by the place that answered for it.
     pub(crate) name: String,
+    /// The secret with which nodes pull it, if it takes a login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pull_secret: Option<String>,
     /// Whom the image runs as; empty when it does not say.
     pub(crate) user: String,
     /// The small files that every fetched image comes with, such as `metadata.json`.
@@ -59,6 +65,7 @@ impl Reference {
 
 pub(crate) async fn fetch(
     artifacts: &Artifacts,
+    logins: &Logins,
     volume: &VolumeHandle,
     request: ImageRequest,
     lines: mpsc::Sender<String>,
@@ -77,11 +84,14 @@ pub(crate) async fn fetch(
     for place in places(&wanted.source) {
         match describe(&wanted, &place, &log).await {
             Ok(image) => {
-                let reference = Reference::to(&wanted, &image);
+                let pull_secret = logins.name(volume, &place);
+                let reference = Reference::to(&wanted, &place, &image, pull_secret);
                 let json = serde_json::to_vec(&reference).map_err(|error| {
                     Error::Image(format!("cannot note image `{}`: {error}", reference.name))
                 })?;
+                // The login last: the volume says that there is one, so that it goes with the volume.
                 artifacts.put_image(volume, json).await?;
+                logins.keep(volume, &place).await?;
                 log.say(Level::Info, format!("nodes pull {}", reference.name)).await;
                 let fields = wanted.request.metadata(&wanted.source, Some(&image)).into_iter();
                 let metadata = fields.map(|(name, value)| Metadata { name, value });
@@ -107,18 +117,17 @@ async fn describe(wanted: &Wanted, place: &Place, log: &ScriptLog) -> Result<Ima
 }
 
 impl Reference {
-    fn to(wanted: &Wanted, image: &Image) -> Self {
-        let of = &wanted.source.reference;
+    /// What is kept of an image as a place described it. Nodes pull it from there: a mirror may be all that they reach.
+    fn to(wanted: &Wanted, place: &Place, image: &Image, pull_secret: Option<String>) -> Self {
         let files =
             wanted.request.files(&wanted.source).map(|(name, text)| (name.to_owned(), text));
         let mut files: BTreeMap<String, String> = files.into();
         files.insert("labels.json".to_owned(), labels_json(&image.config));
         files.insert("metadata.json".to_owned(), metadata_json(&image.config));
-        let metadata: Value = serde_json::from_str(&files["metadata.json"]).unwrap_or_default();
-        let user = metadata.get("user").and_then(Value::as_str).unwrap_or_default();
         Self {
-            name: format!("{}/{}@{}", of.registry, of.repository, wanted.request.digest),
-            user: user.to_owned(),
+            name: format!("{}@{}", place.name(), wanted.request.digest),
+            pull_secret,
+            user: image.config.config.user.clone(),
             files,
         }
     }

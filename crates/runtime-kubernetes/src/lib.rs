@@ -9,10 +9,12 @@
 
 mod api;
 mod artifacts;
+mod calls;
 mod checks;
 mod exec;
 mod failure;
 mod image;
+mod logins;
 mod names;
 mod network;
 mod pod;
@@ -20,9 +22,13 @@ mod pods;
 mod policy;
 mod probe;
 mod runtime;
+#[cfg(test)]
+mod scripted;
 mod settings;
+mod starts;
 mod table;
 mod user;
+mod waits;
 
 pub use runtime::KubernetesRuntime;
 pub use settings::{Access, ArtifactStore, CheckPods, Detect, Images, PodSecurity, Settings};

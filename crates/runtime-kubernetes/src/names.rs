@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jb_model::ContainerHandle;
+use jb_model::{ContainerHandle, VolumeHandle};
 use jb_runtime::{ContainerSpec, Coordinates};
 use k8s_openapi::api::core::v1::Pod;
 use sha2::{Digest as _, Sha256};
@@ -24,12 +24,25 @@ pub(crate) const HANDLE: &str = "jetbridge.dev/handle";
 pub(crate) const BUILD_ID: &str = "jetbridge.dev/build-id";
 pub(crate) const STEP: &str = "jetbridge.dev/step";
 pub(crate) const ATTEMPT: &str = "jetbridge.dev/attempt";
+/// What the two pods of a link have in common, and no third.
+pub(crate) const LINK: &str = "jetbridge.dev/link";
 /// The value of [`KIND`] of pods that checks share.
 pub(crate) const CHECKS: &str = "checks";
 /// The volumes a pod waits for, as JSON, where it does not find them by itself.
 pub(crate) const INPUTS: &str = "jetbridge.dev/inputs";
+/// The volume whose image a secret is for.
+pub(crate) const VOLUME: &str = "jetbridge.dev/volume";
+/// In names of secrets with which nodes pull images, before this many digits.
+const PULL: &str = "pull";
+const PULL_DIGITS: usize = 32;
 /// The volumes a pod publishes, as JSON.
 pub(crate) const OUTPUTS: &str = "jetbridge.dev/outputs";
+
+/// What a pod is for, as its label says.
+pub(crate) fn kind_of(pod: &Pod) -> &str {
+    let labels = pod.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(KIND)).map(String::as_str).unwrap_or_default()
+}
 
 fn hex(text: &str, digits: usize) -> String {
     let digest = Sha256::digest(text.as_bytes());
@@ -40,6 +53,10 @@ fn hex(text: &str, digits: usize) -> String {
 
 pub(crate) fn handle_hash(handle: &ContainerHandle) -> String {
     hex(handle.as_str(), 40)
+}
+
+pub(crate) fn link_hash(volume: &VolumeHandle) -> String {
+    hex(volume.as_str(), 40)
 }
 
 /// `<pipeline>-<job>-b<build>-<type>-<8hex>`: for people by its beginning, unique by its end, which follows from
@@ -166,6 +183,19 @@ pub(crate) fn mark_of_checks(pod: &mut Pod) {
 pub(crate) fn is_of_checks(pod: &Pod) -> bool {
     let labels = pod.metadata.labels.as_ref();
     labels.and_then(|labels| labels.get(KIND)).is_some_and(|kind| kind == CHECKS)
+}
+
+/// The name of the secret with which nodes pull the image of a volume.
+pub(crate) fn pull_secret(worker: &str, volume: &VolumeHandle) -> String {
+    let name = of_worker(worker, PULL);
+    format!("{name}-{}", hex(volume.as_str(), PULL_DIGITS))
+}
+
+/// Whether a secret is one that a worker made for some image.
+pub(crate) fn is_pull_secret(worker: &str, name: &str) -> bool {
+    let rest = name.strip_prefix(&of_worker(worker, PULL));
+    let digits = rest.and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
+    digits.len() == PULL_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The name of an object of which a worker has one in its namespace.

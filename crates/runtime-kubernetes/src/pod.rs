@@ -1,12 +1,15 @@
 //! From a container's spec to its pod. Pure.
 
-use std::collections::BTreeMap;
+pub(crate) mod link;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jb_artifacts::command::{ARTIFACTS_DIR, Command};
 use jb_model::VolumeHandle;
 use jb_runtime::placement::{Placed, absolute, place};
-use jb_runtime::{ContainerSpec, MountSource, Network};
+use jb_runtime::{ContainerKind, ContainerSpec, MountSource, Network};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EmptyDirVolumeSource, ImageVolumeSource, LocalObjectReference,
     PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec, ResourceRequirements,
@@ -17,6 +20,7 @@ use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use crate::names;
+use crate::network;
 use crate::probe::Features;
 use crate::settings::{PodSecurity, Settings};
 use crate::user::{self, RunAs};
@@ -25,6 +29,8 @@ pub(crate) const MAIN: &str = "main";
 pub(crate) const HELPER: &str = "artifact-helper";
 pub(crate) const PREPARE: &str = "prepare";
 const INSTALL: &str = "install";
+/// Joins a socket in the pod to one in another.
+const LINK: &str = "link";
 
 /// Where the programs of the runner's image are in every container.
 pub(crate) const PROGRAMS_DIR: &str = "/.jetbridge/runner";
@@ -36,6 +42,8 @@ const VOLUMES_DIR: &str = "/.jetbridge/volumes";
 const ROOT_DIR: &str = "/.jetbridge/root";
 const ROOT_FILE: &str = "/.jetbridge/root/image.tar.zst";
 const RESOURCE_DIR: &str = "/opt/resource";
+/// Has [`jb_runtime::AGENT_PROGRAM`].
+const AGENT_PROGRAMS_DIR: &str = "/opt/jetbridge";
 /// May write to the directories of the claim. Containers of steps have whatever user their image wants.
 pub(crate) const ARTIFACT_GROUP: u32 = 64017;
 /// Between SIGTERM and SIGKILL when somebody deletes a pod: what the runner gives processes, and a little more.
@@ -56,10 +64,28 @@ pub(crate) struct PodImage {
     /// A volume with the root file system, which no node can pull: the container starts with nothing and puts it in
     /// place itself.
     pub(crate) root: Option<VolumeHandle>,
+    /// The secret with which it is pulled, besides those of the settings.
+    pub(crate) pull_secret: Option<String>,
+}
+
+/// An input that is an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ImageInput {
+    /// As nodes pull it.
+    pub(crate) reference: String,
+    pub(crate) pull_secret: Option<String>,
 }
 
 /// Inputs that are images which nodes pull, by their volumes.
-pub(crate) type ImageInputs = BTreeMap<VolumeHandle, String>;
+pub(crate) type ImageInputs = BTreeMap<VolumeHandle, ImageInput>;
+
+/// What a pod refers to that its spec only names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) images: ImageInputs,
+    /// The pod at the other end of a link.
+    pub(crate) peer: Option<IpAddr>,
+}
 
 /// A volume that a pod publishes when it is settled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +109,7 @@ pub(crate) struct Wanted {
 pub(crate) fn step(
     spec: &ContainerSpec,
     image: &PodImage,
-    inputs: &ImageInputs,
+    found: &Found,
     settings: &Settings,
     features: Features,
 ) -> Result<Pod, String> {
@@ -103,19 +129,22 @@ pub(crate) fn step(
         user::decide(&spec.user, image.user.as_deref(), spec.kind, features, settings.pod_security)?
     };
     let security = Security { settings, features, run_as, privileged: spec.privileged };
-    let mut layout = Layout::new(spec, image, inputs, settings, features)?;
+    let mut layout = Layout::new(spec, image, found, settings, features)?;
     let main = main_container(spec, image, &security, &layout);
     let wanted = layout.wanted();
     let mut init = layout.install(settings, &security);
     init.extend(layout.prepare(&wanted, &security));
     let mut containers = vec![main];
     containers.extend(layout.helper(image, &security));
+    containers.extend(layout.forwarder.iter().map(|link| link.container(settings, &security)));
     let needs_claim = layout.uses_volumes() && settings.artifact_claim().is_some();
     layout.add_claim(&wanted, settings);
-    let network = match spec.network {
-        Network::Hermetic => "hermetic",
-        Network::Outbound if spec.kind == jb_runtime::ContainerKind::Check => "check",
-        Network::Outbound => "step",
+    let network = match (spec.kind, spec.network) {
+        (ContainerKind::Gateway, _) => network::link::GATEWAY,
+        (ContainerKind::Agent, _) => network::link::AGENT,
+        (_, Network::Hermetic) => "hermetic",
+        (ContainerKind::Check, Network::Outbound) => "check",
+        (_, Network::Outbound) => "step",
     };
     let mut annotations = names::annotations(spec);
     if !layout.published.is_empty() {
@@ -126,10 +155,14 @@ pub(crate) fn step(
         let inputs = serde_json::to_string(&wanted).unwrap_or_default();
         annotations.insert(names::INPUTS.to_owned(), inputs);
     }
+    let mut labels = names::labels(spec, &settings.worker_name, network);
+    if let Some(link) = link::of(spec) {
+        labels.insert(names::LINK.to_owned(), names::link_hash(&link.volume));
+    }
     let metadata = ObjectMeta {
         name: Some(names::pod_name(spec)),
         namespace: Some(settings.namespace.clone()),
-        labels: Some(names::labels(spec, &settings.worker_name, network)),
+        labels: Some(labels),
         annotations: Some(annotations),
         ..ObjectMeta::default()
     };
@@ -138,6 +171,7 @@ pub(crate) fn step(
         containers,
         init_containers: (!init.is_empty()).then_some(init),
         volumes: Some(layout.volumes),
+        image_pull_secrets: pull_secrets(image, &found.images, settings),
         ..pod_spec(settings, features, needs_claim)
     };
     Ok(Pod { metadata, spec: Some(pod), status: None })
@@ -195,8 +229,6 @@ pub(crate) fn artifacts(name: &str, settings: &Settings, features: Features) -> 
 
 /// What all pods have.
 fn pod_spec(settings: &Settings, features: Features, needs_claim: bool) -> PodSpec {
-    let secrets = settings.pull_secrets.iter();
-    let secrets: Vec<_> = secrets.map(|name| LocalObjectReference { name: name.clone() }).collect();
     PodSpec {
         restart_policy: Some("Never".to_owned()),
         active_deadline_seconds: Some(seconds(settings.deadline)),
@@ -205,7 +237,7 @@ fn pod_spec(settings: &Settings, features: Features, needs_claim: bool) -> PodSp
         service_account_name: settings.service_account.clone(),
         enable_service_links: Some(false),
         host_users: features.user_namespaces.then_some(false),
-        image_pull_secrets: (!secrets.is_empty()).then_some(secrets),
+        image_pull_secrets: secret_references(settings.pull_secrets.iter()),
         security_context: Some(PodSecurityContext {
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
@@ -216,6 +248,24 @@ fn pod_spec(settings: &Settings, features: Features, needs_claim: bool) -> PodSp
         }),
         ..PodSpec::default()
     }
+}
+
+/// The secrets of the settings, and those that only this pod's images take.
+fn pull_secrets(
+    image: &PodImage,
+    inputs: &ImageInputs,
+    settings: &Settings,
+) -> Option<Vec<LocalObjectReference>> {
+    let inputs = inputs.values().filter_map(|input| input.pull_secret.as_ref());
+    let own: BTreeSet<&String> = image.pull_secret.iter().chain(inputs).collect();
+    secret_references(own.into_iter().chain(&settings.pull_secrets))
+}
+
+fn secret_references<'a>(
+    names: impl Iterator<Item = &'a String>,
+) -> Option<Vec<LocalObjectReference>> {
+    let secrets: Vec<_> = names.map(|name| LocalObjectReference { name: name.clone() }).collect();
+    (!secrets.is_empty()).then_some(secrets)
 }
 
 fn seconds(duration: Duration) -> i64 {
@@ -342,7 +392,7 @@ fn main_container(
         ..ResourceRequirements::default()
     };
     let none = resources == ResourceRequirements::default();
-    let mut first = serve(&program("jb-runner"), spec.kind == jb_runtime::ContainerKind::Task);
+    let mut first = serve(&program("jb-runner"), spec.kind == ContainerKind::Task);
     if image.root.is_some() {
         // Who owns what can be kept where containers have the capabilities for it.
         let owners = security.settings.pod_security > PodSecurity::Restricted;
@@ -362,7 +412,7 @@ fn main_container(
 /// A pod's volumes and where they are mounted.
 struct Layout<'a> {
     image: &'a PodImage,
-    inputs: &'a ImageInputs,
+    found: &'a Found,
     features: Features,
     volumes: Vec<Volume>,
     main: Vec<VolumeMount>,
@@ -370,27 +420,30 @@ struct Layout<'a> {
     extracted: Vec<(VolumeHandle, VolumeMount)>,
     published: Vec<Published>,
     helper: Vec<VolumeMount>,
+    forwarder: Option<link::Forwarder>,
 }
 
 impl<'a> Layout<'a> {
     fn new(
         spec: &ContainerSpec,
         image: &'a PodImage,
-        inputs: &'a ImageInputs,
+        found: &'a Found,
         settings: &Settings,
         features: Features,
     ) -> Result<Self, String> {
         let placed = place(&spec.mounts, &spec.working_dir)?;
         let mut layout = Self {
             image,
-            inputs,
+            found,
             features,
             volumes: vec![empty_dir("state")],
             main: vec![mount("state", STATE_DIR), read_only("runner", PROGRAMS_DIR)],
             extracted: Vec::new(),
             published: Vec::new(),
             helper: Vec::new(),
+            forwarder: None,
         };
+        layout.agent_programs(spec.kind);
         layout.volumes.push(if features.image_volumes {
             image_volume("runner", &settings.images.runner)
         } else {
@@ -461,13 +514,14 @@ impl<'a> Layout<'a> {
                     return Ok(());
                 }
             }
+            MountSource::Link(link) => self.link(&name, &path, link, self.found.peer)?,
         }
         self.volumes.push(empty_dir(&name));
         self.main.push(mount(&name, &placed.target));
         if let MountSource::Input { volume, copy } = &placed.source
-            && let Some(reference) = self.inputs.get(volume)
+            && let Some(image) = self.found.images.get(volume)
         {
-            self.image_input(n, reference, placed, copy.is_some())?;
+            self.image_input(n, &image.reference, placed, copy.is_some())?;
         }
         Ok(())
     }

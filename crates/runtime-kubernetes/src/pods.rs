@@ -24,8 +24,6 @@ fn annotation<'a>(pod: &'a Pod, name: &str) -> &'a str {
 pub(crate) fn info(pod: &Pod) -> PodInfo {
     let none = PodStatus::default();
     let status = pod.status.as_ref().unwrap_or(&none);
-    let labels = pod.metadata.labels.as_ref();
-    let kind = labels.and_then(|labels| labels.get(names::KIND)).cloned().unwrap_or_default();
     let (reason, message) = why(pod, status);
     let containers = containers(pod, status);
     let ended = containers.iter().map(|container| container.finished_at);
@@ -34,14 +32,10 @@ pub(crate) fn info(pod: &Pod) -> PodInfo {
         name: pod.metadata.name.clone().unwrap_or_default(),
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         handle: handle_of(pod).map(ContainerHandle::new),
-        kind,
+        kind: names::kind_of(pod).to_owned(),
         step: annotation(pod, names::STEP).to_owned(),
         attempt: annotation(pod, names::ATTEMPT).to_owned(),
-        phase: if is_meant(pod) {
-            status.phase.clone().unwrap_or_else(|| "Pending".to_owned())
-        } else {
-            "Terminating".to_owned()
-        },
+        phase: phase(pod).to_owned(),
         reason,
         message,
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
@@ -52,6 +46,14 @@ pub(crate) fn info(pod: &Pod) -> PodInfo {
         finished_at: ended.flatten().max().filter(|_| is_over),
         containers,
     }
+}
+
+/// As kubectl shows it, but for what goes wrong on the way.
+pub(crate) fn phase(pod: &Pod) -> &str {
+    if !is_meant(pod) {
+        return "Terminating";
+    }
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
 }
 
 fn time(time: Option<&Time>) -> Option<Timestamp> {

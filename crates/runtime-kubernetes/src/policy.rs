@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SecurityContext, Volume};
 
+use crate::names;
 use crate::pod::{HELPER, MAIN, PREPARE};
 use crate::settings::{PodSecurity, Settings};
 
@@ -17,6 +18,11 @@ pub(crate) fn violations(pod: &Pod, settings: &Settings) -> Vec<String> {
     refuse(pod.metadata.namespace.as_ref() != Some(&settings.namespace), "another namespace");
     refuse(spec.automount_service_account_token != Some(false), "a service account's token");
     refuse(spec.service_account_name != settings.service_account, "another service account");
+    let secrets = spec.image_pull_secrets.iter().flatten();
+    let known_secret = |name: &String| {
+        settings.pull_secrets.contains(name) || names::is_pull_secret(&settings.worker_name, name)
+    };
+    refuse(!secrets.map(|it| &it.name).all(known_secret), "somebody else's secret");
     refuse(spec.active_deadline_seconds.is_none() && !is_artifacts(pod), "no deadline");
     refuse(spec.host_users == Some(true), "the node's users");
     // Only what is known is left: everything else of the spec must be as it is by default.
@@ -50,7 +56,7 @@ pub(crate) fn violations(pod: &Pod, settings: &Settings) -> Vec<String> {
 
 fn is_artifacts(pod: &Pod) -> bool {
     let labels = pod.metadata.labels.as_ref();
-    labels.and_then(|labels| labels.get(crate::names::KIND)).is_some_and(|kind| kind == "artifacts")
+    labels.and_then(|labels| labels.get(names::KIND)).is_some_and(|kind| kind == "artifacts")
 }
 
 fn volume_violation(volume: &Volume, settings: &Settings) -> Option<String> {

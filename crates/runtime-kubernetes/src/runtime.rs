@@ -12,7 +12,7 @@ use jb_runtime::{
     BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, ImageFetch, ImageRequest, PodInfo,
     Result, RunnerStream, Runtime,
 };
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -25,14 +25,21 @@ use crate::checks::Checks;
 use crate::exec::{Failure, RunnerExec};
 use crate::failure::{Answer, Problem, Standing, answer_of, standing};
 use crate::image::Reference;
+use crate::image::pointer::Pointer;
+use crate::logins::Logins;
 use crate::pod::{MAIN, Published};
 use crate::probe::Features;
 use crate::settings::{Access, ArtifactStore, Settings};
+use crate::starts::Starts;
 use crate::table::{PodTable, handle_of, is_meant};
+use crate::waits::Waits;
 use crate::{api, exec, names, network, pod, pods, probe};
 
+mod attempts;
+mod birth;
 mod check;
 mod create;
+mod link;
 mod prepare;
 mod settle;
 mod store;
@@ -58,23 +65,26 @@ struct Inner {
     settings: Arc<Settings>,
     features: Features,
     pods: Api<Pod>,
+    policies: Api<NetworkPolicy>,
     table: PodTable,
     artifacts: Artifacts,
+    logins: Logins,
     checks: Checks,
     spare: Mutex<HashMap<ContainerHandle, (Instant, RunnerExec)>>,
-    watch: JoinHandle<()>,
+    starts: Starts,
+    watches: [JoinHandle<()>; 2],
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.watch.abort();
+        self.watches.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl KubernetesRuntime {
     /// Connects to a cluster, finds out what it offers, and finds the pods of earlier servers again.
     pub async fn new(settings: Settings, access: &Access) -> Result<Self> {
-        let client = api::client(access).await?;
+        let client = api::client(access, settings.metrics.calls.clone()).await?;
         let settings = Arc::new(settings);
         let namespace = settings.namespace.as_str();
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
@@ -98,8 +108,9 @@ impl KubernetesRuntime {
             pod_security = settings.pod_security.as_str(),
             "a cluster to run containers on"
         );
-        isolate(&Api::namespaced(client, namespace), &settings).await?;
-        let table = PodTable::new();
+        let policies = Api::namespaced(client.clone(), namespace);
+        isolate(&policies, &settings).await?;
+        let table = PodTable::new(settings.metrics.pods.clone());
         let watch = tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
         let mut changes = table.changes();
         let listed = tokio::time::timeout(FIRST_LIST, async {
@@ -113,9 +124,25 @@ impl KubernetesRuntime {
             return Err(Error::Transient { context, source });
         }
         let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features, store);
+        let logins = Logins::new(Api::namespaced(client.clone(), namespace), Arc::clone(&settings));
         let spare = Mutex::default();
         let checks = Checks::new(settings.check_pods, server_id());
-        let inner = Inner { settings, features, pods, table, artifacts, checks, spare, watch };
+        let events: Api<Event> = Api::namespaced(client, &settings.namespace);
+        let starts = Starts::new();
+        let watches = [watch, tokio::spawn(starts.clone().follow(events))];
+        let inner = Inner {
+            settings,
+            features,
+            pods,
+            policies,
+            table,
+            artifacts,
+            logins,
+            checks,
+            spare,
+            starts,
+            watches,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -153,14 +180,18 @@ async fn check_claim(
     }
 }
 
+/// Makes a policy what it shall be, whatever it was.
+async fn apply(policies: &Api<NetworkPolicy>, policy: &NetworkPolicy) -> kube::Result<()> {
+    let name = policy.metadata.name.clone().unwrap_or_default();
+    let (params, patch) = (PatchParams::apply("jetbridge").force(), Patch::Apply(policy));
+    api::call("apply a network policy", || policies.patch(&name, &params, &patch)).await.map(drop)
+}
+
 /// Puts the policies in place.
 async fn isolate(api: &Api<NetworkPolicy>, settings: &Settings) -> Result<()> {
-    let params = PatchParams::apply("jetbridge").force();
     for policy in network::policies(settings) {
-        let name = policy.metadata.name.clone().unwrap_or_default();
-        let patch = Patch::Apply(&policy);
-        let applied = api::call("apply a network policy", || api.patch(&name, &params, &patch));
-        applied.await.map_err(|error| {
+        apply(api, &policy).await.map_err(|error| {
+            let name = policy.metadata.name.unwrap_or_default();
             api::failed(
                 format!("cannot apply network policy `{name}`, without which no step runs"),
                 error,
@@ -216,7 +247,7 @@ impl Inner {
                     Answer::Missing | Answer::Busy | Answer::Full | Answer::Exists => {
                         (io::ErrorKind::ConnectionRefused, error.to_string())
                     }
-                    Answer::Forbidden | Answer::Refused => {
+                    Answer::Forbidden | Answer::Ending | Answer::Refused => {
                         return Err(api::failed(context(), error));
                     }
                 },
@@ -230,9 +261,25 @@ impl Inner {
                 });
             }
             // A pod that went meanwhile is only known to be gone once the watch says so.
-            let mut changes = self.table.changes();
-            let _ = tokio::time::timeout(CONNECT_PAUSE, changes.changed()).await;
+            let (mut changes, mut starts) = (self.table.changes(), self.starts.changes());
+            tokio::select! {
+                _ = changes.changed() => {}
+                _ = starts.changed() => {}
+                () = tokio::time::sleep(CONNECT_PAUSE) => {}
+            }
         }
+    }
+
+    /// Every pod that is not about to go, in the API server's own words: what the watch has not told of yet, or does
+    /// not tell of while it is broken, may be another server's, and must not be taken for gone.
+    async fn all_pods(&self) -> Result<Vec<Pod>> {
+        let params = ListParams::default().labels(&names::selector(&self.settings.worker_name));
+        let found = api::call("list the pods", || self.pods.list(&params)).await;
+        let found = found.map_err(|error| {
+            let namespace = &self.settings.namespace;
+            api::failed(format!("cannot list the pods of namespace `{namespace}`"), error)
+        })?;
+        Ok(found.items.into_iter().filter(is_meant).collect())
     }
 
     async fn destroy_pod(&self, handle: &ContainerHandle) -> Result<()> {
@@ -255,10 +302,21 @@ impl Inner {
                 Err(api::failed(format!("cannot destroy container `{handle}`"), error))
             }
             _ => {
+                self.settings.metrics.pods.deleted(names::kind_of(&pod));
                 self.table.deleted(&name);
                 Ok(())
             }
         }
+    }
+
+    /// Whether nodes have a login for the image that a volume is.
+    async fn has_login(&self, volume: &VolumeHandle) -> Result<bool> {
+        Ok(match self.artifacts.find(volume).await? {
+            Some(Known::Image(json)) => {
+                Reference::parse(volume, &json).is_ok_and(|image| image.pull_secret.is_some())
+            }
+            Some(Known::Archive) | None => false,
+        })
     }
 
     async fn reference(&self, volume: &VolumeHandle) -> Result<Option<Reference>> {
@@ -302,8 +360,20 @@ impl Runtime for KubernetesRuntime {
             .collect()
     }
 
+    fn runs_agents(&self) -> bool {
+        true
+    }
+
     async fn create(&self, spec: &ContainerSpec) -> Result<()> {
-        self.inner.create(spec).await
+        self.inner.create(spec, &Waits::unwatched()).await
+    }
+
+    async fn create_watched(
+        &self,
+        spec: &ContainerSpec,
+        waits: mpsc::Sender<String>,
+    ) -> Result<()> {
+        self.inner.create(spec, &Waits::new(waits)).await
     }
 
     async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>> {
@@ -334,7 +404,7 @@ impl Runtime for KubernetesRuntime {
     async fn list(&self) -> Result<Vec<ContainerInfo>> {
         self.inner.adopt_checks().await;
         self.inner.retire_checks().await;
-        let pods = self.inner.table.all();
+        let pods = self.inner.all_pods().await?;
         let infos = pods.iter().filter(|pod| !names::is_of_checks(pod)).filter_map(|pod| {
             let handle = ContainerHandle::new(handle_of(pod)?);
             let running = !matches!(standing(pod), Standing::Over(_));
@@ -374,17 +444,27 @@ impl Runtime for KubernetesRuntime {
 
     async fn pointer(&self, volume: &VolumeHandle) -> Result<Option<Vec<u8>>> {
         match self.inner.artifacts.find(volume).await? {
-            Some(Known::Image(json)) => Ok(Some(json.to_vec())),
+            Some(Known::Image(json)) => {
+                let reference = Reference::parse(volume, &json)?;
+                Pointer { reference, login: self.inner.logins.of(volume) }.to_json().map(Some)
+            }
             Some(Known::Archive) => Ok(None),
             None => Err(Error::NoVolume(volume.clone())),
         }
     }
 
     async fn adopt(&self, volume: &VolumeHandle, pointer: &[u8]) -> Result<bool> {
-        if Reference::parse(volume, pointer).is_err() {
-            return Ok(false);
+        let Inner { artifacts, logins, settings, .. } = &*self.inner;
+        let Some(pointer) = Pointer::parse(pointer) else { return Ok(false) };
+        let (reference, login) = pointer.adopted(volume, settings)?;
+        let json = serde_json::to_vec(&reference).map_err(|error| {
+            Error::Image(format!("cannot note image `{}`: {error}", reference.name))
+        })?;
+        // The login last, as when it is fetched.
+        artifacts.put_image(volume, json).await?;
+        if let Some(login) = login {
+            logins.adopt(volume, login).await?;
         }
-        self.inner.artifacts.put_image(volume, pointer.to_vec()).await?;
         Ok(true)
     }
 
@@ -394,19 +474,23 @@ impl Runtime for KubernetesRuntime {
         request: ImageRequest,
         log: mpsc::Sender<String>,
     ) -> Result<ImageFetch> {
-        crate::image::fetch(&self.inner.artifacts, volume, request, log).await
+        let Inner { artifacts, logins, .. } = &*self.inner;
+        crate::image::fetch(artifacts, logins, volume, request, log).await
     }
 
     async fn list_volumes(&self) -> Result<Vec<VolumeHandle>> {
         let mut all: BTreeSet<String> = self.inner.artifacts.list().await?.into_iter().collect();
         // Those that running steps are about to make.
-        for pod in self.inner.table.all() {
+        for pod in self.inner.all_pods().await? {
             all.extend(published(&pod).into_iter().map(|published| published.volume));
         }
         Ok(all.into_iter().map(VolumeHandle::new).collect())
     }
 
     async fn destroy_volume(&self, volume: &VolumeHandle) -> Result<()> {
+        if self.inner.has_login(volume).await? {
+            self.inner.logins.remove(volume).await?;
+        }
         self.inner.artifacts.remove(volume).await
     }
 
@@ -419,5 +503,9 @@ impl Runtime for KubernetesRuntime {
 
     fn pod_changes(&self) -> Option<watch::Receiver<u64>> {
         Some(self.inner.table.changes())
+    }
+
+    fn endings(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.inner.table.endings())
     }
 }

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use jb_metrics::Metrics;
+
 /// Which cluster, and as whom.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
@@ -110,6 +113,8 @@ pub struct Settings {
     pub pull_secrets: Vec<String>,
     /// The service account pods belong to. None of them gets its token.
     pub service_account: Option<String>,
+    /// Addresses that steps and checks do not reach, besides those that no step has business with (`network`).
+    pub deny_egress: Vec<IpNet>,
     /// How long a pod may take until its runner answers, images and waiting for room included.
     pub start_timeout: Duration,
     /// The longest that any pod lives, kept for a look inside included.
@@ -117,6 +122,8 @@ pub struct Settings {
     pub check_pods: CheckPods,
     /// Bytes of file content that one archive may bring into a volume.
     pub max_archive_bytes: u64,
+    /// Counts pods and calls to the API server.
+    pub metrics: Metrics,
 }
 
 impl Settings {
@@ -134,10 +141,12 @@ impl Settings {
             user_namespaces: Detect::default(),
             pull_secrets: Vec::new(),
             service_account: None,
+            deny_egress: Vec::new(),
             start_timeout: Duration::from_secs(10 * 60),
             deadline: Duration::from_secs(7 * 24 * 60 * 60),
             check_pods: CheckPods::default(),
             max_archive_bytes: 100 << 30,
+            metrics: Metrics::default(),
         }
     }
 

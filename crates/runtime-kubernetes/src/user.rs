@@ -35,15 +35,21 @@ pub(crate) fn decide(
         (User::Image, None) if root => return Ok(RunAs::Image),
         (User::Image, None) => return Ok(fallback),
     };
-    match name {
-        "" => return Ok(fallback),
+    if name.is_empty() {
+        return Ok(fallback);
+    }
+    if is_root(name) && !root {
         // Scripts of resources are run as root as a matter of course; they need not be.
-        "root" | "0" if root || kind != ContainerKind::Task => return Ok(fallback),
-        "root" | "0" => return Err(needs("the task wants to run as root", "baseline")),
-        _ => {}
+        return match kind {
+            ContainerKind::Task => Err(needs("the task wants to run as root", "baseline")),
+            _ => Ok(fallback),
+        };
     }
     if let Some((uid, gid)) = numbers(name) {
         return Ok(RunAs::User { uid, gid });
+    }
+    if is_root(name) {
+        return Ok(fallback);
     }
     if of_image == Some(name) {
         if root {
@@ -77,7 +83,8 @@ pub(crate) fn decide_over_nothing(
             return Err(needs(what, "baseline"));
         }
         if let User::Named(name) = wanted
-            && !matches!(name.as_str(), "" | "root" | "0")
+            && !name.is_empty()
+            && !is_root(name)
         {
             return Err(format!(
                 "{what}, and the step wants to run as `{name}`: the two together take Pod Security level `baseline` \
@@ -86,6 +93,12 @@ pub(crate) fn decide_over_nothing(
         }
     }
     Ok(RunAs::User { uid: 0, gid: None })
+}
+
+/// Whether a user, with or without a group, is root.
+fn is_root(name: &str) -> bool {
+    let user = name.split_once(':').map_or(name, |(user, _)| user);
+    user == "root" || user.parse() == Ok(0_u32)
 }
 
 /// `uid` or `uid:gid`.
@@ -127,6 +140,22 @@ mod tests {
         assert_eq!(decide(get, PLAIN, PodSecurity::Restricted), user(65532));
         let refused = decide(task, PLAIN, PodSecurity::Restricted).unwrap_err();
         assert!(refused.contains("baseline"), "{refused}");
+    }
+
+    #[test]
+    fn root_is_known_by_all_its_names() {
+        let decide = |name: &str, security| {
+            decide(&User::Named(name.into()), None, ContainerKind::Task, PLAIN, security)
+        };
+        for name in ["root", "0", "00", "0:0", "0:3078", "root:root"] {
+            let refused = decide(name, PodSecurity::Restricted).unwrap_err();
+            assert!(refused.contains("wants to run as root"), "{name}: {refused}");
+            let RunAs::User { uid, .. } = decide(name, PodSecurity::Baseline).unwrap() else {
+                panic!("{name} is left to the image");
+            };
+            assert_eq!(uid, 0, "{name}");
+        }
+        assert_eq!(decide("0:7", PodSecurity::Baseline), Ok(RunAs::User { uid: 0, gid: Some(7) }));
     }
 
     #[test]

@@ -20,7 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-pub use jb_runner_protocol::{ProcessInfo, ProcessSpec, ProcessState, Stdin, Stream, WindowSize};
+pub use jb_runner_protocol::{
+    JOURNAL_BYTES_MAX, ProcessInfo, ProcessSpec, ProcessState, Stdin, Stream, WindowSize,
+};
 
 use crate::{Error, Result, RunnerStream};
 
@@ -138,12 +140,6 @@ impl RunnerClient {
     pub async fn close_stdin(&self, id: &str) -> Result<()> {
         let id = id.to_owned();
         self.connection.done(|token| Request::CloseStdin { token, id }).await
-    }
-
-    /// Lets the runner delete its journal up to and including `seq`. Returns when queued: the
-    /// runner does not answer, and one that is lost keeps its journal.
-    pub async fn ack(&self, id: &str, seq: u64) -> Result<()> {
-        self.connection.send(&Request::Ack { id: id.to_owned(), seq }).await
     }
 
     /// Removes an ended process and its journal from the runner.

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use crate::{
     BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, Image, ImageFetch, ImageRequest,
-    MountSource, Result, RunnerStream, Runtime,
+    Link, MountSource, Result, RunnerStream, Runtime,
 };
 use files::Tree;
 use process::Process;
@@ -247,7 +247,9 @@ impl State {
                     MountSource::Input { volume: input, copy } => {
                         input == volume || copy.as_ref() == Some(volume)
                     }
-                    MountSource::Output(used) | MountSource::Cache(used) => used == volume,
+                    MountSource::Output(used)
+                    | MountSource::Cache(used)
+                    | MountSource::Link(Link { volume: used, .. }) => used == volume,
                 })
         })
     }
@@ -283,7 +285,9 @@ impl State {
                 MountSource::Input { volume, copy: Some(copy) } => {
                     made.push((copy.clone(), known(volume)?.clone()));
                 }
-                MountSource::Output(volume) | MountSource::Cache(volume) => {
+                MountSource::Output(volume)
+                | MountSource::Cache(volume)
+                | MountSource::Link(Link { volume, .. }) => {
                     made.push((volume.clone(), Tree::default()));
                 }
             }

@@ -17,6 +17,7 @@
 pub mod client;
 pub mod conformance;
 pub mod fake;
+pub mod measured;
 pub mod placement;
 pub mod pods;
 pub mod spec;
@@ -28,8 +29,8 @@ use tokio::sync::{mpsc, watch};
 
 pub use pods::{PodContainer, PodInfo};
 pub use spec::{
-    AGENT_PROGRAM, ContainerKind, ContainerSpec, Coordinates, Image, Mount, MountSource, Network,
-    User,
+    AGENT_PROGRAM, ContainerKind, ContainerSpec, Coordinates, Image, Link, Mount, MountSource,
+    Network, User,
 };
 
 /// A two-way byte stream to a runner.
@@ -86,14 +87,26 @@ pub trait Runtime: Send + Sync + 'static {
     /// Base resource types this runtime can run without an image from elsewhere.
     fn base_types(&self) -> Vec<BaseType>;
 
-    /// Whether this runtime has containers for agents: their program, and a directory that an agent's container and its
-    /// gateway's share so that a socket in it joins them.
+    /// Whether this runtime has containers for agents: their program, and links that join an agent's container to its
+    /// gateway's.
     fn runs_agents(&self) -> bool {
         false
     }
 
     /// Finds or creates the container and starts its runner; returns when the runner can be connected to.
     async fn create(&self, spec: &ContainerSpec) -> Result<()>;
+
+    /// As [`Self::create`]. While the container waits for something out of the ordinary, such as room for it, `waits` is
+    /// sent what that is: a line when it begins to wait and one whenever the reason changes. Dropping the future gives
+    /// up; what was made by then is found by `destroy`.
+    async fn create_watched(
+        &self,
+        spec: &ContainerSpec,
+        waits: mpsc::Sender<String>,
+    ) -> Result<()> {
+        drop(waits);
+        self.create(spec).await
+    }
 
     /// Opens a new stream to the runner of a container.
     async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>>;
@@ -167,6 +180,12 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Tells when any pod has changed; none where containers are no pods.
     fn pod_changes(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
+    /// Tells when containers ended or went that nobody destroyed through this; none where that is only seen in
+    /// [`Runtime::list`].
+    fn endings(&self) -> Option<watch::Receiver<u64>> {
         None
     }
 }

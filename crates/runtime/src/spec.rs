@@ -98,6 +98,19 @@ pub enum MountSource {
     Output(VolumeHandle),
     /// A volume kept between builds, created when missing.
     Cache(VolumeHandle),
+    /// A directory with a socket, which joins a container to another that has the same volume, and no third.
+    Link(Link),
+}
+
+/// One end of a socket between two containers. The one that serves is made first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Nothing is kept in it.
+    pub volume: VolumeHandle,
+    /// The socket's name in the directory.
+    pub socket: String,
+    /// Whether this container's process listens at the socket; the other's connects to it.
+    pub serves: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,11 +1,14 @@
 //! A model service that answers from a script, for tests and demos.
 //!
-//! It speaks Anthropic's Messages API, streamed and not. The script is data: rules that look at a request, and what is
+//! It speaks Anthropic's Messages, and OpenAI's Responses and Chat Completions, streamed and not. The script is data: rules that look at a request, and what is
 //! answered to it. The first rule that matches and is not used up answers; a request that no rule wants is an error that
 //! says so, which fails whatever test made it.
 
+mod chat;
 mod messages;
+mod responses;
 mod script;
+mod speech;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +20,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::post;
 use futures_util::{StreamExt as _, stream};
-use serde_json::{Value, json};
+use jb_agent_protocol::Api;
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 pub use script::{Reply, Rule, Said, Script, ToolUse, Usage, When};
@@ -61,8 +65,13 @@ impl ScriptedModel {
         let used = vec![0; script.rules.len()];
         let script = Mutex::new(Playing { rules: script.rules, used });
         let state = Arc::new(Service { script, received: Mutex::default() });
-        let router =
-            Router::new().route("/v1/messages", post(answer)).with_state(Arc::clone(&state));
+        let router = Api::ALL.into_iter().fold(Router::new(), |router, api| {
+            let answers = async move |State(service), headers, body| {
+                answer(api, service, headers, body).await
+            };
+            router.route(api.path(), post(answers))
+        });
+        let router = router.with_state(Arc::clone(&state));
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 // Its requests fail, which is how tests notice.
@@ -105,55 +114,55 @@ impl Playing {
 }
 
 async fn answer(
-    State(service): State<Arc<Service>>,
+    api: Api,
+    service: Arc<Service>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
+    let invalid = |what: &str| problem(api, 400, "invalid_request_error", what, None);
     let Ok(request) = serde_json::from_slice::<Value>(&body) else {
-        return problem(400, "invalid_request_error", "the body is no JSON", None);
+        return invalid("the body is no JSON");
     };
     let number = {
         let mut received = lock(&service.received);
         received.push(Received { headers, body: request.clone() });
         received.len()
     };
-    if let Err(what) = messages::check(&request) {
-        return problem(400, "invalid_request_error", &what, None);
+    if let Err(what) = speech::check(api, &request) {
+        return invalid(&what);
     }
     let reply = lock(&service.script).reply(&request, number);
     let Some(reply) = reply else {
-        let what =
-            format!("no rule of the script wants request {number}: {}", script::last(&request));
-        return problem(400, "invalid_request_error", &what, None);
+        let last = script::last(&request);
+        return invalid(&format!("no rule of the script wants request {number}: {last}"));
     };
     let streamed = request["stream"].as_bool().unwrap_or(false);
-    let model = request["model"].as_str().unwrap_or_default();
+    let speech = speech::Speech { api, model: request["model"].as_str().unwrap_or(""), number };
+    let pieces = |pieces: Vec<String>| {
+        let pieces = stream::iter(pieces).map(Ok::<_, std::io::Error>);
+        events(Body::from_stream(pieces))
+    };
     match reply {
-        Reply::Say(said) if streamed => {
-            let pieces =
-                messages::events(&said, model, number).into_iter().map(Ok::<_, std::io::Error>);
-            events(Body::from_stream(stream::iter(pieces)))
-        }
-        Reply::Say(said) => json_body(200, &messages::whole(&said, model, number)),
+        Reply::Say(said) if streamed => pieces(speech.events(&said)),
+        Reply::Say(said) => json_body(200, &speech.whole(&said)),
         Reply::Error { status, kind, message, retry_after } => {
-            problem(status, &kind, &message, retry_after)
+            problem(api, status, &kind, &message, retry_after)
         }
         Reply::Garbage(body) => events(Body::from(body)),
         Reply::Silence => std::future::pending().await,
         Reply::Hang => {
-            let said = messages::events(&script::Said::default(), model, number);
+            let said = speech.events(&script::Said::default());
             let first = stream::iter(said.into_iter().take(1)).map(Ok::<_, std::io::Error>);
             events(Body::from_stream(first.chain(stream::pending())))
         }
         Reply::CutOff(said) => {
-            let mut pieces = messages::events(&said, model, number);
-            pieces.truncate(pieces.len() / 2);
-            events(Body::from_stream(stream::iter(pieces).map(Ok::<_, std::io::Error>)))
+            let mut half = speech.events(&said);
+            half.truncate(half.len() / 2);
+            pieces(half)
         }
         Reply::Endless(text) => {
-            let begin = messages::beginning(model, number);
-            let piece = messages::piece(&text);
-            let endless = stream::repeat(piece).then(async |piece| {
+            let begin = speech.beginning();
+            let endless = stream::repeat(speech.piece(&text)).then(async |piece| {
                 tokio::time::sleep(ENDLESS_PAUSE).await;
                 piece
             });
@@ -178,9 +187,14 @@ fn json_body(status: u16, body: &Value) -> Response<Body> {
     response
 }
 
-fn problem(status: u16, kind: &str, message: &str, retry_after: Option<u64>) -> Response<Body> {
-    let body = json!({"type": "error", "error": {"type": kind, "message": message}});
-    let mut response = json_body(status, &body);
+fn problem(
+    api: Api,
+    status: u16,
+    kind: &str,
+    message: &str,
+    retry_after: Option<u64>,
+) -> Response<Body> {
+    let mut response = json_body(status, &speech::problem(api, kind, message));
     if let Some(seconds) = retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
     }

@@ -43,7 +43,7 @@ fn stop_reason(said: &Said) -> &str {
     said.stop_reason.as_deref().unwrap_or(usual)
 }
 
-fn tool_id(number: usize, index: usize) -> String {
+pub(crate) fn tool_id(number: usize, index: usize) -> String {
     format!("toolu_{number:04}_{index:02}")
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn piece(text: &str) -> String {
     event(&json!({"type": "content_block_delta", "index": 0, "delta": delta}))
 }
 
-fn split(text: &str) -> impl Iterator<Item = String> + '_ {
+pub(crate) fn split(text: &str) -> impl Iterator<Item = String> + '_ {
     let mut characters = text.chars().peekable();
     std::iter::from_fn(move || {
         characters.peek()?;

@@ -30,7 +30,7 @@ pub struct When {
     pub last: Option<String>,
     /// Stands anywhere in the request.
     pub anywhere: Option<String>,
-    /// How many messages the conversation has.
+    /// How many messages the conversation has, where those of the same side that follow each other are one.
     pub messages: Option<usize>,
     /// The request's number, from 1.
     pub number: Option<usize>,
@@ -41,7 +41,7 @@ impl When {
         let is = |wanted: &Option<String>, found: &dyn Fn() -> String| {
             wanted.as_ref().is_none_or(|wanted| found().contains(wanted.as_str()))
         };
-        let count = request["messages"].as_array().map_or(0, Vec::len);
+        let count = turns(request).len();
         self.model.as_ref().is_none_or(|model| request["model"] == **model)
             && self.number.is_none_or(|wanted| wanted == number)
             && self.messages.is_none_or(|wanted| wanted == count)
@@ -52,10 +52,27 @@ impl When {
 
 /// Every text of the last message.
 pub(crate) fn last(request: &Value) -> String {
-    request["messages"]
-        .as_array()
-        .and_then(|messages| messages.last())
-        .map_or_else(String::new, texts)
+    turns(request).last().map_or_else(String::new, |turn| turn.iter().map(|it| texts(it)).collect())
+}
+
+/// The conversation, whatever the API: what follows each other from the same side is one.
+fn turns(request: &Value) -> Vec<Vec<&Value>> {
+    let list = ["messages", "input"].into_iter().find_map(|key| request[key].as_array());
+    let mut turns: Vec<(bool, Vec<&Value>)> = Vec::new();
+    for item in list.into_iter().flatten() {
+        let role = item["role"].as_str();
+        if matches!(role, Some("system" | "developer")) {
+            continue;
+        }
+        let kind = item["type"].as_str();
+        let models =
+            role == Some("assistant") || matches!(kind, Some("function_call" | "reasoning"));
+        match turns.last_mut() {
+            Some((side, turn)) if *side == models => turn.push(item),
+            _ => turns.push((models, vec![item])),
+        }
+    }
+    turns.into_iter().map(|(_, turn)| turn).collect()
 }
 
 fn texts(value: &Value) -> String {
@@ -97,7 +114,7 @@ pub struct Said {
     pub text: String,
     pub tools: Vec<ToolUse>,
     pub usage: Usage,
-    /// `tool_use` or `end_turn`, unless given.
+    /// `tool_use` or `end_turn`, unless given; `max_tokens` and `refusal` have their like in every API.
     pub stop_reason: Option<String>,
 }
 

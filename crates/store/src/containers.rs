@@ -246,6 +246,14 @@ impl Store {
         rows.iter().map(|row| row.req_text("handle").map(ContainerHandle)).collect()
     }
 
+    /// The containers on a worker whose builds are over.
+    pub async fn containers_of_ended_builds(&self, worker: &str) -> Result<Vec<ContainerHandle>> {
+        let sql = "SELECT c.handle FROM containers c JOIN builds b ON b.id = c.build_id
+                   WHERE c.worker = $1 AND b.completed = 1 ORDER BY c.handle";
+        let rows = self.rows(sql, args![worker]).await?;
+        rows.iter().map(|row| row.req_text("handle").map(ContainerHandle)).collect()
+    }
+
     /// Forgets a container, and what its process was started with.
     pub async fn delete_container(&self, handle: &ContainerHandle) -> Result<bool> {
         transact!(self, async |tx| {

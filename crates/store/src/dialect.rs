@@ -188,6 +188,8 @@ pub(crate) enum Lock {
     /// A scope's history.
     Scope(i64),
     Job(i64),
+    /// The answers to a question.
+    Approval(i64),
 }
 
 impl Lock {
@@ -200,6 +202,7 @@ impl Lock {
             Self::Resource(id) => (5, id),
             Self::Scope(id) => (6, id),
             Self::Job(id) => (7, id),
+            Self::Approval(id) => (8, id),
         }
     }
 }

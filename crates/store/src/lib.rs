@@ -11,6 +11,7 @@
 //! integers, text, blobs), read it through [`sql::Row`], and cover it in the conformance suite, which
 //! runs on SQLite in memory, SQLite in a file and PostgreSQL.
 
+pub mod approvals;
 pub mod artifacts;
 pub mod builds;
 pub mod caches;
@@ -42,13 +43,14 @@ pub mod vars;
 pub mod versions;
 pub mod view;
 
+pub use approvals::{Answered, ApprovalAnswer, ApprovalArtifact, ApprovalRecord, NewApproval};
 pub use artifacts::{ArtifactRecord, BuildArtifact};
 pub use builds::{
     BuildInput, BuildOutput, BuildRecord, NewCheckBuild, NextBuild, RerunOf, RetentionBuild,
 };
 pub use caches::{CacheRecord, NewCache, NewVolume, TaskCacheKey, VolumeRecord};
 pub use causality::{CausalBuild, CausalUse, Causality, Direction, Traced};
-pub use change::Change;
+pub use change::{Change, build_changed};
 pub use containers::{ContainerFilter, ContainerRecord, ContainerState, NewContainer};
 pub use dump::{DumpedRerun, DumpedUse, DumpedVersion, VersionsDump};
 pub use error::{Error, Result};

@@ -30,8 +30,12 @@ macro_rules! migrations {
 }
 
 /// All migrations in order.
-pub(crate) const MIGRATIONS: &[Migration] =
-    migrations![1 "0001_initial", 2 "0002_pipeline_user_data", 3 "0003_transcripts"];
+pub(crate) const MIGRATIONS: &[Migration] = migrations![
+    1 "0001_initial",
+    2 "0002_pipeline_user_data",
+    3 "0003_transcripts",
+    4 "0004_approvals"
+];
 
 const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (
     number BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)";

@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jb_metrics::Database;
 use jb_model::{
-    ArtifactId, BuildId, JobId, Object, PipelineId, ResourceId, ScopeId, TeamId, Timestamp, Value,
-    Version, VersionId, VolumeHandle,
+    ApprovalId, ArtifactId, BuildId, JobId, Object, PipelineId, ResourceId, ScopeId, TeamId,
+    Timestamp, Value, Version, VersionId, VolumeHandle,
 };
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
@@ -63,6 +64,7 @@ int_args! {
     VersionId => |v| v.0,
     BuildId => |v| v.0,
     ArtifactId => |v| v.0,
+    ApprovalId => |v| v.0,
     Timestamp => |v| v.0,
 }
 
@@ -256,6 +258,7 @@ pub(crate) struct Tx {
     conn: TxConn,
     seal: Arc<Seal>,
     changes: BTreeSet<Change>,
+    counts: Database,
 }
 
 pub(crate) enum TxConn {
@@ -264,8 +267,8 @@ pub(crate) enum TxConn {
 }
 
 impl Tx {
-    pub(crate) fn new(conn: TxConn, seal: Arc<Seal>) -> Self {
-        Self { conn, seal, changes: BTreeSet::new() }
+    pub(crate) fn new(conn: TxConn, seal: Arc<Seal>, counts: Database) -> Self {
+        Self { conn, seal, changes: BTreeSet::new(), counts }
     }
 
     pub(crate) const fn is_postgres(&self) -> bool {
@@ -289,6 +292,7 @@ impl Tx {
 
     /// Runs a statement; returns how many rows it touched.
     pub(crate) async fn execute(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64> {
+        self.counts.query();
         match &mut self.conn {
             TxConn::Sqlite(tx) => execute_sqlite(&mut **tx, sql, args).await,
             TxConn::Postgres(tx) => execute_postgres(&mut **tx, sql, args).await,
@@ -297,6 +301,7 @@ impl Tx {
 
     /// Runs a query.
     pub(crate) async fn rows(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
+        self.counts.query();
         match &mut self.conn {
             TxConn::Sqlite(tx) => rows_sqlite(&mut **tx, sql, args).await,
             TxConn::Postgres(tx) => rows_postgres(&mut **tx, sql, args).await,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use jb_metrics::{Database, Metrics};
 use jb_model::{Timestamp, Value};
 use sqlx::postgres::{PgListener, PgPool};
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
@@ -27,6 +28,8 @@ pub struct Options {
     pub encryption_key: Option<EncryptionKey>,
     /// The former key: what it sealed is sealed anew with `encryption_key`, or opened if there is none.
     pub old_key: Option<EncryptionKey>,
+    /// Counts what is asked of the database.
+    pub metrics: Metrics,
 }
 
 /// Everything that is kept. Clones share one database.
@@ -73,6 +76,7 @@ struct Inner {
     committed: Arc<Notify>,
     /// Listens to other servers, or moves what was committed where it belongs.
     companion: tokio::task::AbortHandle,
+    counts: Database,
 }
 
 impl Drop for Inner {
@@ -109,7 +113,8 @@ impl Store {
             }
         };
         let seal = Arc::new(seal);
-        let inner = Inner { engine, seal, changes, name, committed, companion };
+        let counts = options.metrics.database;
+        let inner = Inner { engine, seal, changes, name, committed, companion, counts };
         let store = Self { inner: Arc::new(inner), allowance: None };
         transact!(store, async |tx| {
             migrate(tx, MIGRATIONS, now).await?;
@@ -134,6 +139,18 @@ impl Store {
         self.rows("SELECT 1 AS alive", &[]).await.map(drop)
     }
 
+    /// Counts the connections that are open now.
+    pub fn count_connections(&self) {
+        let counts = &self.inner.counts;
+        match &self.inner.engine {
+            Engine::Sqlite { writer, readers, .. } => {
+                counts.connections("writer", writer.size());
+                counts.connections("readers", readers.size());
+            }
+            Engine::Postgres { pool, .. } => counts.connections("pool", pool.size()),
+        }
+    }
+
     /// Closes all connections; for an orderly end.
     pub async fn close(&self) {
         self.inner.companion.abort();
@@ -148,6 +165,7 @@ impl Store {
 
     /// One query on its own, which sees what is committed.
     pub(crate) async fn rows(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
+        self.inner.counts.query();
         match &self.inner.engine {
             Engine::Sqlite { readers, .. } => rows_sqlite(readers, sql, args).await,
             Engine::Postgres { pool, .. } => rows_postgres(pool, sql, args).await,
@@ -217,7 +235,7 @@ impl Store {
             Engine::Postgres { pool, .. } => pool.begin().await.map(TxConn::Postgres),
         };
         let conn = conn.map_err(|error| crate::dialect::classify("BEGIN", &error))?;
-        Ok(Tx::new(conn, Arc::clone(&self.inner.seal)))
+        Ok(Tx::new(conn, Arc::clone(&self.inner.seal), self.inner.counts.clone()))
     }
 
     /// The JSON of a sealed column.

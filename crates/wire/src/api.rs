@@ -3,6 +3,7 @@
 //! Fields that are left out when empty say so; everything else is always there. Times are whole
 //! seconds since the epoch.
 
+mod approval;
 mod build;
 mod container;
 mod job;
@@ -16,6 +17,7 @@ mod team;
 #[cfg(test)]
 mod tests;
 
+pub use approval::{AnswerRequest, Approval, ApprovalAnswer, ApprovalArtifact, Problem};
 pub use build::{
     Build, BuildInput, BuildPreparation, BuildResources, BuildSummary, PublicBuildInput,
     PublicBuildOutput, RerunOf, WorkerArtifact,

@@ -4,6 +4,7 @@
 //! is what the API shows: names and shapes, no sources, params or secrets.
 
 mod agent;
+mod approve;
 pub mod config;
 pub mod private;
 pub mod public;

@@ -3,8 +3,10 @@
 //! Every figure comes with a floor or a peer measured in the same run on the same machine, so that
 //! the ratio means something where the figure alone does not. Nothing here fails for being slow.
 
+mod builds;
 mod figures;
 mod idle;
+mod kubernetes;
 mod log;
 mod runc;
 mod stage;
@@ -36,7 +38,16 @@ pub(crate) struct Options {
     /// Keep the servers' state here, and leave it there
     #[arg(long)]
     state: Option<PathBuf>,
-    /// Only these: trigger, steps, webhook, log, idle, size
+    /// Measure steps as pods instead, on a cluster that is started for it unless it runs
+    #[arg(long)]
+    kubernetes: bool,
+    /// The cluster's directory
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp/jetbridge-bench-cluster")]
+    cluster: PathBuf,
+    /// Load the images of this directory into the cluster instead of making them
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Only these: trigger, steps, webhook, log, idle, size; on a cluster: step, between, check, artifact, burst
     filter: Vec<String>,
 }
 
@@ -56,7 +67,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let dir = options.state.clone().unwrap_or_else(|| {
         std::env::temp_dir().join(format!("jetbridge-bench-{}", std::process::id()))
     });
-    let measured = tokio::runtime::Runtime::new()?.block_on(measure(&binary, &dir, options));
+    let measured = if options.kubernetes {
+        kubernetes::measure(&binary, &dir, options)
+    } else {
+        tokio::runtime::Runtime::new()?.block_on(measure(&binary, &dir, options))
+    };
     if options.state.is_none() {
         std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
     }

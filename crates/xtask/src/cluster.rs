@@ -4,7 +4,7 @@
 //! namespace, control groups and a directory of their own, so several clusters can run side by side and
 //! `down` leaves nothing.
 
-mod certificates;
+pub(crate) mod certificates;
 mod configuration;
 mod objects;
 pub(crate) mod place;
@@ -75,11 +75,6 @@ pub(crate) enum NetworkPolicy {
     Stored,
 }
 
-/// This machine as the pods of a cluster see it.
-pub(crate) fn host_address(dir: &Path) -> anyhow::Result<std::net::Ipv4Addr> {
-    Ok(Place::new(dir)?.host_address())
-}
-
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let place = Place::new(&options.dir)?;
     match &options.action {
@@ -95,8 +90,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
         Action::Load { archives } => import(&place, &Programs::built()?, archives)?,
         Action::Env => {
-            println!("export KUBECONFIG={}", place.kubeconfig().display());
-            println!("export JETBRIDGE_CLUSTER_HOST={}", place.host_address());
+            for (name, value) in place.variables() {
+                println!("export {name}={value}");
+            }
             println!("export PATH={}:$PATH", commands(&options.dir).display());
         }
         Action::Build => build()?,
@@ -109,6 +105,11 @@ pub(crate) fn up(dir: &Path, network_policy: NetworkPolicy) -> anyhow::Result<()
     let place = Place::new(dir)?;
     start::up(&place, network_policy)?;
     write_kubectl(&place, &Programs::built()?)
+}
+
+/// Whether the cluster of a directory runs.
+pub(crate) fn is_running(dir: &Path) -> anyhow::Result<bool> {
+    Ok(start::running(&Place::new(dir)?))
 }
 
 /// A directory with `kubectl`, for programs that look for it in `PATH`.
@@ -145,8 +146,9 @@ pub(crate) fn obstacle() -> Option<&'static str> {
     programs::obstacle()
 }
 
-pub(crate) fn kubeconfig(dir: &Path) -> PathBuf {
-    dir.join(place::KUBECONFIG)
+/// What programs that use the cluster of a directory are told of it.
+pub(crate) fn variables(dir: &Path) -> anyhow::Result<[(&'static str, String); 5]> {
+    Ok(Place::new(dir)?.variables())
 }
 
 /// `kubectl` that speaks to this cluster.

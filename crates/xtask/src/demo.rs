@@ -1,5 +1,7 @@
 //! `cargo xtask demo`: a server, a git repository and a pipeline between them.
 
+mod agents;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,7 +16,10 @@ use crate::server::Server;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// End once the second job is green, with status 0, or when anything fails, with status 1
+    /// Show agents instead: one makes a change, another reviews it, and you are asked; needs no key
+    #[arg(long)]
+    agents: bool,
+    /// End once all is green, with status 0, or when anything fails, with status 1
     #[arg(long)]
     exit: bool,
     /// The port to serve on
@@ -44,14 +49,19 @@ async fn demo(binary: &Path, options: &Options) -> anyhow::Result<()> {
         None => std::env::temp_dir().join(format!("jetbridge-demo-{}", std::process::id())),
     };
     std::fs::create_dir_all(&dir)?;
+    if options.agents {
+        let server = match agents::run(binary, &dir, options).await {
+            Ok(server) => server,
+            Err(error) => return ended(options, &dir, &format!("{error:#}")),
+        };
+        if !options.exit {
+            tokio::signal::ctrl_c().await?;
+        }
+        drop(server);
+        return remove(options, &dir);
+    }
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.port);
-    let users = [
-        "--add-local-user".to_owned(),
-        format!("{USER}:{PASSWORD}"),
-        "--main-team-local-user".to_owned(),
-        USER.to_owned(),
-    ];
-    let server = Server::start(binary, &dir.join("server"), address, &users).await?;
+    let server = Server::start(binary, &dir.join("server"), address, &users()).await?;
     println!("jetbridge serves on {} (log: {})", server.url, server.log.display());
 
     let api = Api::login(&server.url, USER, PASSWORD).await?;
@@ -85,6 +95,16 @@ async fn demo(binary: &Path, options: &Options) -> anyhow::Result<()> {
     tokio::signal::ctrl_c().await?;
     drop(server);
     remove(options, &dir)
+}
+
+/// The flags that make the demo's user an owner.
+fn users() -> [String; 4] {
+    [
+        "--add-local-user".to_owned(),
+        format!("{USER}:{PASSWORD}"),
+        "--main-team-local-user".to_owned(),
+        USER.to_owned(),
+    ]
 }
 
 /// Where containers reach this machine: what the worker says, loopback when they share its network.

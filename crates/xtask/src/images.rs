@@ -134,6 +134,7 @@ pub(crate) struct Programs {
     pub(crate) resources: Vec<u8>,
     /// What moves artifacts in pods, where the server carries it.
     pub(crate) artifacts: Option<Vec<u8>>,
+    pub(crate) agent: Vec<u8>,
 }
 
 impl Programs {
@@ -165,8 +166,14 @@ impl Programs {
             server: read(&server)?,
             runner: read(&programs.join("jb-runner"))?,
             resources: read(&programs.join("jb-resources"))?,
+            agent: read(&programs.join("jb-agent"))?,
         })
     }
+}
+
+/// A program that a release's images hold, as the last such build made it.
+pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
+    Ok(crate::server::target().join("embedded").join(host()?).join("embedded").join(name))
 }
 
 /// The target that programs are built for.

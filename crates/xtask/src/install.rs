@@ -20,6 +20,7 @@ const PEERS: &[Tool] = &[
         package: "busybox-static",
     },
     Tool { what: "runc (the floor beside our containers)", found_by: &["runc"], package: "runc" },
+    Tool { what: "zstd (the floor beside our artifacts)", found_by: &["zstd"], package: "zstd" },
 ];
 
 /// What the tests need.

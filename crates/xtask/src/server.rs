@@ -62,6 +62,17 @@ impl Server {
         address: SocketAddr,
         extra: &[String],
     ) -> anyhow::Result<Self> {
+        Self::start_with(binary, state, address, extra, &[]).await
+    }
+
+    /// The same with more in its environment.
+    pub(crate) async fn start_with(
+        binary: &Path,
+        state: &Path,
+        address: SocketAddr,
+        extra: &[String],
+        env: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(state).with_context(|| format!("create {}", state.display()))?;
         let log = state.join("server.log");
         // Another server there would answer in this one's place.
@@ -76,6 +87,7 @@ impl Server {
             .arg("--state-dir")
             .arg(state)
             .args(extra)
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)

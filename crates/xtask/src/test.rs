@@ -187,9 +187,7 @@ impl Started {
                 let mut path = vec![cluster::commands(dir)];
                 path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
                 tests.env("PATH", std::env::join_paths(path)?);
-                tests.env("KUBECONFIG", cluster::kubeconfig(dir));
-                tests.env("JETBRIDGE_CLUSTER_DIR", dir);
-                tests.env("JETBRIDGE_CLUSTER_HOST", cluster::host_address(dir)?.to_string());
+                tests.envs(cluster::variables(dir)?);
                 tests.env("JETBRIDGE_REQUIRE_KUBERNETES", "1");
             }
             Self::Given => {

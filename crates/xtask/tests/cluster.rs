@@ -180,9 +180,13 @@ fn network_policies_hold_from_the_first_packet_on() {
     let Some(namespace) = Namespace::create("cluster-policy") else { return };
     let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(["cluster", "env"]).output();
     let said = String::from_utf8(output.unwrap().stdout).unwrap();
-    let host = said.lines().find_map(|line| line.strip_prefix("export JETBRIDGE_CLUSTER_HOST="));
-    let listener = TcpListener::bind((host.unwrap(), 0)).unwrap();
-    let address = listener.local_addr().unwrap();
+    let told = |name: &str| {
+        let begin = format!("export JETBRIDGE_CLUSTER_{name}=");
+        said.lines().find_map(|line| line.strip_prefix(begin.as_str())).unwrap()
+    };
+    let (host, link_local) = (told("HOST"), told("LINK_LOCAL"));
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for connection in listener.incoming() {
             let mut connection = connection.unwrap();
@@ -199,9 +203,11 @@ fn network_policies_hold_from_the_first_packet_on() {
             "policyTypes": ["Ingress", "Egress"],
         },
     }));
-    let script = format!("timeout 3 wget -qO- http://{address}/ 2>/dev/null || echo cut off");
+    let script = format!(
+        "for host in {host} {link_local}; do timeout 3 wget -qO- http://$host:{port}/ 2>/dev/null || echo cut off; done"
+    );
     let said = namespace.run("open", &script, &json!({"labels": {"network": "open"}}));
-    assert_eq!(said, "hello\n");
+    assert_eq!(said, "hello\nhello\n");
     let said = namespace.run("hermetic", &script, &json!({"labels": {"network": "hermetic"}}));
-    assert!(said.contains("cut off"), "{said}");
+    assert_eq!(said.matches("cut off").count(), 2, "{said}");
 }

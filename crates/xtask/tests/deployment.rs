@@ -200,6 +200,7 @@ fn wrong_values_are_refused_by_name() {
         ("steps.podSecurity=none", "podSecurity"),
         ("steps.startupTimeout=soon", "startupTimeout"),
         ("steps.artifacts.size=much", "size"),
+        ("steps.denyEgress={everything}", "denyEgress"),
         ("postgresql.enabled=false", "externalDatabase.host"),
         ("ingress.enabled=true", "ingress.host"),
     ] {
@@ -232,6 +233,8 @@ fn values_reach_the_server() {
         "steps.podSecurity=privileged",
         "steps.artifacts.existingClaim=shared",
         "steps.caches.enabled=false",
+        "steps.checkPods.max=7",
+        "steps.denyEgress={10.0.0.0/8,fd00::/8}",
     ]);
     let variables = variables(&objects);
     let told = |name: &str| variables[&format!("JETBRIDGE_{name}")].as_str().unwrap().to_owned();
@@ -241,6 +244,8 @@ fn values_reach_the_server() {
     assert_eq!(told("POSTGRES_SSLMODE"), "require");
     assert_eq!(told("KUBERNETES_NAMESPACE"), "elsewhere");
     assert_eq!(told("KUBERNETES_POD_SECURITY"), "privileged");
+    assert_eq!(told("KUBERNETES_CHECK_PODS"), "7");
+    assert_eq!(told("KUBERNETES_DENY_EGRESS"), "10.0.0.0/8,fd00::/8");
     assert_eq!(told("KUBERNETES_ARTIFACT_STORE_CLAIM"), "shared");
     assert_eq!(told("KUBERNETES_RUNNER_IMAGE"), "elsewhere.example.com/runner@sha256:0");
     assert_eq!(told("KUBERNETES_TASK_IMAGE"), "registry.example.com/ci/jetbridge-task:v2");
@@ -280,10 +285,12 @@ fn the_server_may_do_only_what_it_does() {
     let granted: BTreeMap<&str, &Value> =
         rules.iter().map(|rule| (rule["resources"][0].as_str().unwrap(), &rule["verbs"])).collect();
     let expected = [
+        ("events", json!(["list", "watch"])),
         ("networkpolicies", json!(["create", "patch"])),
         ("persistentvolumeclaims", json!(["get"])),
         ("pods", json!(["get", "list", "watch", "create", "delete"])),
         ("pods/exec", json!(["get", "create"])),
+        ("secrets", json!(["create", "delete"])),
     ];
     assert!(granted.into_iter().eq(expected.iter().map(|(name, verbs)| (*name, verbs))));
 }

@@ -6,10 +6,10 @@ use std::process::Command;
 
 /// Lower layers first. A crate may use crates of lower layers, and of its own where `PEERS` says so.
 const LAYERS: &[&[&str]] = &[
-    &["jb-model", "jb-yaml", "jb-runner-protocol", "jb-agent-protocol"],
-    &["jb-pipeline", "jb-resolve", "jb-authz"],
+    &["jb-model", "jb-yaml", "jb-runner-protocol", "jb-agent-protocol", "jb-authz"],
+    &["jb-pipeline", "jb-resolve"],
     &["jb-build"],
-    &["jb-wire"],
+    &["jb-wire", "jb-metrics"],
     &["jb-runtime", "jb-archive"],
     &["jb-artifacts"],
     &[
@@ -53,10 +53,12 @@ const PURE: &[&str] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["jb-store"]),
     ("axum", &["jb-http", "jb-git-http", "jb-scripted-model", "jb-agent", "jetbridge"]),
-    ("reqwest", &["jb-oci", "jb-object-store", "jb-agent", "xtask"]),
+    ("reqwest", &["jb-oci", "jb-object-store", "jb-agent", "jetbridge", "xtask"]),
     ("rusty-s3", &["jb-object-store"]),
     ("ureq", &["jb-artifacts"]),
     ("clap", &["jetbridge", "xtask"]),
+    ("opentelemetry-otlp", &["jetbridge"]),
+    ("prometheus", &["jb-metrics"]),
     ("kube", &["jb-runtime-kubernetes"]),
     ("k8s-openapi", &["jb-runtime-kubernetes"]),
 ];

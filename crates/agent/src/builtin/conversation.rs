@@ -7,7 +7,7 @@ use jb_agent_protocol::{Entry, LoopSpec, RESULT_BYTES_MAX, RESULT_TOOL};
 use serde_json::{Value, json};
 
 use super::{End, system};
-use crate::message::{Answer, AskError, Block, Client};
+use crate::message::{Answer, AskError, Block, Client, Message, Stop, ToolAnswer};
 use crate::output::{Output, cut, cut_value};
 use crate::schema::Schema;
 use crate::tools::{Called, Tools};
@@ -27,7 +27,7 @@ pub(super) struct Conversation<'a> {
     tools: Tools,
     schema: Option<Schema>,
     output: &'a Output,
-    messages: Vec<Value>,
+    messages: Vec<Message>,
     pause: Duration,
     refusals: u32,
     reminders: u32,
@@ -48,8 +48,9 @@ impl<'a> Conversation<'a> {
                 "input_schema": schema,
             }));
         }
-        let client = Client::new(&spec.socket, spec.model.clone(), system(spec), definitions)?;
-        let messages = vec![user(vec![json!({"type": "text", "text": spec.prompt})])];
+        let client =
+            Client::new(&spec.socket, spec.api, spec.model.clone(), system(spec), definitions)?;
+        let messages = vec![Message::User(spec.prompt.clone())];
         let pause = Duration::from_millis(spec.retry_pause_ms);
         Ok(Self { client, tools, schema, output, messages, pause, refusals: 0, reminders: 0 })
     }
@@ -60,10 +61,7 @@ impl<'a> Conversation<'a> {
                 Ok(answer) => answer,
                 Err(end) => return end,
             };
-            let content = answer.content();
-            if !content.is_empty() {
-                self.messages.push(json!({"role": "assistant", "content": content}));
-            }
+            self.messages.extend(answer.repeated());
             if let Some(end) = self.take(answer).await {
                 return end;
             }
@@ -108,6 +106,7 @@ impl<'a> Conversation<'a> {
                         self.output.say(Entry::Text { text: cut(&text, 4 * SHOWN_BYTES) });
                     }
                 }
+                Block::Kept(_) => {}
                 Block::ToolUse { id, name, input } => {
                     let shown = cut_value(&input, SHOWN_BYTES);
                     self.output.say(Entry::ToolCall {
@@ -128,16 +127,16 @@ impl<'a> Conversation<'a> {
             }
         }
         if !results.is_empty() {
-            self.messages.push(user(results));
+            self.messages.push(Message::Results(results));
             return None;
         }
-        match answer.stop_reason.as_str() {
-            "refusal" => Some(End::new(Ending::Refused, "the model refused to go on")),
-            "max_tokens" | "pause_turn" => {
+        match answer.stop {
+            Stop::Refused => Some(End::new(Ending::Refused, "the model refused to go on")),
+            Stop::CutOff => {
                 self.say("Go on.");
                 None
             }
-            _ => self.done(),
+            Stop::Done => self.done(),
         }
     }
 
@@ -157,14 +156,13 @@ impl<'a> Conversation<'a> {
 
     fn say(&mut self, text: &str) {
         // The model may have said nothing, and no two messages of the same role follow each other.
-        if self.messages.last().is_some_and(|last| last["role"] == "user") {
-            let nothing = json!([{"type": "text", "text": "…"}]);
-            self.messages.push(json!({"role": "assistant", "content": nothing}));
+        if !matches!(self.messages.last(), Some(Message::Assistant(_))) {
+            self.messages.push(Message::Assistant(vec![Block::Text("…".to_owned())]));
         }
-        self.messages.push(user(vec![json!({"type": "text", "text": text})]));
+        self.messages.push(Message::User(text.to_owned()));
     }
 
-    fn answered(&self, id: &str, name: &str, called: Called) -> Value {
+    fn answered(&self, id: &str, name: &str, called: Called) -> ToolAnswer {
         let Called { outcome, text, bytes } = called;
         self.output.say(Entry::ToolResult {
             id: id.to_owned(),
@@ -174,16 +172,11 @@ impl<'a> Conversation<'a> {
             bytes,
         });
         let text = if text.is_empty() { "(nothing)".to_owned() } else { text };
-        json!({
-            "type": "tool_result",
-            "tool_use_id": id,
-            "content": text,
-            "is_error": outcome != ToolOutcome::Ok,
-        })
+        ToolAnswer { id: id.to_owned(), text, is_error: outcome != ToolOutcome::Ok }
     }
 
     /// Takes a result that keeps to its schema, or hands it back with what is wrong.
-    fn result(&mut self, id: &str, input: Value) -> Result<End, Value> {
+    fn result(&mut self, id: &str, input: Value) -> Result<End, ToolAnswer> {
         let length = input.to_string().len();
         let errors = match &self.schema {
             _ if length > RESULT_BYTES_MAX => {
@@ -206,10 +199,6 @@ impl<'a> Conversation<'a> {
             return Ok(End::new(Ending::NoResult, what));
         }
         let text = format!("The result was not taken:\n{}", errors.join("\n"));
-        Err(json!({"type": "tool_result", "tool_use_id": id, "content": text, "is_error": true}))
+        Err(ToolAnswer { id: id.to_owned(), text, is_error: true })
     }
-}
-
-fn user(content: Vec<Value>) -> Value {
-    json!({"role": "user", "content": content})
 }

@@ -8,8 +8,23 @@ use tokio::net::TcpStream;
 /// A packet that is dropped on its way is not answered; this long is waited for an answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// A cluster may take a moment until it enforces the policies of a new pod.
+const LOOKS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The first of some addresses that still answers once the network has had time to be what it shall be.
+pub(super) async fn first_open(addresses: &[String]) -> Option<String> {
+    let mut answering = first_answering(addresses).await;
+    for _ in 1..LOOKS {
+        answering.as_ref()?;
+        tokio::time::sleep(PAUSE).await;
+        answering = first_answering(addresses).await;
+    }
+    answering
+}
+
 /// The first of some addresses that answers in any way. To be refused is an answer, too: something was reached.
-pub(super) async fn first_answering(addresses: &[String]) -> Option<String> {
+async fn first_answering(addresses: &[String]) -> Option<String> {
     let answers = addresses.iter().map(async |address| {
         let answered = match tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await {
             Ok(Ok(_)) => true,

@@ -5,10 +5,11 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Response, StatusCode, header, request};
 use futures_util::{StreamExt as _, stream};
+use jb_agent_protocol::Api;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::{Call, PATH, problem};
+use super::{Call, problem};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -19,24 +20,27 @@ const PASSED_ON: [&str; 2] = ["anthropic-version", "anthropic-beta"];
 const VERSION: &str = "2023-06-01";
 
 pub(super) struct Service {
+    api: Api,
     client: reqwest::Client,
     url: String,
     key: header::HeaderValue,
 }
 
 impl Service {
-    pub(super) fn new(url: &str, key: String, idle: Duration) -> Result<Self, String> {
+    pub(super) fn new(api: Api, url: &str, key: String, idle: Duration) -> Result<Self, String> {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT.min(idle))
             // The key goes to the service that was named, and to no other.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| format!("set up the way to {url}: {error}"))?;
+        let key = if api == Api::Messages { key } else { format!("Bearer {key}") };
         let mut key = header::HeaderValue::try_from(key).map_err(|_| {
             "the key for the model has characters that no header can have".to_owned()
         })?;
         key.set_sensitive(true);
-        Ok(Self { client, url: format!("{}{PATH}", url.trim_end_matches('/')), key })
+        let url = format!("{}{}", url.trim_end_matches('/'), api.path());
+        Ok(Self { api, client, url, key })
     }
 
     pub(super) async fn answer(
@@ -74,6 +78,10 @@ impl Service {
 
     fn headers(&self, asked: &HeaderMap) -> HeaderMap {
         let mut headers = HeaderMap::new();
+        if self.api != Api::Messages {
+            headers.insert(header::AUTHORIZATION, self.key.clone());
+            return headers;
+        }
         headers.insert("anthropic-version", header::HeaderValue::from_static(VERSION));
         for name in PASSED_ON {
             if let Some(value) = asked.get(name) {

@@ -27,6 +27,7 @@ fn step(tools: Vec<ToolGrant>) -> Step {
         writable,
     };
     let spec = LoopSpec {
+        api: Default::default(),
         name: "test".into(),
         model: "m".into(),
         prompt: String::new(),

@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod apis;
 mod budget;
 mod loops;
 mod recording;

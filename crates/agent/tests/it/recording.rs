@@ -6,10 +6,10 @@ use serde_json::json;
 use crate::step::Step;
 
 /// The same step again, from the recording of the first.
-fn again(step: &Step) -> Step {
+pub(crate) fn again(step: &Step) -> Step {
     let copy = step.dir.path().join("kept.jsonl");
     std::fs::copy(step.recording(), &copy).unwrap();
-    let mut again = Step::replaying(copy);
+    let mut again = Step::replaying(step.spec.api, copy);
     // What it sees must be the same: paths are part of what the model was told.
     again.spec.working_dir.clone_from(&step.spec.working_dir);
     again.spec.roots.clone_from(&step.spec.roots);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jb_agent::Output;
 use jb_agent_protocol::transcript::Ending;
 use jb_agent_protocol::{
-    Entry, GatewayBudget, GatewaySpec, LoopSpec, Prices, Root, ToolGrant, Upstream,
+    Api, Entry, GatewayBudget, GatewaySpec, LoopSpec, Prices, Root, ToolGrant, Upstream,
 };
 use jb_scripted_model::{Script, ScriptedModel};
 use serde_json::Value;
@@ -39,17 +39,21 @@ impl Ran {
 
 impl Step {
     pub(crate) async fn new(script: Script) -> Self {
+        Self::speaking(Api::Messages, script).await
+    }
+
+    pub(crate) async fn speaking(api: Api, script: Script) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let model = ScriptedModel::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), script).await;
         let model = model.unwrap();
-        let upstream = Upstream::Anthropic { url: model.url(), key: KEY.to_owned() };
+        let upstream = Upstream::Service { api, url: model.url(), key: KEY.to_owned() };
         Self { model: Some(model), ..Self::of(upstream) }
     }
 
     /// Answers from a recording.
-    pub(crate) fn replaying(recording: PathBuf) -> Self {
+    pub(crate) fn replaying(api: Api, recording: PathBuf) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self::of(Upstream::Replay { path: recording.to_str().unwrap().to_owned() })
+        Self::of(Upstream::Replay { api, path: recording.to_str().unwrap().to_owned() })
     }
 
     fn of(upstream: Upstream) -> Self {
@@ -60,6 +64,7 @@ impl Step {
         let spec = LoopSpec {
             name: "implement".into(),
             model: "m".into(),
+            api: upstream.api(),
             prompt: "Do it.".into(),
             socket: path("gateway.sock"),
             working_dir: path("work"),

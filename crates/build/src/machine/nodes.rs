@@ -220,6 +220,7 @@ fn kind(step: &PlanStep) -> Kind {
         PlanStep::Run(run) => leaf(true, &run.timeout),
         PlanStep::SetPipeline(_)
         | PlanStep::LoadVar(_)
+        | PlanStep::Approve(_)
         | PlanStep::ArtifactInput { .. }
         | PlanStep::ArtifactOutput { .. } => leaf(false, ""),
         PlanStep::Do(_) => Kind::Do,

@@ -20,6 +20,7 @@ fn shown(plan: &Plan) -> String {
         PlanStep::Run(run) => ("run", run.message.as_str()),
         PlanStep::SetPipeline(set) => ("set_pipeline", set.name.as_str()),
         PlanStep::LoadVar(load) => ("load_var", load.name.as_str()),
+        PlanStep::Approve(approve) => ("approve", approve.step.name.as_str()),
         PlanStep::Do(_) => ("do", ""),
         PlanStep::Retry(_) => ("retry", ""),
         PlanStep::InParallel { .. } => ("in_parallel", ""),

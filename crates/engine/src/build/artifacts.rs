@@ -86,16 +86,19 @@ impl BuildContext {
     }
 
     /// Numbers an artifact for download, once.
-    pub(crate) async fn publish(&self, name: &str, volume: &VolumeHandle) -> Result<(), Trouble> {
+    pub(crate) async fn publish(
+        &self,
+        name: &str,
+        volume: &VolumeHandle,
+    ) -> Result<ArtifactId, Trouble> {
         let store = &self.engine.store;
-        let known = store.artifacts_of_build(self.build.id).await?;
-        if !known.iter().any(|artifact| artifact.name == name && artifact.volume == *volume) {
-            let now = self.now();
-            store
-                .create_artifact(self.build.team_id, Some(self.build.id), name, volume, now)
-                .await?;
+        let mut known = store.artifacts_of_build(self.build.id).await?.into_iter();
+        let known = known.find(|artifact| artifact.name == name && artifact.volume == *volume);
+        if let Some(artifact) = known {
+            return Ok(artifact.id);
         }
-        Ok(())
+        let (team, build, now) = (self.build.team_id, Some(self.build.id), self.now());
+        Ok(store.create_artifact(team, build, name, volume, now).await?.id)
     }
 }
 

@@ -23,7 +23,6 @@ impl BuildContext {
             ("BUILD_TEAM_NAME".to_owned(), build.team_name.clone()),
             ("BUILD_URL_SHORT".to_owned(), format!("{external}/builds/{}", build.id)),
         ];
-        let mut url = format!("{external}/builds/{}", build.id);
         if let Some(pipeline) = &build.pipeline {
             env.push(("BUILD_PIPELINE_ID".to_owned(), pipeline.id.to_string()));
             env.push(("BUILD_PIPELINE_NAME".to_owned(), pipeline.name.clone()));
@@ -34,18 +33,10 @@ impl BuildContext {
             if let (Some(id), Some(job)) = (build.job_id, &build.job_name) {
                 env.push(("BUILD_JOB_ID".to_owned(), id.to_string()));
                 env.push(("BUILD_JOB_NAME".to_owned(), job.clone()));
-                url = format!(
-                    "{external}/teams/{}/pipelines/{}/jobs/{job}/builds/{}",
-                    build.team_name, pipeline.name, build.name
-                );
-                let query = jb_pipeline::instance_vars::to_query(&pipeline.instance_vars);
-                if !query.is_empty() {
-                    let mut encoded = url::form_urlencoded::Serializer::new(String::new());
-                    url = format!("{url}?{}", encoded.extend_pairs(query).finish());
-                }
             }
         }
-        env.push(("BUILD_URL".to_owned(), url));
+        env.push(("BUILD_URL".to_owned(), self.url()));
+        env.extend(self.trace_env(&leaf.plan.id));
         let exposes = matches!(&leaf.plan.step,
             jb_model::PlanStep::Put(put) if put.expose_build_created_by);
         if let (ContainerKind::Put, true, Some(by)) = (kind, exposes, &build.created_by) {
@@ -55,5 +46,24 @@ impl BuildContext {
             env.push(("BUILD_STATUS".to_owned(), status.to_string()));
         }
         Ok(env)
+    }
+
+    /// Where people see the build.
+    pub(crate) fn url(&self) -> String {
+        let build = &self.build;
+        let external = &self.engine.settings.external_url;
+        let (Some(pipeline), Some(job)) = (&build.pipeline, &build.job_name) else {
+            return format!("{external}/builds/{}", build.id);
+        };
+        let url = format!(
+            "{external}/teams/{}/pipelines/{}/jobs/{job}/builds/{}",
+            build.team_name, pipeline.name, build.name
+        );
+        let query = jb_pipeline::instance_vars::to_query(&pipeline.instance_vars);
+        if query.is_empty() {
+            return url;
+        }
+        let mut encoded = url::form_urlencoded::Serializer::new(String::new());
+        format!("{url}?{}", encoded.extend_pairs(query).finish())
     }
 }

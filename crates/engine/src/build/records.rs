@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jb_metrics::Step;
 use jb_model::PlanStep;
 use jb_model::config::TaskConfig;
 use jb_model::plan::{GetPlan, PutPlan, TypeImage, VersionSource};
@@ -14,11 +15,15 @@ use jb_store::{
 };
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
 
 use super::BuildContext;
 use crate::leaf::{Leaf, Trouble};
 use crate::service::StepProcess;
 use crate::workspace::clean_path;
+
+/// Reasons why a container waits that are not in its step's log yet.
+const WAITING_REASONS: usize = 16;
 
 /// A fetched version: where it lies and what its `get` said about it.
 #[derive(Clone, Debug)]
@@ -72,10 +77,47 @@ impl BuildContext {
             },
         };
         store.create_container(&container, self.now()).await?;
-        let spec = self.bring_volumes(place, spec.clone()).await?;
-        place.runtime.create(&spec).await?;
+        let spec = &self.bring_volumes(place, spec.clone()).await?;
+        let waiting = self.engine.settings.metrics.steps.waiting(&Step {
+            team: &self.build.team_name,
+            team_id: self.build.team_id.0,
+            kind: spec.kind.as_str(),
+        });
+        self.mark(&leaf.plan.id, &spec.handle, "requested");
+        if !self.await_container(leaf, spec).await? {
+            return Ok(false);
+        }
+        self.mark(&leaf.plan.id, &spec.handle, "runner answered");
+        drop(waiting);
         store.set_container_state(&spec.handle, ContainerState::Created).await?;
         Ok(true)
+    }
+
+    /// Makes a container; says in the step's log what it waits for. False when the step was cancelled while it waited.
+    async fn await_container(&self, leaf: &Leaf, spec: &ContainerSpec) -> Result<bool, Trouble> {
+        let runtime = &leaf.place(self).runtime;
+        let (sender, mut reasons) = mpsc::channel(WAITING_REASONS);
+        let mut waits = false;
+        {
+            let mut creating = std::pin::pin!(runtime.create_watched(spec, sender));
+            loop {
+                tokio::select! {
+                    // What was said before the end is stored before the end.
+                    biased;
+                    Some(reason) = reasons.recv() => {
+                        waits = true;
+                        self.say_anew(leaf, "waits", format!("waiting: {reason}\n")).await?;
+                    }
+                    created = &mut creating => return Ok(created.map(|()| true)?),
+                    () = leaf.cancel.requested(), if waits => break,
+                }
+            }
+        }
+        // It might wait for long, and nobody would use it. What cannot be destroyed now is collected later.
+        if let Err(error) = runtime.destroy(&spec.handle).await {
+            tracing::warn!(container = %spec.handle, %error, "giving up a container that waits");
+        }
+        Ok(false)
     }
 
     /// Where a step's container belongs.

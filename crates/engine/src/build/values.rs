@@ -194,6 +194,7 @@ impl BuildContext {
             PlanStep::Put(plan) => (&plan.timeout, defaults.put),
             PlanStep::Task(plan) => (&plan.timeout, defaults.task),
             PlanStep::Check(plan) => (&plan.timeout, Some(defaults.check)),
+            PlanStep::Approve(plan) => (&plan.timeout, None),
             _ => return Ok(None),
         };
         let limit = match written.as_str() {

@@ -6,7 +6,7 @@
 mod outcome;
 mod setup;
 
-use jb_agent_protocol::{RECORDING_DIR, RESULT_TOOL, SOCKET_DIR, Source};
+use jb_agent_protocol::{RECORDING_DIR, RESULT_TOOL, SOCKET, SOCKET_DIR, Source};
 use jb_build::CancelReason;
 use jb_model::agent::AgentConfig;
 use jb_model::event::TaskSummary;
@@ -14,7 +14,7 @@ use jb_model::plan::TaskPlan;
 use jb_model::{BuildEvent, ContainerHandle, Outcome, Value, VolumeHandle};
 use jb_runtime::client::{ProcessSpec, Stdin};
 use jb_runtime::{
-    AGENT_PROGRAM, ContainerKind, ContainerSpec, Image, Mount, MountSource, Network, User,
+    AGENT_PROGRAM, ContainerKind, ContainerSpec, Image, Link, Mount, MountSource, Network, User,
 };
 
 use super::{Done, Leaf, Started, Trouble, script, task};
@@ -50,7 +50,9 @@ pub(crate) async fn run(
     };
     let exits = follow(context, leaf, &made, started).await;
     if let Ok(Some(exit)) = &exits {
-        script::settle(context, &made.agent, exit).await?;
+        script::settle(context, &leaf.plan.id, &made.agent, exit).await?;
+        // The recording, which is whole now.
+        leaf.place(context).runtime.settle(&made.gateway).await?;
     }
     // What the agent wrote is there for the step's hooks even when it failed.
     for (name, volume) in &made.outputs {
@@ -83,16 +85,20 @@ async fn make(
     let selected = BuildEvent::SelectedWorker { origin: origin.clone(), time, worker };
     context.once(origin, "selected", vec![selected]).await?;
 
-    let socket = VolumeHandle::new(format!("{gateway}-socket"));
+    let socket_volume = VolumeHandle::new(format!("{gateway}-socket"));
     let recording = VolumeHandle::new(format!("{gateway}-recording"));
-    for (volume, path) in [(&socket, SOCKET_DIR), (&recording, RECORDING_DIR)] {
+    for (volume, path) in [(&socket_volume, SOCKET_DIR), (&recording, RECORDING_DIR)] {
         context.record_volume(leaf, volume, "artifact", &plan.name, path).await?;
     }
-    let socket = Mount { path: SOCKET_DIR.to_owned(), source: MountSource::Cache(socket) };
+    let link = |serves| {
+        let socket = SOCKET.trim_start_matches(SOCKET_DIR).trim_start_matches('/').to_owned();
+        let link = Link { volume: socket_volume.clone(), socket, serves };
+        Mount { path: SOCKET_DIR.to_owned(), source: MountSource::Link(link) }
+    };
     let recording =
         Mount { path: RECORDING_DIR.to_owned(), source: MountSource::Output(recording) };
     let step_name = format!("{}/gateway", plan.name);
-    let mut spec = gateway_container(&gateway, vec![socket.clone(), recording]);
+    let mut spec = gateway_container(&gateway, vec![link(true), recording]);
     spec.coordinates = context.coordinates(leaf, &step_name);
     if !context.create_container(leaf, &spec, &step_name).await? {
         return Ok(None);
@@ -103,7 +109,7 @@ async fn make(
         task::container_spec(context, &plan, &config, &layout, image, &image_config, &handle);
     spec.kind = ContainerKind::Agent;
     spec.coordinates = context.coordinates(leaf, &plan.name);
-    spec.mounts.push(socket);
+    spec.mounts.push(link(false));
     if !context.create_container(leaf, &spec, &plan.name).await? {
         return Ok(None);
     }

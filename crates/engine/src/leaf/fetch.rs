@@ -1,6 +1,5 @@
 //! Images that the runtime fetches by itself, so that a `get` of one needs no container.
 
-use jb_model::event::LogSource;
 use jb_model::plan::GetPlan;
 use jb_model::{BuildEvent, Metadata, Object, Version, VolumeHandle};
 use jb_runtime::{ImageFetch, ImageRequest};
@@ -10,7 +9,7 @@ use super::{Leaf, Started, Trouble};
 use crate::build::BuildContext;
 
 /// The type whose `in` a runtime may do itself.
-const TYPE: &str = "registry-image";
+pub(super) const TYPE: &str = "registry-image";
 /// Lines of log that wait to be stored.
 const WAITING_LINES: usize = 256;
 
@@ -88,17 +87,7 @@ impl Said<'_> {
 
     async fn line(&mut self, text: String) -> Result<(), Trouble> {
         self.begin().await?;
-        let origin = self.leaf.plan.id.clone();
         // After a restart the image is fetched again, and that is said again.
-        let key = format!("{origin}/image");
-        let position = self.context.log_position(&key).await?;
-        let event = BuildEvent::Log {
-            origin,
-            source: LogSource::Stderr,
-            time: self.context.now(),
-            payload: self.context.mask(text),
-        };
-        self.context.append_log(event, &key, position + 1).await?;
-        Ok(())
+        Ok(self.context.say_anew(self.leaf, "image", text).await?)
     }
 }

@@ -21,7 +21,7 @@ pub(crate) async fn run(
     let origin = &leaf.plan.id;
     let source = context.interpolate_object(leaf, &plan.source).await?;
     let params = context.interpolate_object(leaf, &plan.params).await?;
-    let version = resolve_version(context, &plan.version).await?;
+    let version = resolve_version(context, plan, &source).await?;
     let key = context.resource_cache_key(leaf, plan, &source, &params, &version).await?;
     let selected = selected(context, leaf);
     // Two builds that want the same version fetch it once.
@@ -33,6 +33,7 @@ pub(crate) async fn run(
             // Fetched by this very step, before a restart.
             return finish(context, leaf, plan, version, cached, Vec::new()).await;
         }
+        context.engine.settings.metrics.steps.cache_hit();
         context.once(origin, "start", selected).await?;
         started.tell().await;
         return finish(context, leaf, plan, version, cached, found_in_cache(context, leaf)).await;
@@ -159,13 +160,28 @@ async fn finish(
 
 async fn resolve_version(
     context: &BuildContext,
-    source: &VersionSource,
+    plan: &GetPlan,
+    source: &Object,
 ) -> Result<Version, Trouble> {
-    match source {
+    match &plan.version {
         VersionSource::Fixed(version) => Ok(version.clone()),
         VersionSource::From(node) => {
             let version = context.version_from(node).await?;
-            version.ok_or_else(|| Trouble::new(format!("step {node} made no version to fetch")))
+            version.ok_or_else(|| {
+                Trouble::new(format!("step {node} found no {}", sought(plan, source)))
+            })
         }
+    }
+}
+
+/// What a `get` without a version would have fetched.
+fn sought(plan: &GetPlan, source: &Object) -> String {
+    let text = |key: &str| source.get(key).and_then(Value::as_str);
+    match text("repository").filter(|_| plan.image.base_type == fetch::TYPE) {
+        Some(repository) => match text("tag") {
+            Some(tag) => format!("image `{repository}:{tag}`: is the tag right?"),
+            None => format!("image in `{repository}` whose tag is a version"),
+        },
+        None => format!("version of `{}` to fetch", plan.name),
     }
 }

@@ -1,7 +1,7 @@
 //! What `get`, `put` and `check` share: a container of the resource's type and a script run in it.
 
 use jb_model::plan::TypeImage;
-use jb_model::{ContainerHandle, Metadata, Object, Plan, Value, Version};
+use jb_model::{ContainerHandle, Metadata, Object, Plan, PlanId, Value, Version};
 use jb_runtime::client::{ProcessSpec, Stdin};
 use jb_runtime::{ContainerKind, ContainerSpec, Image, Mount, Network, User};
 use serde_json::json;
@@ -119,18 +119,20 @@ pub(crate) async fn run(
             Ok(())
         })
         .await?;
-    settle(context, &handle, &exit).await?;
+    settle(context, &leaf.plan.id, &handle, &exit).await?;
     Ok(exit)
 }
 
 /// Keeps what a process wrote to its container's outputs. Those of an aborted step may be whole or not.
 pub(crate) async fn settle(
     context: &BuildContext,
+    node: &PlanId,
     handle: &ContainerHandle,
     exit: &Exit,
 ) -> Result<(), Trouble> {
     let place = context.engine.place_of(handle).await?;
     let settled = place.runtime.settle(handle).await;
+    context.mark(node, handle, "settled");
     match settled {
         Err(error) if exit.cancelled => {
             tracing::warn!(container = %handle, %error, "keeping what an aborted step wrote");

@@ -65,7 +65,8 @@ pub(crate) async fn run(
         coordinates: context.coordinates(leaf, &plan.name),
         ..container_spec(context, plan, &config, &layout, image, &image_config, &handle)
     };
-    let process = process_spec(context, plan, &config, image_config)?;
+    let mut process = process_spec(context, plan, &config, image_config)?;
+    process.env.extend(context.trace_env(&origin));
     let start =
         BuildEvent::StartTask { origin: origin.clone(), time, config: summary(&config, &process) };
     if !context.create_container(leaf, &spec, &plan.name).await? {
@@ -87,7 +88,7 @@ pub(crate) async fn run(
         })
         .await;
     if let Ok(exit) = &exit {
-        script::settle(context, &handle, exit).await?;
+        script::settle(context, &origin, &handle, exit).await?;
     }
     // What a task wrote is there for its hooks even when it failed.
     for (name, volume) in &layout.outputs {

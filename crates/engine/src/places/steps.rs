@@ -58,9 +58,13 @@ impl BuildContext {
         if let Some(only) = places.only() {
             return Ok(Some(only.clone()));
         }
-        let handle = container_handle(self, &leaf.plan, asked.kind);
-        if self.engine.store.container(&handle).await?.is_some() {
-            return Ok(Some(self.engine.place_of(&handle).await?));
+        // An agent is where its gateway is, which was made before it.
+        let gateway = (asked.kind == ContainerKind::Agent).then_some(ContainerKind::Gateway);
+        for kind in std::iter::once(asked.kind).chain(gateway) {
+            let handle = container_handle(self, &leaf.plan, kind);
+            if self.engine.store.container(&handle).await?.is_some() {
+                return Ok(Some(self.engine.place_of(&handle).await?));
+            }
         }
         let inputs = self.wanted_inputs(leaf).await?;
         loop {

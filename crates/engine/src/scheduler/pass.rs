@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jb_model::{BuildId, BuildStatus, JobId, Timestamp, Version, VersionId};
+use jb_model::{BuildId, BuildStatus, Timestamp, Version, VersionId};
 use jb_resolve::Resolution;
 use jb_store::{
     BuildInput, BuildRecord, JobRecord, NextBuild, NextInput, NextInputChoice, Result, Store,
@@ -34,9 +34,8 @@ struct Pass<'a> {
     is_stale: bool,
 }
 
-pub(super) async fn run(scheduler: &Scheduler, job: JobId, now: Timestamp) -> Result<()> {
-    let store = &scheduler.store;
-    let Some(record) = store.job(job).await? else { return Ok(()) };
+pub(super) async fn run(scheduler: &Scheduler, record: JobRecord, now: Timestamp) -> Result<()> {
+    let (store, job) = (&scheduler.store, record.id);
     end_aborted(store, &record, now).await?;
     if record.paused || record.pipeline_paused || record.pipeline_archived {
         return Ok(());

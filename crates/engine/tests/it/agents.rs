@@ -84,7 +84,11 @@ jobs:
 
 /// Lets agents use the model `anthropic/m`, which is the default.
 pub(crate) fn allow(server: &mut Server) {
-    let provider = Provider { url: "http://model".to_owned(), key: Some(Key(KEY.to_owned())) };
+    let provider = Provider {
+        api: Default::default(),
+        url: "http://model".to_owned(),
+        key: Some(Key(KEY.to_owned())),
+    };
     server.agents.providers.insert("anthropic".to_owned(), provider);
     server.agents.models.insert("anthropic/m".to_owned(), Prices::default());
     server.agents.default_model = Some("anthropic/m".to_owned());

@@ -81,6 +81,8 @@ impl Server {
 
     pub(crate) fn start(&mut self, allowance: Option<Arc<Allowance>>) {
         let settings = Settings {
+            metrics: jb_metrics::Metrics::default(),
+            tracer: Default::default(),
             owner: "test".to_owned(),
             external_url: "http://server".to_owned(),
             default_task_limits: Default::default(),

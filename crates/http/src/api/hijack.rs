@@ -219,7 +219,7 @@ impl Session {
             };
             tokio::select! {
                 record = output.next() => match record {
-                    Some(Output::Data { stream, bytes, .. }) => {
+                    Some(Output::Data { seq, stream, bytes, .. }) => {
                         let text = STANDARD.encode(bytes);
                         let frame = match stream {
                             LogSource::Stdout => Frame { stdout: text, ..Frame::default() },
@@ -228,6 +228,7 @@ impl Session {
                         if !say(socket, frame).await {
                             return false;
                         }
+                        output.done_before(seq + 1).await;
                     }
                     Some(Output::Exited { status, .. }) => {
                         say(socket, Frame { exit_status: Some(status), ..Frame::default() }).await;

@@ -12,10 +12,12 @@ use crate::call::{Call, store_failure};
 use crate::reply::{Failure, NOT_FOUND, Result, done, ok};
 
 pub(super) async fn list_all(call: Call) -> Result<Response> {
+    let (http, action) = (&call.state.settings().metrics.http, call.path.route.action.name());
     // The answer can be large: an operator may bound how many are made at once.
     let _permit = match call.state.all_jobs() {
         None => None,
         Some(limit) => Some(limit.try_acquire().map_err(|_| {
+            http.refused(action);
             Failure::Status(if call.state.settings().list_all_jobs_limit == Some(0) {
                 StatusCode::NOT_IMPLEMENTED
             } else {
@@ -23,6 +25,7 @@ pub(super) async fn list_all(call: Call) -> Result<Response> {
             })
         })?),
     };
+    let _under_way = http.under_way(action);
     let visible = pages::visible(&call).await?;
     let jobs = call.store().all_jobs(&visible).await.map_err(store_failure)?;
     Ok(ok(&jobs.iter().map(present::job_summary).collect::<Vec<_>>()))

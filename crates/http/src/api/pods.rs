@@ -9,11 +9,10 @@ use axum::response::Response;
 use futures_util::stream;
 use jb_model::{BuildId, Timestamp};
 use jb_runtime::pods::{PodContainer, PodInfo};
-use jb_store::{Change, Store};
+use jb_store::{Change, Store, build_changed};
 use jb_wire::api;
 use jb_wire::api::to_body;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
 use crate::call::Call;
@@ -120,17 +119,6 @@ impl Follower {
                 Ok(false) => return Ok(None),
                 Err(_) => return Ok(Some(Bytes::from_static(b": still here\n\n"))),
             }
-        }
-    }
-}
-
-async fn build_changed(changes: &mut broadcast::Receiver<Change>, build: BuildId) {
-    loop {
-        match changes.recv().await {
-            Ok(Change::Build(changed)) if changed == build => return,
-            Ok(Change::Everything) | Err(RecvError::Lagged(_)) => return,
-            Ok(_) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }

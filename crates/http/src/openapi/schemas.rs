@@ -83,6 +83,10 @@ pub(crate) fn shape(action: Action) -> Shape {
             response: Some(("text/event-stream", "EventStream")),
             ..act("A build's pods as they change: each event has all of them")
         },
+        Action::ListBuildApprovals => get("What a build asked people", "Approvals"),
+        Action::GrantApproval => send("Approve", "AnswerRequest").gives(&[200], "Approval"),
+        Action::DenyApproval => send("Reject", "AnswerRequest").gives(&[200], "Approval"),
+        Action::ListApprovals => get("What waits for people, oldest first", "Approvals"),
         Action::SetBuildComment => send("Comment a build", "Comment"),
         Action::ListAllJobs => get("Jobs of all teams", "JobSummaries"),
         Action::ListJobs => get("A pipeline's jobs", "JobSummaries"),
@@ -311,6 +315,18 @@ const OBJECTS: &[(&str, &str)] = &[
         "name: string, resource: string, type: string, source: Object, params?: Object, \
          version: Version, tags?: [string]",
     ),
+    (
+        "Approval",
+        "id: integer, name: string, message?: string, status: string, quorum: integer, \
+         roles: [string], users: [string], groups: [string], artifacts: [ApprovalArtifact], \
+         answers: [ApprovalAnswer], may_answer: boolean, build_id: integer, build_name: string, \
+         plan_id: string, team_name: string, pipeline_id?: integer, pipeline_name?: string, \
+         pipeline_instance_vars?: Object, job_name?: string, asked_by?: string, \
+         asked_at: integer, expires_at?: integer, ended_at?: integer",
+    ),
+    ("ApprovalArtifact", "id: integer, name: string"),
+    ("ApprovalAnswer", "name: string, approves: boolean, comment?: string, answered_at: integer"),
+    ("AnswerRequest", "comment?: string"),
     ("BuildResources", "inputs: [BuildResourceInput], outputs: [BuildResourceOutput]"),
     (
         "BuildResourceInput",
@@ -443,6 +459,7 @@ fn others() -> Vec<(&'static str, Value)> {
     vec![
         ("Builds", list("Build")),
         ("BuildInputs", list("BuildInput")),
+        ("Approvals", list("Approval")),
         ("Artifacts", list("Artifact")),
         ("JobSummaries", list("JobSummary")),
         ("Pipelines", list("Pipeline")),

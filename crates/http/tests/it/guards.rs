@@ -80,6 +80,7 @@ fn path(route: &Route, build: i64) -> String {
         ("{step_name}", "none"),
         ("{id}", "none"),
         ("{artifact_id}", "99"),
+        ("{approval_id}", "99"),
         ("{build_id}", &build.to_string()),
     ]
     .iter()

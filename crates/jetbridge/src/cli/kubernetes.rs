@@ -1,8 +1,10 @@
 //! Flags of `web` for clusters.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use ipnet::IpNet;
 
 const KUBERNETES: &str = "Kubernetes";
 
@@ -68,12 +70,28 @@ pub(crate) struct KubernetesOptions {
     /// The service account of steps' pods; none of them gets its token
     #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
     pub kubernetes_service_account: Option<String>,
+    /// Addresses that steps and checks must not reach, such as 10.0.0.0/8; may be given several times. The metadata of
+    /// clouds and what else is link-local are denied without it
+    #[arg(long, value_name = "CIDR", value_parser = denied_addresses, help_heading = KUBERNETES)]
+    pub kubernetes_deny_egress: Vec<IpNet>,
     /// How long a pod may take to start, images and waiting for room included
     #[arg(long, value_name = "DURATION", default_value = "10m", help_heading = KUBERNETES)]
     pub kubernetes_pod_startup_timeout: String,
     /// The longest any pod lives
     #[arg(long, value_name = "DURATION", default_value = "168h", help_heading = KUBERNETES)]
     pub kubernetes_pod_deadline: String,
+    /// The most pods that checks share; when all are at work, further checks wait
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..), help_heading = KUBERNETES)]
+    pub kubernetes_check_pods: u32,
+    /// How old such a pod may become before another takes its place
+    #[arg(long, value_name = "DURATION", default_value = "1h", help_heading = KUBERNETES)]
+    pub kubernetes_check_pod_age: String,
+    /// How many checks one may run before another takes its place
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..), help_heading = KUBERNETES)]
+    pub kubernetes_check_pod_checks: u32,
+    /// How long one stays without a check to run
+    #[arg(long, value_name = "DURATION", default_value = "10m", help_heading = KUBERNETES)]
+    pub kubernetes_check_pod_idle: String,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -88,4 +106,41 @@ pub(crate) enum Detection {
     Auto,
     Always,
     Never,
+}
+
+/// A range of addresses, or one.
+fn denied_addresses(text: &str) -> Result<IpNet, String> {
+    let parsed = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse::<IpNet>().map_err(|_| {
+            "it is no range of addresses: write it as 10.0.0.0/8 or fd00::/8".to_owned()
+        })?,
+    };
+    if parsed.trunc() != parsed {
+        return Err(format!("its address is within the range: write {}", parsed.trunc()));
+    }
+    Ok(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::denied_addresses;
+
+    #[test]
+    fn ranges_of_addresses_are_understood() {
+        for (text, meant) in [
+            ("10.0.0.0/8", Ok("10.0.0.0/8")),
+            ("192.0.2.7", Ok("192.0.2.7/32")),
+            ("fd00::/8", Ok("fd00::/8")),
+            ("10.1.2.3/8", Err("write 10.0.0.0/8")),
+            ("10.0.0.0/33", Err("as 10.0.0.0/8")),
+            ("everything", Err("as 10.0.0.0/8")),
+        ] {
+            match (denied_addresses(text), meant) {
+                (Ok(range), Ok(meant)) => assert_eq!(range.to_string(), meant),
+                (Err(said), Err(meant)) => assert!(said.contains(meant), "{text}: {said}"),
+                (understood, _) => panic!("{text}: {understood:?}"),
+            }
+        }
+    }
 }

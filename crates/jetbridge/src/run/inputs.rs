@@ -22,7 +22,8 @@ fn visit<'a>(step: &'a mut Step, take: &mut dyn FnMut(&mut GetStep)) {
         | StepKind::Task(_)
         | StepKind::Run(_)
         | StepKind::SetPipeline(_)
-        | StepKind::LoadVar(_) => {}
+        | StepKind::LoadVar(_)
+        | StepKind::Approve(_) => {}
     }
     let modifiers = &mut step.modifiers;
     let hooks: [&'a mut Option<Box<Step>>; 5] = [

@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::api::Api;
 use crate::server::Server;
 
-const KEY: &str = "sk-black-box-key";
+pub const KEY: &str = "sk-black-box-key";
 
 /// What the operator allows, and where the model is.
-fn models(dir: &Path, url: &str) -> String {
+pub fn models(dir: &Path, url: &str) -> String {
     let file = dir.join("agents.yml");
     let text = format!(
         "default: anthropic/scripted\nidle_timeout_seconds: 30\n\
@@ -25,7 +25,7 @@ fn models(dir: &Path, url: &str) -> String {
 }
 
 /// A model at an address that containers reach.
-async fn model(script: Script) -> ScriptedModel {
+pub async fn model(script: Script) -> ScriptedModel {
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     ScriptedModel::start(any, script).await.unwrap()
 }
@@ -56,40 +56,55 @@ fn example(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn script(name: &str) -> Script {
+pub fn script(name: &str) -> Script {
     let node = jb_yaml::parse(&example(name)).unwrap();
     serde_json::from_value(node.to_json()).unwrap()
 }
 
-async fn transcript(api: &Api, build: i64) -> Vec<Value> {
+pub async fn transcript(api: &Api, build: i64) -> Vec<Value> {
     let text = api.transcript(build).await;
     let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
     data.map(|data| serde_json::from_str(data).unwrap()).collect()
 }
 
-/// The example: a repository is fetched, an agent changes it, a task tests the change, a second agent reviews it, and
-/// a branch is pushed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_made_tested_reviewed_and_pushed() {
     let dir = tempfile::tempdir().unwrap();
     let model = model(script("change.model.yml")).await;
     let Some(server) = server(dir.path(), &model).await else { return };
     let api = server.login().await;
-    let bare = dir.path().join("served/demo.git");
+    change(&api, dir.path(), host(&api).await, &model).await;
+    assert_eq!(found_in(server.state.path(), KEY.as_bytes()), Vec::<String>::new());
+}
+
+/// The example: a repository is fetched, an agent changes it, a task tests the change, a second agent reviews it, and
+/// a branch is pushed. `host` is where containers reach this machine.
+pub async fn change(api: &Api, dir: &Path, host: IpAddr, model: &ScriptedModel) {
+    let bare = dir.join("served/demo.git");
     std::fs::create_dir_all(bare.parent().unwrap()).unwrap();
     create_repository(&bare, "main").await.unwrap();
-    let address = SocketAddr::new(host(&api).await, 0);
+    let address = SocketAddr::new(host, 0);
     let git = GitServer::start(bare.parent().unwrap(), address).await.unwrap();
     let url = git.url("demo.git");
-    let clone = Clone::of(&url, &dir.path().join("clone")).await.unwrap();
+    let clone = Clone::of(&url, &dir.join("clone")).await.unwrap();
     clone.commit("greet.sh", "echo \"Helo, $1\"\n", "Greet").await.unwrap();
     let test = "test \"$(sh greet.sh you)\" = \"Hello, you\" && echo the test passes\n";
     clone.commit("test.sh", test, "Say what it must do").await.unwrap();
 
     api.set_pipeline("change", &example("change.yml").replace("((repository))", &url)).await;
     let build = api.trigger("change", "change").await;
+    let approval = crate::approvals::asked(api, build).await;
+    let looked_at: Vec<&Value> =
+        approval["artifacts"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(looked_at, ["changed", "review"]);
+    let result = approval["artifacts"][1]["id"].as_i64().unwrap();
+    let result = api.download(result).await;
+    assert!(result[0].1.contains("It greets as the test asks."), "{result:?}");
+    api.put(&format!("/builds/{build}/approvals/{}/approve", approval["id"])).await;
     let log = api.succeeded(build).await;
-    for said in ["> edit", "the test passes", "verdict: approve passes", "turns,"] {
+    for said in
+        ["> edit", "the test passes", "verdict: approve passes", "approved by test", "turns,"]
+    {
         assert!(log.contains(said), "{said} in {log}");
     }
     let pushed = std::process::Command::new("git")
@@ -99,7 +114,7 @@ async fn a_change_is_made_tested_reviewed_and_pushed() {
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&pushed.stdout), "echo \"Hello, $1\"\n");
 
-    let transcript = transcript(&api, build).await;
+    let transcript = transcript(api, build).await;
     let of = |agent: &str, kind: &str| {
         let found = transcript.iter().filter(|e| e["agent"] == agent && e["type"] == kind);
         found.cloned().collect::<Vec<_>>()
@@ -116,7 +131,6 @@ async fn a_change_is_made_tested_reviewed_and_pushed() {
     assert!(received.iter().all(|request| request.headers["x-api-key"] == KEY));
     assert!(!received.iter().any(|request| request.body.to_string().contains(KEY)));
     assert!(!log.contains(KEY) && !format!("{transcript:?}").contains(KEY));
-    assert_eq!(found_in(server.state.path(), KEY.as_bytes()), Vec::<String>::new());
 }
 
 /// Files below a directory that hold these bytes.
@@ -137,7 +151,7 @@ fn found_in(dir: &Path, needle: &[u8]) -> Vec<String> {
 }
 
 /// What an agent's program could try: the network, the gateway's key, another model.
-const ESCAPES: &str = r#"
+pub const ESCAPES: &str = r#"
 jobs:
 - name: escape
   plan:

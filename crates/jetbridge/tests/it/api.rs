@@ -88,6 +88,10 @@ impl Api {
         Self::good(self.request(Method::PUT, path)).await
     }
 
+    pub async fn delete(&self, path: &str) -> Answer {
+        Self::good(self.request(Method::DELETE, path)).await
+    }
+
     pub async fn post(&self, path: &str, body: &Value) -> Value {
         Self::good(self.request(Method::POST, path).json(body)).await.json()
     }
@@ -129,12 +133,12 @@ impl Api {
         after: Option<u64>,
         mut enough: impl FnMut(&str) -> bool,
     ) -> String {
-        self.read_stream(build, "events", after, &mut enough).await
+        self.read_stream(build, "events", after, Some(&mut enough)).await
     }
 
     /// The transcript of a build that ends.
     pub async fn transcript(&self, build: i64) -> String {
-        self.read_stream(build, "transcript", None, &mut |_| false).await
+        self.read_stream(build, "transcript", None, None).await
     }
 
     async fn read_stream(
@@ -142,7 +146,7 @@ impl Api {
         build: i64,
         which: &str,
         after: Option<u64>,
-        enough: &mut impl FnMut(&str) -> bool,
+        mut enough: Option<&mut dyn FnMut(&str) -> bool>,
     ) -> String {
         let mut request = self.request(Method::GET, &format!("/builds/{build}/{which}"));
         if let Some(after) = after {
@@ -153,9 +157,13 @@ impl Api {
         let read = async {
             while let Ok(Some(chunk)) = answer.chunk().await {
                 stream.extend_from_slice(&chunk);
-                let text = String::from_utf8_lossy(&stream);
                 // The server keeps the stream open after the end; clients leave.
-                if text.ends_with("event: end\ndata\n\n") || enough(&text) {
+                let ended = stream.ends_with(b"event: end\ndata\n\n");
+                // A long stream is not read anew with each of its pieces unless somebody wants it.
+                let mut is_enough = || {
+                    enough.as_mut().is_some_and(|enough| enough(&String::from_utf8_lossy(&stream)))
+                };
+                if ended || is_enough() {
                     return;
                 }
             }
@@ -167,7 +175,7 @@ impl Api {
 
     /// The whole stream of a build's events.
     pub async fn stream(&self, build: i64) -> String {
-        self.events_until(build, None, |_| false).await
+        self.read_stream(build, "events", None, None).await
     }
 
     /// The status a build ended with, and its log.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use jb_git_http::{Clone, GitServer, create_repository};
 
+use crate::api::Api;
 use crate::server::Server;
 
 fn pipeline(url: &str) -> String {
@@ -56,6 +57,11 @@ async fn a_push_is_built_tagged_and_passed_on() {
         .as_str()
         .and_then(|address| address.parse().ok())
         .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    pushes_are_built_tagged_and_passed_on(&api, host).await;
+}
+
+/// The same wherever containers run; they reach this machine at `host`.
+pub(crate) async fn pushes_are_built_tagged_and_passed_on(api: &Api, host: IpAddr) {
     let dir = tempfile::tempdir().unwrap();
     let bare = dir.path().join("served/demo.git");
     std::fs::create_dir_all(bare.parent().unwrap()).unwrap();

@@ -1,16 +1,29 @@
 //! The same with steps as pods, and what there is only on clusters. Skipped, aloud, without one.
 
+mod agents;
 mod checks;
+mod connection;
+mod crashes;
+mod metrics;
 mod places;
 mod pods;
+mod reaper;
+mod rights;
+mod traces;
+
+use std::path::Path;
 
 use jb_test_object_store::{BUCKET, KEY, SECRET, TestStore};
 
 use crate::api::Api;
 use crate::cluster::{Cluster, image};
+use crate::proxy::Proxy;
 use crate::server::{Server, until};
 
 mod faults;
+mod git;
+mod network;
+mod registry;
 mod steps;
 
 /// A server whose steps are pods in a namespace that is theirs alone.
@@ -25,8 +38,38 @@ impl Place {
     }
 
     async fn with(level: &str, more: &[&str]) -> Option<Self> {
+        Self::with_env(level, more, &[]).await
+    }
+
+    async fn with_env(level: &str, more: &[&str], env: &[(&str, &str)]) -> Option<Self> {
         let cluster = Cluster::find(level)?;
-        let kubeconfig = cluster.kubeconfig.display().to_string();
+        let kubeconfig = cluster.kubeconfig.clone();
+        Some(Self::of(cluster, &kubeconfig, level, more, env).await)
+    }
+
+    /// One whose server speaks to the cluster through a proxy.
+    async fn behind(level: &str, more: &[&str]) -> Option<(Self, Proxy)> {
+        let cluster = Cluster::find(level)?;
+        let proxy = Proxy::start(&cluster).await;
+        Some((Self::of(cluster, proxy.kubeconfig(), level, more, &[]).await, proxy))
+    }
+
+    async fn of(
+        cluster: Cluster,
+        kubeconfig: &Path,
+        level: &str,
+        more: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
+        let options = Self::options(&cluster, kubeconfig, level, more);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let server = Server::launch(&options, env, false).await;
+        Self { cluster, server }
+    }
+
+    /// What a server is told that shall run its steps there; `more` replaces what it names.
+    fn options(cluster: &Cluster, kubeconfig: &Path, level: &str, more: &[&str]) -> Vec<String> {
+        let kubeconfig = kubeconfig.display().to_string();
         let images = ["runner", "resources", "task"].map(image);
         let options = [
             ["--kubernetes-namespace", &cluster.namespace],
@@ -39,9 +82,7 @@ impl Place {
             ["--kubernetes-task-image", &images[2]],
         ];
         let options = options.iter().filter(|option| !more.contains(&option[0]));
-        let options: Vec<&str> = options.flatten().copied().collect();
-        let server = Server::launch(&[&options, more].concat(), false).await;
-        Some(Self { cluster, server })
+        options.flatten().chain(more).map(|&option| option.to_owned()).collect()
     }
 
     /// The names of the pods of builds.

@@ -11,14 +11,27 @@
 
 mod agents;
 mod api;
+mod approvals;
 #[path = "../../../runtime-kubernetes/tests/it/cluster.rs"]
 mod cluster;
+#[allow(dead_code, reason = "shared with the tests of resource types")]
+#[path = "../../../resources/tests/it/registry.rs"]
+mod docker_registry;
 mod execute;
 mod full_disk;
 mod git;
 mod hijack;
+#[allow(dead_code, reason = "shared with the tests of the local runtime")]
+#[path = "../../../runtime-local/tests/it/image.rs"]
+mod image;
 mod kubernetes;
+mod long_log;
+mod metrics;
+#[path = "../../../runtime-kubernetes/tests/it/place.rs"]
+mod place;
+mod proxy;
 mod recordings;
 mod refusals;
 mod restart;
 mod server;
+mod traces;

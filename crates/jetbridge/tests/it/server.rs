@@ -108,8 +108,8 @@ impl Server {
     }
 
     /// One whose steps run elsewhere, as the options say.
-    pub async fn launch(options: &[&str], local: bool) -> Self {
-        Self::begin(options, &[], local, None).await
+    pub async fn launch(options: &[&str], env: &[(&str, &str)], local: bool) -> Self {
+        Self::begin(options, env, local, None).await
     }
 
     async fn begin(
@@ -155,6 +155,13 @@ impl Server {
 
     pub async fn login(&self) -> Api {
         Api::login(&self.url, "test", "test").await
+    }
+
+    /// The most memory it has taken since it was started.
+    pub fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Ends the server without any chance to put things in order.

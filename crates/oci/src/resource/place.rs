@@ -7,9 +7,9 @@ use crate::registry::{Credentials, OnRetry, Options, Registry};
 /// Where a repository is asked for.
 #[derive(Debug)]
 pub struct Place {
-    host: String,
+    pub host: String,
     pub repository: String,
-    login: Option<Credentials>,
+    pub login: Option<Credentials>,
     pub is_mirror: bool,
 }
 

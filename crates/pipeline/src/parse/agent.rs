@@ -32,22 +32,33 @@ pub(super) fn agent(d: &mut Decoder, f: &mut Fields<'_>) -> TaskStep {
 
 /// `run: name`, `type: agent` with everything in `params`.
 pub(super) fn prototype(d: &mut Decoder, f: &mut Fields<'_>) -> TaskStep {
+    let limits = container_limits(d, f);
+    let mut task = in_params(d, f, PROTOTYPE, step);
+    task.limits = limits.or(task.limits);
+    task
+}
+
+/// Reads `run: name` of a built-in prototype, whose step is in `params`.
+pub(super) fn in_params<T: Default>(
+    d: &mut Decoder,
+    f: &mut Fields<'_>,
+    prototype: &str,
+    step: impl FnOnce(&mut Decoder, &mut Fields<'_>, String) -> T,
+) -> T {
     let name = d.text(f, "run", Empty::Keep);
     d.text(f, "type", Empty::Keep);
-    d.in_context(&[format!(".run({PROTOTYPE}.{name})")], |d| {
-        let limits = container_limits(d, f);
+    d.in_context(&[format!(".run({prototype}.{name})")], |d| {
         let node = f.take("params");
         let read = d.within("params", |d| {
             let empty = Node::new(NodeKind::Map(Vec::new()), jb_yaml::Span::default());
             let mut inner = d.fields(node.unwrap_or(&empty), false)?;
-            let task = step(d, &mut inner, name.clone());
+            let step = step(d, &mut inner, name);
             unknown_fields(d, &inner);
-            Some((task, inner.out))
+            Some((step, inner.out))
         });
-        let Some((mut task, value)) = read else { return TaskStep { name, ..TaskStep::default() } };
+        let Some((step, value)) = read else { return T::default() };
         f.put("params", value);
-        task.limits = limits.or(task.limits);
-        task
+        step
     })
 }
 
@@ -263,7 +274,7 @@ fn budget(d: &mut Decoder, f: &mut Fields<'_>) -> Budget {
     budget
 }
 
-fn positive(d: &mut Decoder, f: &mut Fields<'_>, key: &'static str) -> Option<u64> {
+pub(super) fn positive(d: &mut Decoder, f: &mut Fields<'_>, key: &'static str) -> Option<u64> {
     let node = f.take(key)?;
     let value = d.within(key, |d| d.integer_of(node));
     f.put(key, value);

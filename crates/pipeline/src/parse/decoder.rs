@@ -48,7 +48,7 @@ impl<'n> Fields<'n> {
         if self.known.insert(key) { self.find(key) } else { None }
     }
 
-    fn find(&self, key: &str) -> Option<&'n Node> {
+    pub(crate) fn find(&self, key: &str) -> Option<&'n Node> {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 

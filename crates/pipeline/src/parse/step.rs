@@ -1,8 +1,8 @@
 //! Steps and their modifiers.
 //!
 //! A step's keys are tried in one fixed order. Modifiers (`ensure`, …, `attempts`) wrap what follows; the first key that names
-//! a step proper ends the walk, and keys that nobody claimed are unknown. `timeout` comes after `run`, `agent`, `task`, `put` and
-//! `get`: for those it is a field of their own, for the others one more wrapper.
+//! a step proper ends the walk, and keys that nobody claimed are unknown. `timeout` comes after `run`, `agent`, `approve`, `task`,
+//! `put` and `get`: for those it is a field of their own, for the others one more wrapper.
 
 use jb_model::config::{
     Across, AcrossVar, GetStep, LoadVarStep, MaxInFlight, Modifiers, PutInputs, PutStep, RunStep,
@@ -122,11 +122,15 @@ fn core(d: &mut Decoder, f: &mut Fields<'_>, modifiers: &mut Modifiers) -> Core 
     let with_fields = if f.has_unclaimed("run") {
         if d.is_builtin(f, super::agent::PROTOTYPE) {
             Some(StepKind::Task(Box::new(super::agent::prototype(d, f))))
+        } else if d.is_builtin(f, super::approve::PROTOTYPE) {
+            Some(StepKind::Approve(super::approve::prototype(d, f)))
         } else {
             Some(StepKind::Run(run(d, f)))
         }
     } else if f.has_unclaimed("agent") {
         Some(StepKind::Task(Box::new(super::agent::agent(d, f))))
+    } else if f.has_unclaimed("approve") {
+        Some(StepKind::Approve(super::approve::approve(d, f)))
     } else if f.has_unclaimed("task") {
         Some(StepKind::Task(Box::new(task(d, f))))
     } else if f.has_unclaimed("put") {

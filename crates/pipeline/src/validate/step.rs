@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jb_model::PipelineConfig;
 use jb_model::agent::AgentConfig;
+use jb_model::approval::{ApproveStep, Approvers};
 use jb_model::config::{
     Across, GetStep, JobConfig, LoadVarStep, MaxInFlight, RunStep, SetPipelineStep, Step, StepKind,
     TaskStep,
@@ -154,6 +155,9 @@ impl<'a> StepValidator<'a> {
             StepKind::Run(run) => {
                 self.at(format!(".run({}.{})", run.kind, run.message), &[], |v| v.run(run));
             }
+            StepKind::Approve(step) => {
+                self.at(format!(".approve({})", step.name), &[], |v| v.approve(step));
+            }
             StepKind::SetPipeline(set) => {
                 self.at(format!(".set_pipeline({})", set.name), &[], |v| v.set_pipeline(set));
             }
@@ -301,6 +305,17 @@ impl<'a> StepValidator<'a> {
         }
         if !self.config.prototypes.iter().any(|prototype| prototype.name == run.kind) {
             self.error(Code::UnknownPrototype, &format!("unknown prototype '{}'", run.kind));
+        }
+    }
+
+    fn approve(&mut self, step: &ApproveStep) {
+        self.identifier(&step.name);
+        let Approvers { roles, users, groups } = &step.approvers;
+        let named = !users.is_empty() && roles.is_empty() && groups.is_empty();
+        if named && usize::try_from(step.quorum).is_ok_and(|quorum| quorum > users.len()) {
+            let (quorum, users) = (step.quorum, users.len());
+            let message = format!("the quorum of {quorum} can never be met by {users} users");
+            self.error(Code::InvalidValue, &message);
         }
     }
 

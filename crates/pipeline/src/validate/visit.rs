@@ -26,7 +26,8 @@ fn visit<'a>(step: &'a Step, found: &mut dyn FnMut(&'a Step)) {
         | StepKind::Task(_)
         | StepKind::Run(_)
         | StepKind::SetPipeline(_)
-        | StepKind::LoadVar(_) => found(step),
+        | StepKind::LoadVar(_)
+        | StepKind::Approve(_) => found(step),
     }
     let hooks = &step.modifiers;
     let hooks =

@@ -1,49 +1,54 @@
-//! A real registry on a loopback port of its own.
+//! A real registry on a port of its own.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 const BINARY: &str = "/usr/bin/docker-registry";
-/// The login `someone` with the password `s3cret`.
 const HTPASSWD: &str = "someone:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n";
 
 pub(crate) struct Registry {
     dir: tempfile::TempDir,
-    port: u16,
+    address: SocketAddr,
     child: Child,
 }
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 impl Registry {
     /// None, said loudly, where there is no registry to run.
     pub(crate) fn start() -> Option<Self> {
-        Self::start_with("")
+        Self::start_at(LOOPBACK, false)
     }
 
+    /// One that wants the login `someone` with the password `s3cret`.
     pub(crate) fn start_with_login() -> Option<Self> {
-        Self::start_with("auth: {htpasswd: {realm: test, path: HTPASSWD}}\n")
+        Self::start_at(LOOPBACK, true)
     }
 
-    fn start_with(more: &str) -> Option<Self> {
+    /// One at an address of this machine.
+    pub(crate) fn start_at(host: IpAddr, wants_login: bool) -> Option<Self> {
         if !Path::new(BINARY).exists() {
             eprintln!("SKIPPED: {BINARY} is not installed (Debian package docker-registry)");
             return None;
         }
         // The port may be taken between finding and using it; another is tried then.
-        (0..5).find_map(|_| Self::try_start(more)).or_else(|| panic!("the registry did not start"))
+        let started = (0..5).find_map(|_| Self::try_start(host, wants_login));
+        started.or_else(|| panic!("the registry did not start"))
     }
 
-    fn try_start(more: &str) -> Option<Self> {
+    fn try_start(host: IpAddr, wants_login: bool) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap();
         let (data, users) = (dir.path().join("data"), dir.path().join("htpasswd"));
         std::fs::write(&users, HTPASSWD).unwrap();
+        let login = format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", users.display());
         let config = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-             http: {{addr: '127.0.0.1:{port}'}}\n{}",
+             http: {{addr: '{address}'}}\n{}",
             data.display(),
-            more.replace("HTPASSWD", users.to_str().unwrap())
+            if wants_login { &login } else { "" }
         );
         let file = dir.path().join("config.yml");
         std::fs::write(&file, config).unwrap();
@@ -56,8 +61,8 @@ impl Registry {
             .spawn()
             .unwrap();
         loop {
-            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(Self { dir, port, child });
+            if std::net::TcpStream::connect(address).is_ok() {
+                return Some(Self { dir, address, child });
             }
             if child.try_wait().unwrap().is_some() {
                 return None;
@@ -68,11 +73,11 @@ impl Registry {
 
     /// `host:port/name`.
     pub(crate) fn name(&self, repository: &str) -> String {
-        format!("127.0.0.1:{}/{repository}", self.port)
+        format!("{}/{repository}", self.address)
     }
 
     pub(crate) fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.to_string()
     }
 
     pub(crate) fn data(&self) -> std::path::PathBuf {

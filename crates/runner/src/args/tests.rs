@@ -9,7 +9,7 @@ fn parse_line(line: &str) -> Result<Command, String> {
 #[test]
 fn every_option_is_understood() {
     let line = "serve --journal /j --socket-fd 3 --main task --linger 60 --echo --grace 2 \
-                --journal-limit 4096";
+                --journal-limit 1073741824";
     let expected = Options {
         journal: PathBuf::from("/j"),
         socket: Socket::Inherited(3),
@@ -17,7 +17,7 @@ fn every_option_is_understood() {
         linger: Some(Duration::from_secs(60)),
         echo: true,
         grace: Duration::from_secs(2),
-        journal_limit: Some(4096),
+        journal_limit: 1 << 30,
     };
     assert_eq!(parse_line(line), Ok(Command::Serve(expected)));
     let socket = PathBuf::from("/s");
@@ -35,6 +35,7 @@ fn what_is_wrong_is_named() {
         ("serve --journal", "needs a value"),
         ("serve --journal /j --socket-fd x", "--socket-fd x"),
         ("serve --journal /j --socket /s --linger 1", "--main"),
+        ("serve --journal /j --socket /s --journal-limit 4096", "at least"),
         ("serve --verbose", "--verbose"),
         ("connect", "--socket"),
     ] {

@@ -36,8 +36,14 @@ impl Cursor {
         self.seq >= journal.next_seq
     }
 
+    /// What it would read next was acknowledged by another reader, and deleted.
+    pub(crate) fn is_behind(&self, journal: &Journal) -> bool {
+        self.seq < journal.first_seq()
+    }
+
     /// Appends whole records to `out`, for the given attachment, until `budget` bytes are reached
-    /// or passed, the journal ends or a segment does. Returns the bytes appended.
+    /// or passed, the journal ends or a segment does. Returns the bytes appended. An error when the
+    /// next record is not there any more.
     pub(crate) fn read(
         &mut self,
         journal: &Journal,
@@ -45,6 +51,12 @@ impl Cursor {
         budget: usize,
         out: &mut Vec<u8>,
     ) -> io::Result<usize> {
+        if self.is_behind(journal) {
+            // Else a deleted file keeps its disk.
+            self.open = None;
+            let message = format!("record {} was acknowledged and is deleted", self.seq);
+            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+        }
         if self.at_end(journal) || budget == 0 {
             return Ok(0);
         }

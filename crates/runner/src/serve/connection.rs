@@ -267,7 +267,7 @@ impl Connection {
     /// Takes output from the journals. True when there may be more of it to send.
     fn fill(&mut self, supervisor: &Supervisor) -> bool {
         let mut more = false;
-        let mut ended = Vec::new();
+        let (mut ended, mut broken) = (Vec::new(), None);
         for (number, attached) in &mut self.attachments {
             let Some(process) = supervisor.process(&attached.id) else {
                 ended.push(*number);
@@ -279,10 +279,8 @@ impl Connection {
             match attached.cursor.read(&process.journal, *number, budget, out) {
                 Ok(n) => attached.credit -= i64::try_from(n).unwrap_or(i64::MAX),
                 Err(error) => {
-                    let message = format!("read the journal of `{}`: {error}", attached.id);
-                    Reply::Error { message }.encode(out);
-                    self.closing = true;
-                    return false;
+                    broken = Some(format!("read the journal of `{}`: {error}", attached.id));
+                    break;
                 }
             }
             let at_end = attached.cursor.at_end(&process.journal);
@@ -293,6 +291,10 @@ impl Connection {
         }
         for number in ended {
             self.attachments.remove(&number);
+        }
+        if let Some(message) = broken {
+            self.refuse(message);
+            return false;
         }
         more
     }

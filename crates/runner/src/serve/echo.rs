@@ -11,6 +11,8 @@ use super::supervisor::Supervisor;
 use crate::journal::Cursor;
 use crate::say;
 
+/// Said where output is missing. The log is whole; this is only what `kubectl logs` shows.
+const SKIPPED: &[u8] = b"\n[jb-runner: output is left out here, since it was not taken in time]\n";
 /// Bytes taken from journals at once.
 const PIECE: usize = 256 << 10;
 
@@ -93,6 +95,10 @@ impl Echo {
             let Some(process) = supervisor.process(&id) else { continue };
             let journal = &process.journal;
             let cursor = self.cursors.entry(id).or_insert_with(|| Cursor::new(journal, 0));
+            if cursor.is_behind(journal) {
+                self.pending.extend_from_slice(SKIPPED);
+                *cursor = Cursor::new(journal, 0);
+            }
             let mut records = Vec::new();
             if let Err(error) = cursor.read(journal, 0, PIECE, &mut records) {
                 say(&format!("copy output to stdout: {error}"));

@@ -25,6 +25,8 @@ pub(super) type Failure = (FailureKind, String);
 
 pub(super) struct Supervisor {
     dir: PathBuf,
+    /// See [`Options::journal_limit`].
+    journal_limit: u64,
     processes: BTreeMap<String, Process>,
     main: Option<String>,
     main_ended: Option<Instant>,
@@ -67,6 +69,7 @@ impl Supervisor {
             main_ended: main_ended.then(Instant::now),
             main: options.main.clone(),
             dir,
+            journal_limit: options.journal_limit,
             processes,
             oom: OomCounter::find(),
             shutdown: None,
@@ -247,12 +250,18 @@ impl Supervisor {
         self.acknowledged = true;
     }
 
-    /// Deletes what was acknowledged and is not before any reader's position.
+    /// Deletes what was acknowledged and no reader wants any more. Once a journal has half of what it
+    /// may have, readers that are slow or gone lose their places: the process shall not wait for them.
     pub(super) fn delete_acknowledged(&mut self, readers: &[(&str, u64)]) {
         for (id, process) in &mut self.processes {
             let of_this = readers.iter().filter(|(reader, _)| reader == id);
-            let before = of_this.map(|(_, seq)| *seq).min().unwrap_or(u64::MAX);
-            if let Err(error) = process.journal.delete_before(before.min(process.unacknowledged)) {
+            let read = of_this.map(|(_, seq)| *seq).min().unwrap_or(u64::MAX);
+            let acknowledged = process.unacknowledged;
+            let mut deleted = process.journal.delete_before(read.min(acknowledged));
+            if deleted.is_ok() && process.journal.size() > self.journal_limit / 2 {
+                deleted = process.journal.delete_before(acknowledged);
+            }
+            if let Err(error) = deleted {
                 say(&format!("delete acknowledged output of process `{id}`: {error}"));
             }
         }

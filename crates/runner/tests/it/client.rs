@@ -30,7 +30,7 @@ async fn a_step_runs_from_start_to_exit() {
             Output::Data { stream: LogSource::Stderr, bytes, .. } => stderr.extend(bytes),
             Output::Exited { seq, status, signal, oom, .. } => {
                 assert_eq!((status, signal, oom), (3, None, false));
-                client.ack("p", seq).await.unwrap();
+                attached.acknowledge_before(seq + 1).await;
             }
         }
     }
@@ -113,8 +113,9 @@ async fn a_million_lines_reach_the_server() {
         let (mut bytes, mut records) = (0, 0);
         while let Some(output) = attached.next().await {
             records += 1;
-            if let Output::Data { bytes: chunk, .. } = output {
+            if let Output::Data { seq, bytes: chunk, .. } = output {
                 bytes += chunk.len();
+                attached.done_before(seq + 1).await;
             }
         }
         assert_eq!(bytes, line * 1_000_000);

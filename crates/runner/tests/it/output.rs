@@ -2,15 +2,20 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::io::Read as _;
 
 use jb_runner_protocol::record::MAX_RECORD;
-use jb_runner_protocol::{ProcessSpec, Reply, Request, Stdin, WindowSize};
+use jb_runner_protocol::{
+    JOURNAL_BYTES_MAX, ProcessSpec, ProcessState, Reply, Request, Stdin, WindowSize,
+};
 
 use crate::support::{Client, Log, Runner, log, program, sh};
 
 const LINES: usize = 1_000_000;
 /// What may be left in bytes when everything was acknowledged.
 const LITTLE: u64 = 70_000;
+/// What may come beyond the bound of a journal before its process waits: one turn of reading.
+const MUCH: u64 = 4_000_000;
 
 /// A million numbered lines of 80 bytes.
 fn million() -> ProcessSpec {
@@ -34,14 +39,18 @@ fn journal_size(runner: &Runner, id: &str) -> u64 {
 #[test]
 fn a_million_lines_come_whole_through_a_pipe() {
     let runner = Runner::start();
-    assert_million(&runner.client().run("p", million()), "\n");
+    let mut client = runner.client();
+    client.start("p", million());
+    assert_million(&log(&client.taken("p", 0)), "\n");
 }
 
 #[test]
 fn a_million_lines_come_whole_through_a_terminal() {
     let runner = Runner::start();
     let tty = Some(WindowSize { cols: 500, rows: 500 });
-    assert_million(&runner.client().run("p", ProcessSpec { tty, ..million() }), "\r\n");
+    let mut client = runner.client();
+    client.start("p", ProcessSpec { tty, ..million() });
+    assert_million(&log(&client.taken("p", 0)), "\r\n");
 }
 
 #[test]
@@ -160,8 +169,10 @@ fn a_reader_that_stops_holds_up_neither_process_nor_others() {
     stopped.start("p", million());
     // Takes all it can get and reads none of it.
     stopped.attach("p", 0);
-    let log = runner.client().log("p");
-    assert_million(&log, "\n");
+    let taken = runner.client().taken("p", 0);
+    assert_million(&log(&taken), "\n");
+    // Its place is gone, and it is told so instead of being given the rest as if that were all.
+    while stopped.receive().is_some_and(|reply| !matches!(reply, Reply::Error { .. })) {}
     let status = fs::read_to_string(format!("/proc/{}/status", runner.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
@@ -170,7 +181,7 @@ fn a_reader_that_stops_holds_up_neither_process_nor_others() {
 
 #[test]
 fn acknowledged_output_is_deleted_and_the_exit_stays() {
-    let runner = Runner::start();
+    let runner = Runner::roomy();
     let mut client = runner.client();
     client.start("p", million());
     let records = client.records("p", 0);
@@ -208,7 +219,7 @@ fn acknowledged_output_is_deleted_and_the_exit_stays() {
 
 #[test]
 fn what_someone_still_reads_is_not_deleted() {
-    let runner = Runner::start();
+    let runner = Runner::roomy();
     let mut slow = runner.client();
     slow.start("p", million());
     let (_, first) = slow.attach("p", 0);
@@ -224,27 +235,86 @@ fn what_someone_still_reads_is_not_deleted() {
 }
 
 #[test]
-fn a_bounded_journal_holds_the_process_until_it_is_acknowledged() {
-    let runner = Runner::with(&["--journal-limit", "16777216"], std::process::Stdio::null());
+fn a_process_waits_when_much_is_not_acknowledged() {
+    let runner = Runner::start();
     let mut client = runner.client();
     client.start("p", million());
+    while journal_size(&runner, "p") <= JOURNAL_BYTES_MAX {
+        std::thread::yield_now();
+    }
+    // A reader alone does not help: it may be lost before it stored anything.
+    let mut reader = runner.client();
+    let (attachment, _) = reader.attach("p", 0);
+    let mut read = 0;
+    while read < JOURNAL_BYTES_MAX / 2 {
+        match reader.record() {
+            Some(Reply::Output { bytes, .. }) => read += bytes.len() as u64,
+            other => panic!("no output: {other:?}"),
+        }
+    }
+    assert!(matches!(client.list()[0].state, ProcessState::Running { .. }));
+    reader.send(&Request::Detach { attachment });
+    let mut largest = 0;
     client.attach("p", 0);
     let mut records = Vec::new();
-    let mut largest = 0;
-    loop {
-        let record = client.record().unwrap();
-        let last = matches!(record, Reply::Exited { .. });
-        records.push(record);
-        if last {
-            break;
-        }
+    while !matches!(records.last(), Some(Reply::Exited { .. })) {
+        records.push(client.record().unwrap());
         if records.len() % 64 == 0 {
             largest = largest.max(journal_size(&runner, "p"));
             client.send(&Request::Ack { id: "p".to_owned(), seq: records.len() as u64 - 1 });
         }
     }
     assert_million(&log(&records), "\n");
-    assert!(largest < 20_000_000, "{largest}");
+    assert!(largest < JOURNAL_BYTES_MAX + MUCH, "{largest}");
+}
+
+#[test]
+fn what_fits_in_the_journal_needs_no_reader() {
+    let runner = Runner::start();
+    let mut client = runner.client();
+    client.start("p", program("head", &["-c", "60000000", "/dev/zero"]));
+    while matches!(client.list()[0].state, ProcessState::Running { .. }) {
+        std::thread::yield_now();
+    }
+    assert_eq!(client.log("p").stdout.len(), 60_000_000);
+}
+
+#[test]
+fn servers_that_die_anywhere_and_acknowledge_what_they_stored_have_it_whole() {
+    let runner = Runner::start();
+    runner.client().start("p", million());
+    let mut stored: Vec<Reply> = Vec::new();
+    let mut random = 1_u32;
+    while !matches!(stored.last(), Some(Reply::Exited { .. })) {
+        let mut client = runner.client();
+        let (_, first) = client.attach("p", stored.len() as u64);
+        assert_eq!(first, stored.len() as u64);
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        for _ in 0..random >> 24 {
+            stored.push(client.record().unwrap());
+            if matches!(stored.last(), Some(Reply::Exited { .. })) {
+                break;
+            }
+        }
+        // Some die before they get to it.
+        if random & 0x10_0000 != 0 && !stored.is_empty() {
+            client.send(&Request::Ack { id: "p".to_owned(), seq: stored.len() as u64 - 1 });
+        }
+    }
+    assert_million(&log(&stored), "\n");
+}
+
+#[test]
+fn a_stdout_that_takes_nothing_holds_up_no_process() {
+    let (mut stdout, theirs) = std::io::pipe().unwrap();
+    let runner = Runner::with(&["--echo", "--main", "p"], theirs.into());
+    let mut client = runner.client();
+    client.start("p", million());
+    assert_million(&log(&client.taken("p", 0)), "\n");
+    client.send(&Request::Shutdown { token: 0, grace_ms: 0 });
+    let mut copied = String::new();
+    stdout.read_to_string(&mut copied).unwrap();
+    assert!(copied.contains("output is left out here"));
 }
 
 #[test]

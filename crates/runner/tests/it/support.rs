@@ -32,6 +32,11 @@ impl Runner {
         Self { dir, child, ended: None }
     }
 
+    /// With room for everything that the tests say, acknowledged or not.
+    pub(crate) fn roomy() -> Self {
+        Self::with(&["--journal-limit", "1073741824"], Stdio::null())
+    }
+
     /// As process 1 of a process namespace.
     pub(crate) fn as_init(options: &[&str]) -> Self {
         let mut command = Command::new("unshare");
@@ -229,6 +234,24 @@ impl Client {
     pub(crate) fn records(&mut self, id: &str, from_seq: u64) -> Vec<Reply> {
         self.attach(id, from_seq);
         self.rest()
+    }
+
+    /// The same, as a server takes them: what came is acknowledged now and then.
+    pub(crate) fn taken(&mut self, id: &str, from_seq: u64) -> Vec<Reply> {
+        self.attach(id, from_seq);
+        let mut records = Vec::new();
+        loop {
+            let record = self.record().expect("a record");
+            let last = matches!(record, Reply::Exited { .. });
+            records.push(record);
+            if last {
+                return records;
+            }
+            if records.len() % 16 == 0 {
+                let seq = from_seq + records.len() as u64 - 1;
+                self.send(&Request::Ack { id: id.to_owned(), seq });
+            }
+        }
     }
 
     /// Every record up to the next exit.

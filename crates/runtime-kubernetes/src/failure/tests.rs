@@ -117,7 +117,8 @@ fn what_a_pod_waits_for_is_said() {
     assert_eq!(standing(&unplaced), Standing::Waiting(why.into()));
     assert_eq!(waiting_for(&unplaced), format!("no node takes it: {why}"));
     let pulling = pod(waiting("ImagePullBackOff", "i/o timeout"));
-    assert_eq!(waiting_for(&pulling), "container `main` on node n1: ImagePullBackOff: i/o timeout");
+    let why = "node n1 cannot pull image `registry.test/i` yet: i/o timeout";
+    assert_eq!(waiting_for(&pulling), why);
     assert_eq!(standing(&pulling), Standing::Placed);
 }
 
@@ -142,4 +143,22 @@ fn answers_of_the_api_server() {
     ] {
         assert_eq!(answer(code, message), expected, "{code} {message}");
     }
+}
+
+#[test]
+fn what_a_pod_waits_for_is_told_if_it_is_out_of_the_ordinary() {
+    for ordinary in ["ContainerCreating", "PodInitializing"] {
+        assert_eq!(obstacle(&pod(waiting(ordinary, ""))), None);
+    }
+    assert_eq!(obstacle(&pod(json!({"phase": "Running"}))), None);
+    let refused = "failed to do request: connection refused";
+    let back_off = format!("Back-off pulling image \"registry.test/i\": ErrImagePull: {refused}");
+    let expected = format!("node n1 cannot pull image `registry.test/i` yet: {refused}");
+    for (reason, message) in [("ErrImagePull", refused), ("ImagePullBackOff", &back_off)] {
+        assert_eq!(obstacle(&pod(waiting(reason, message))).unwrap(), expected);
+    }
+    let bare = obstacle(&pod(waiting("ImagePullBackOff", "Back-off pulling image \"i\""))).unwrap();
+    assert!(expected.starts_with(&bare), "{bare}");
+    let other = obstacle(&pod(waiting("CreateContainerError", "no such device"))).unwrap();
+    assert_eq!(other, "container `main` on node n1: CreateContainerError: no such device");
 }

@@ -2,7 +2,7 @@
 
 use jb_model::config::ContainerLimits;
 use jb_model::{ContainerHandle, VolumeHandle};
-use jb_runtime::{ContainerKind, Coordinates, Image, Mount, User};
+use jb_runtime::{ContainerKind, Coordinates, Image, Link, Mount, User};
 
 use super::*;
 use crate::settings::{ArtifactStore, Images};
@@ -74,13 +74,13 @@ fn shown(pod: &Pod) -> String {
 
 #[test]
 fn a_task_with_everything_where_the_cluster_has_everything() {
-    let pod = step(&task(), &image(), &ImageInputs::new(), &settings(), ALL).unwrap();
+    let pod = step(&task(), &image(), &Found::default(), &settings(), ALL).unwrap();
     insta::assert_snapshot!("task", shown(&pod));
 }
 
 #[test]
 fn a_task_with_everything_where_the_cluster_has_nothing() {
-    let pod = step(&task(), &image(), &ImageInputs::new(), &settings(), NONE).unwrap();
+    let pod = step(&task(), &image(), &Found::default(), &settings(), NONE).unwrap();
     insta::assert_snapshot!("task-init-containers", shown(&pod));
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn with_objects() -> Settings {
 
 #[test]
 fn a_task_whose_volumes_are_objects() {
-    let pod = step(&task(), &image(), &ImageInputs::new(), &with_objects(), ALL).unwrap();
+    let pod = step(&task(), &image(), &Found::default(), &with_objects(), ALL).unwrap();
     let shown = shown(&pod);
     for secret in ["bucket", "secret"] {
         assert!(!shown.contains(secret), "{secret}");
@@ -124,11 +124,11 @@ fn a_resource_script_and_nothing_else() {
         reference: "registry.test/resources:1".into(),
         user: Some(String::new()),
         resource: Some("/opt/resources/git".into()),
-        root: None,
+        ..PodImage::default()
     };
-    let pod = step(&spec, &image, &ImageInputs::new(), &settings(), ALL).unwrap();
+    let pod = step(&spec, &image, &Found::default(), &settings(), ALL).unwrap();
     insta::assert_snapshot!("check", shown(&pod));
-    let pod = step(&spec, &image, &ImageInputs::new(), &settings(), NONE).unwrap();
+    let pod = step(&spec, &image, &Found::default(), &settings(), NONE).unwrap();
     insta::assert_snapshot!("check-init-containers", shown(&pod));
 }
 
@@ -146,7 +146,9 @@ fn images_that_are_artifacts() {
         root: Some(VolumeHandle::new("built")),
         ..PodImage::default()
     };
-    let inputs = ImageInputs::from([(VolumeHandle::new("pulled"), "registry.test/a@b".into())]);
+    let pulled = ImageInput { reference: "registry.test/a@b".into(), pull_secret: None };
+    let images = ImageInputs::from([(VolumeHandle::new("pulled"), pulled)]);
+    let inputs = Found { images, ..Found::default() };
     let pod = step(&spec, &root, &inputs, &settings(), ALL).unwrap();
     insta::assert_snapshot!("artifact-images", shown(&pod));
     let plain = Features { user_namespaces: false, ..ALL };
@@ -164,10 +166,10 @@ fn privileged_and_hermetic_where_it_is_allowed() {
         network: Network::Hermetic,
         ..task()
     };
-    let refused = step(&spec, &image(), &ImageInputs::new(), &settings(), ALL).unwrap_err();
+    let refused = step(&spec, &image(), &Found::default(), &settings(), ALL).unwrap_err();
     assert!(refused.contains("--kubernetes-pod-security"), "{refused}");
     let settings = Settings { pod_security: PodSecurity::Privileged, ..settings() };
-    let pod = step(&spec, &image(), &ImageInputs::new(), &settings, ALL).unwrap();
+    let pod = step(&spec, &image(), &Found::default(), &settings, ALL).unwrap();
     insta::assert_snapshot!("privileged", shown(&pod));
 }
 
@@ -179,7 +181,45 @@ fn the_pod_that_holds_the_volumes() {
 #[test]
 fn without_a_claim_for_caches_they_are_empty() {
     let settings = Settings { cache_claim: None, ..settings() };
-    let pod = step(&task(), &image(), &ImageInputs::new(), &settings, ALL).unwrap();
+    let pod = step(&task(), &image(), &Found::default(), &settings, ALL).unwrap();
     let volumes = pod.spec.unwrap().volumes.unwrap();
     assert!(volumes.iter().all(|volume| volume.name != "caches"));
+}
+
+/// The agent's pod reaches its gateway's through forwarders, whose directories are all that they have.
+#[test]
+fn an_agent_and_its_gateway() {
+    let end = |kind, serves| {
+        let link =
+            Link { volume: volume("b1-gateway-3-socket"), socket: "gateway.sock".into(), serves };
+        let mounts = vec![Mount { path: "/run/jetbridge".into(), source: MountSource::Link(link) }];
+        let handle = ContainerHandle::new(if serves { "b1-gateway-3" } else { "b1-agent-3" });
+        ContainerSpec { kind, mounts, handle, limits: ContainerLimits::default(), ..task() }
+    };
+    let (gateway, agent) = (end(ContainerKind::Gateway, true), end(ContainerKind::Agent, false));
+    let pod = step(&gateway, &image(), &Found::default(), &settings(), ALL).unwrap();
+    insta::assert_snapshot!("gateway", shown(&pod));
+    let found = Found { peer: Some([10, 1, 2, 3].into()), ..Found::default() };
+    let pod = step(&agent, &image(), &found, &settings(), ALL).unwrap();
+    insta::assert_snapshot!("agent", shown(&pod));
+    let refused = step(&agent, &image(), &Found::default(), &settings(), ALL).unwrap_err();
+    assert!(refused.contains("nobody serves"), "{refused}");
+    let mut twice = gateway;
+    twice.mounts.push(Mount { path: "/run/other".into(), ..twice.mounts[0].clone() });
+    assert!(step(&twice, &image(), &found, &settings(), ALL).is_err());
+}
+
+#[test]
+fn logins_go_with_the_images_that_take_them() {
+    let settings = Settings { pull_secrets: vec!["of-all".into()], ..settings() };
+    let secret = |name: &str| Some(name.to_owned());
+    let image = PodImage { pull_secret: secret("of-image"), ..image() };
+    let input =
+        ImageInput { reference: "registry.test/a@b".into(), pull_secret: secret("of-input") };
+    let images = ImageInputs::from([(volume("b1-get-1-v"), input)]);
+    let found = Found { images, ..Found::default() };
+    let pod = step(&task(), &image, &found, &settings, ALL).unwrap();
+    let secrets = pod.spec.unwrap().image_pull_secrets.unwrap();
+    let names: Vec<&str> = secrets.iter().map(|secret| secret.name.as_str()).collect();
+    assert_eq!(names, ["of-image", "of-input", "of-all"]);
 }

@@ -1,16 +1,18 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::net::Ipv4Addr;
+
 use jb_model::config::ContainerLimits;
 use jb_model::{ContainerHandle, VolumeHandle};
 use jb_runtime::{
-    ContainerKind, ContainerSpec, Coordinates, Image, Mount, MountSource, Network, User,
+    ContainerKind, ContainerSpec, Coordinates, Image, Link, Mount, MountSource, Network, User,
 };
-use k8s_openapi::api::core::v1::{EnvVar, HostPathVolumeSource};
+use k8s_openapi::api::core::v1::{EnvVar, HostPathVolumeSource, LocalObjectReference};
 use proptest::prelude::*;
 
 use super::*;
 use crate::pod::tests::{ALL, image, settings, task, with_objects};
-use crate::pod::{ImageInputs, PodImage, artifacts, step};
+use crate::pod::{Found, ImageInput, PodImage, artifacts, step};
 use crate::probe::Features;
 
 fn any_source() -> impl Strategy<Value = MountSource> {
@@ -20,6 +22,9 @@ fn any_source() -> impl Strategy<Value = MountSource> {
             .prop_map(|(volume, copy)| MountSource::Input { volume, copy }),
         volume().prop_map(MountSource::Output),
         volume().prop_map(MountSource::Cache),
+        (volume(), "[a-z.]{1,9}", any::<bool>()).prop_map(|(volume, socket, serves)| {
+            MountSource::Link(Link { volume, socket, serves })
+        }),
     ]
 }
 
@@ -30,6 +35,8 @@ fn any_kind() -> impl Strategy<Value = ContainerKind> {
         Just(ContainerKind::Put),
         Just(ContainerKind::Task),
         Just(ContainerKind::Run),
+        Just(ContainerKind::Agent),
+        Just(ContainerKind::Gateway),
     ]
 }
 
@@ -107,6 +114,7 @@ fn any_image() -> impl Strategy<Value = PodImage> {
         user,
         resource,
         root,
+        pull_secret: None,
     })
 }
 
@@ -114,10 +122,15 @@ fn keeps(spec: &ContainerSpec, image: &PodImage, settings: &Settings, features: 
     // What the cluster cannot do is refused with words; what it is asked for keeps to the rules.
     // Every other input is an image.
     let volumes = spec.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Input { volume, .. } => Some((volume.clone(), "image".to_owned())),
+        MountSource::Input { volume, .. } => {
+            let pull_secret = Some(crate::names::pull_secret(&settings.worker_name, volume));
+            Some((volume.clone(), ImageInput { reference: "image".to_owned(), pull_secret }))
+        }
         _ => None,
     });
-    if let Ok(pod) = step(spec, image, &volumes.step_by(2).collect(), settings, features) {
+    let found =
+        Found { images: volumes.step_by(2).collect(), peer: Some(Ipv4Addr::LOCALHOST.into()) };
+    if let Ok(pod) = step(spec, image, &found, settings, features) {
         assert_eq!(violations(&pod, settings), [""; 0], "{spec:?}");
     }
 }
@@ -148,15 +161,19 @@ fn no_pod_of_a_million_breaks_the_rules() {
 #[test]
 fn what_is_not_expected_is_found() {
     let settings = settings();
-    let good = step(&task(), &image(), &ImageInputs::new(), &settings, ALL).unwrap();
+    let good = step(&task(), &image(), &Found::default(), &settings, ALL).unwrap();
     assert_eq!(violations(&good, &settings), [""; 0]);
     assert_eq!(violations(&artifacts("a", &settings, ALL), &settings), [""; 0]);
-    let settings = with_objects();
-    assert_eq!(violations(&artifacts("a", &settings, ALL), &settings), [""; 0]);
-    let pod = step(&task(), &image(), &ImageInputs::new(), &settings, ALL).unwrap();
-    assert_eq!(violations(&pod, &settings), [""; 0]);
+    let objects = with_objects();
+    assert_eq!(violations(&artifacts("a", &objects, ALL), &objects), [""; 0]);
+    let pod = step(&task(), &image(), &Found::default(), &objects, ALL).unwrap();
+    assert_eq!(violations(&pod, &objects), [""; 0]);
     type Change = fn(&mut PodSpec);
-    let bad: [(&str, Change); 11] = [
+    let bad: [(&str, Change); 12] = [
+        ("secret", |spec| {
+            let name = "jetbridge".to_owned();
+            spec.image_pull_secrets = Some(vec![LocalObjectReference { name }]);
+        }),
         ("token", |spec| spec.automount_service_account_token = None),
         ("deadline", |spec| spec.active_deadline_seconds = None),
         ("users", |spec| spec.host_users = Some(true)),

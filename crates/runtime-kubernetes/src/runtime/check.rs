@@ -16,6 +16,7 @@ use crate::failure::{Standing, standing};
 use crate::names;
 use crate::pod::MAIN;
 use crate::table::handle_of;
+use crate::waits::Waits;
 
 /// Between looks for a free place.
 const WAIT: Duration = Duration::from_secs(1);
@@ -25,19 +26,24 @@ const SIGKILL: i32 = 9;
 
 impl Inner {
     /// Finds a check's place in a pod, or gives it one. No pod is made when one of its like is there.
-    pub(super) async fn create_check(&self, spec: &ContainerSpec, source: &str) -> Result<()> {
+    pub(super) async fn create_check(
+        &self,
+        spec: &ContainerSpec,
+        source: &str,
+        waits: &Waits,
+    ) -> Result<()> {
         let place = match self.find_check(&spec.handle).await {
             Some(place) => place,
-            None => self.seat(spec, source).await?,
+            None => self.seat(spec, source, waits).await?,
         };
-        let ready = self.prepare(spec, &place).await;
+        let ready = self.prepare(spec, &place, waits).await;
         if ready.is_err() {
             self.checks.remove(&spec.handle, Instant::now());
         }
         ready
     }
 
-    async fn seat(&self, spec: &ContainerSpec, source: &str) -> Result<Place> {
+    async fn seat(&self, spec: &ContainerSpec, source: &str, waits: &Waits) -> Result<Place> {
         let isolation = isolation(&spec.image, self.settings.pod_security);
         let key = pod_key(spec, isolation);
         let newcomer = Newcomer { handle: &spec.handle, key: &key, source };
@@ -56,15 +62,20 @@ impl Inner {
                 Seated::Wait if Instant::now() > deadline => {
                     return Err(Error::Transient {
                         context: format!("cannot start container `{}`", spec.handle),
-                        source: io::Error::other(format!(
-                            "all of the {} pods for checks are at work",
-                            self.settings.check_pods.max
-                        )),
+                        source: io::Error::other(self.no_seat()),
                     });
                 }
-                Seated::Wait => drop(tokio::time::timeout(WAIT, freed).await),
+                Seated::Wait => {
+                    waits.tell(&self.no_seat());
+                    drop(tokio::time::timeout(WAIT, freed).await);
+                }
             }
         }
+    }
+
+    fn no_seat(&self) -> String {
+        let max = self.settings.check_pods.max;
+        format!("all of the {max} pods for checks are at work (--kubernetes-check-pods)")
     }
 
     /// Pods that somebody deleted, or that ended, take no more checks.
@@ -79,7 +90,7 @@ impl Inner {
     }
 
     /// Starts the pod, once for all who wait for it, and makes the source's own directory.
-    async fn prepare(&self, spec: &ContainerSpec, place: &Place) -> Result<()> {
+    async fn prepare(&self, spec: &ContainerSpec, place: &Place, waits: &Waits) -> Result<()> {
         let Place { pod, member, number, line } = place;
         let started = line.started.get_or_try_init(async || {
             let spec = ContainerSpec {
@@ -91,7 +102,7 @@ impl Inner {
                 },
                 ..spec.clone()
             };
-            self.create_pod(&spec, names::mark_of_checks).await
+            self.create_pod(&spec, names::mark_of_checks, waits).await
         });
         started.await?;
         let (Some(number), Some((_, directory))) = (number, &member.directory) else {

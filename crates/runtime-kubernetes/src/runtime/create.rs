@@ -3,31 +3,33 @@
 use std::io;
 use std::time::Duration;
 
+use jb_model::ContainerHandle;
 use jb_runtime::{ContainerSpec, Error, Image, MountSource, Result};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use tokio::time::Instant;
 
-use super::{Inner, prepare, words};
+use super::attempts::Attempts;
+use super::birth::Birth;
+use super::prepare::Preparing;
+use super::{Inner, words};
 use crate::artifacts::Known;
 use crate::checks::member::is_shared;
 use crate::exec::Failure;
-use crate::failure::{Answer, Problem, Standing, answer_of, standing, waiting_for};
+use crate::failure::{Answer, Problem, Standing, answer_of, obstacle, standing, waiting_for};
 use crate::image::Reference;
-use crate::pod::{self, ImageInputs, MAIN, PodImage};
-use crate::{api, exec, policy};
+use crate::pod::{self, Found, ImageInput, MAIN, PodImage};
+use crate::waits::Waits;
+use crate::{api, exec, names, policy};
 
-/// Between attempts to reach the runner of a pod that has a node. A kubelet needs about half a second.
-const FIRST_PAUSE: Duration = Duration::from_millis(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Between looks at a pod of the same name that is going.
 const GOING_PAUSE: Duration = Duration::from_millis(200);
 
 impl Inner {
-    pub(super) async fn create(&self, spec: &ContainerSpec) -> Result<()> {
+    pub(super) async fn create(&self, spec: &ContainerSpec, waits: &Waits) -> Result<()> {
         match spec.source.as_deref().filter(|_| is_shared(spec)) {
-            Some(source) => self.create_check(spec, source).await,
-            None => self.create_pod(spec, |_| {}).await,
+            Some(source) => self.create_check(spec, source, waits).await,
+            None => self.create_pod(spec, |_| {}, waits).await,
         }
     }
 
@@ -36,17 +38,25 @@ impl Inner {
         &self,
         spec: &ContainerSpec,
         adjust: fn(&mut Pod),
+        waits: &Waits,
     ) -> Result<()> {
         let deadline = Instant::now() + self.settings.start_timeout;
-        let name = match self.table.of(&spec.handle) {
-            Some(pod) => pod.metadata.name.clone().unwrap_or_default(),
+        let (name, mut birth) = match self.table.of(&spec.handle) {
+            Some(pod) => (pod.metadata.name.clone().unwrap_or_default(), None),
             None => {
-                let mut pod = self.pod(spec).await?;
+                let mut pod = self.pod_once_there_are_volumes(spec, deadline, waits).await?;
                 adjust(&mut pod);
-                self.request(spec, &pod, deadline).await?
+                let birth = Birth::new(&self.settings.metrics.pods, names::kind_of(&pod));
+                (self.request(spec, &pod, deadline, waits).await?, Some(birth))
             }
         };
-        let waited = self.wait(spec, &name, deadline).await;
+        let waited = match self.admit(spec).await {
+            Ok(()) => self.wait(spec, &name, deadline, waits, &mut birth).await,
+            Err(error) => Err(error),
+        };
+        if let Some(birth) = birth {
+            birth.ended(waited.is_ok());
+        }
         if waited.is_err() {
             // What never ran is of no use to anybody; its words are in the error.
             if let Err(error) = self.destroy_pod(&spec.handle).await {
@@ -56,28 +66,52 @@ impl Inner {
         waited
     }
 
+    /// [`Self::pod`], which may have to wait for the pod that holds the volumes.
+    async fn pod_once_there_are_volumes(
+        &self,
+        spec: &ContainerSpec,
+        deadline: Instant,
+        waits: &Waits,
+    ) -> Result<Pod> {
+        let mut obstacle = self.artifacts.obstacle();
+        obstacle.mark_changed();
+        let mut making = std::pin::pin!(self.pod(spec, deadline));
+        loop {
+            tokio::select! {
+                biased;
+                made = &mut making => return made,
+                Ok(()) = obstacle.changed() => waits.tell(&obstacle.borrow_and_update()),
+            }
+        }
+    }
+
     /// The pod of a spec, once it is clear that everything it needs is there.
-    async fn pod(&self, spec: &ContainerSpec) -> Result<Pod> {
+    async fn pod(&self, spec: &ContainerSpec, deadline: Instant) -> Result<Pod> {
         let image = self.image(&spec.image).await?;
-        let (mut caches, mut images) = (Vec::new(), ImageInputs::new());
+        let (mut caches, mut found) = (Vec::new(), Found::default());
         for mount in &spec.mounts {
             match &mount.source {
                 MountSource::Input { volume, .. } => match self.artifacts.find(volume).await? {
                     Some(Known::Archive) => {}
                     Some(Known::Image(json)) => {
-                        let Reference { name, .. } = Reference::parse(volume, &json)?;
-                        images.insert(volume.clone(), name);
+                        let Reference { name: reference, pull_secret, .. } =
+                            Reference::parse(volume, &json)?;
+                        let image = ImageInput { reference, pull_secret };
+                        found.images.insert(volume.clone(), image);
                     }
                     None => return Err(Error::NoVolume(volume.clone())),
                 },
                 MountSource::Cache(volume) if self.settings.cache_claim.is_some() => {
                     caches.push(volume.to_string());
                 }
-                MountSource::Cache(_) | MountSource::Output(_) => {}
+                MountSource::Link(link) if !link.serves => {
+                    found.peer = Some(self.peer(link, deadline).await?);
+                }
+                MountSource::Cache(_) | MountSource::Output(_) | MountSource::Link(_) => {}
             }
         }
         self.artifacts.make_caches(caches).await?;
-        let pod = pod::step(spec, &image, &images, &self.settings, self.features);
+        let pod = pod::step(spec, &image, &found, &self.settings, self.features);
         let pod = pod.map_err(Error::Unsupported)?;
         let violations = policy::violations(&pod, &self.settings);
         if violations.is_empty() {
@@ -98,15 +132,17 @@ impl Inner {
                 reference: images.resources.clone(),
                 user: Some(String::new()),
                 resource: Some(format!("/opt/resources/{name}")),
-                root: None,
+                ..PodImage::default()
             }),
             Image::BaseType(name) => {
                 Err(Error::Image(format!("there is no built-in resource type `{name}`")))
             }
             Image::Volume(volume) => match self.artifacts.find(volume).await? {
                 Some(Known::Image(json)) => {
-                    let Reference { name, user, .. } = Reference::parse(volume, &json)?;
-                    Ok(PodImage { reference: name, user: Some(user), ..PodImage::default() })
+                    let Reference { name: reference, user, pull_secret, .. } =
+                        Reference::parse(volume, &json)?;
+                    let user = Some(user);
+                    Ok(PodImage { reference, user, pull_secret, ..PodImage::default() })
                 }
                 Some(Known::Archive) => Ok(PodImage {
                     reference: images.runner.clone(),
@@ -119,15 +155,21 @@ impl Inner {
     }
 
     /// Creates the pod or finds the one of its name; returns its name.
-    async fn request(&self, spec: &ContainerSpec, pod: &Pod, deadline: Instant) -> Result<String> {
+    async fn request(
+        &self,
+        spec: &ContainerSpec,
+        pod: &Pod,
+        deadline: Instant,
+        waits: &Waits,
+    ) -> Result<String> {
         let context = || format!("cannot create the pod of container `{}`", spec.handle);
         let name = pod.metadata.name.clone().unwrap_or_default();
         let params = PostParams::default();
         loop {
             let patience = deadline.saturating_duration_since(Instant::now());
-            let created =
-                api::call_until_room("create a pod", patience, || self.pods.create(&params, pod));
-            match created.await {
+            let create = || self.pods.create(&params, pod);
+            let full = |why: &str| waits.tell(&format!("the namespace has no room: {why}"));
+            match api::call_until_room("create a pod", patience, create, full).await {
                 Ok(created) => {
                     self.table.created(created);
                     return Ok(name);
@@ -154,14 +196,22 @@ impl Inner {
 
     /// Returns once the runner answers. The status of a pod lags behind what it does: it only tells when there is no
     /// use in waiting.
-    async fn wait(&self, spec: &ContainerSpec, name: &str, deadline: Instant) -> Result<()> {
+    async fn wait(
+        &self,
+        spec: &ContainerSpec,
+        name: &str,
+        deadline: Instant,
+        waits: &Waits,
+        birth: &mut Option<Birth>,
+    ) -> Result<()> {
         let handle = &spec.handle;
         let context = || format!("cannot start container `{handle}`");
-        let mut changes = self.table.changes();
-        let mut pause = FIRST_PAUSE;
-        let mut is_prepared = false;
+        let (mut changes, mut starts) = (self.table.changes(), self.starts.changes());
+        let mut attempts = Attempts::default();
+        let mut preparing = Preparing::default();
         loop {
             changes.mark_unchanged();
+            starts.mark_unchanged();
             let pod = self.pod_of(handle).await?;
             match standing(&pod) {
                 Standing::Over(Problem::Image(text)) => return Err(Error::Image(text)),
@@ -172,38 +222,59 @@ impl Inner {
                     return Err(Error::io(context(), io::Error::other(words(problem))));
                 }
                 Standing::Placed => {
-                    if let Some(store) = self.artifacts.store()
-                        && !is_prepared
-                        && !prepare::wanted(&pod).is_empty()
-                    {
-                        is_prepared = self.give_inputs(handle, &pod, store).await?;
+                    if let Some(birth) = birth {
+                        birth.placed();
                     }
-                    match exec::connect(&self.pods, name, MAIN, pod::connect()).await {
-                        Ok(stream) => {
-                            self.spare().insert(handle.clone(), (Instant::now(), stream));
+                    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                    self.bring_inputs(handle, &pod, &mut preparing).await?;
+                    if attempts.is_due(self.starts.of(uid, MAIN), Instant::now()) {
+                        if self.is_up(handle, name, context).await? {
                             return Ok(());
                         }
-                        Err(Failure::Api(error))
-                            if matches!(answer_of(&error), Answer::Forbidden | Answer::Refused)
-                                && !is_early(&error) =>
-                        {
-                            return Err(api::failed(context(), error));
-                        }
-                        Err(failure) => {
-                            tracing::trace!(%handle, %failure, "the runner does not answer yet");
-                        }
+                        attempts.failed(Instant::now());
                     }
                 }
                 Standing::Waiting(_) => {}
             }
-            if Instant::now() > deadline {
+            waits.tell(&obstacle(&pod).unwrap_or_default());
+            let now = Instant::now();
+            if now > deadline {
                 let waited = self.settings.start_timeout.as_secs();
                 let text = format!("after {waited} seconds {}", waiting_for(&pod));
                 return Err(Error::io(context(), io::Error::other(text)));
             }
-            let woken = tokio::time::timeout(pause, changes.changed()).await;
-            if woken.is_err() {
-                pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+            let next = attempts.next(now).min(preparing.next(now));
+            tokio::select! {
+                _ = changes.changed() => {}
+                _ = starts.changed() => {}
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// Whether the runner answers; its stream is kept for the first who connects.
+    async fn is_up(
+        &self,
+        handle: &ContainerHandle,
+        name: &str,
+        context: impl Fn() -> String,
+    ) -> Result<bool> {
+        match exec::connect(&self.pods, name, MAIN, pod::connect()).await {
+            Ok(stream) => {
+                self.spare().insert(handle.clone(), (Instant::now(), stream));
+                Ok(true)
+            }
+            Err(Failure::Api(error))
+                if matches!(
+                    answer_of(&error),
+                    Answer::Forbidden | Answer::Ending | Answer::Refused
+                ) && !is_early(&error) =>
+            {
+                Err(api::failed(context(), error))
+            }
+            Err(failure) => {
+                tracing::trace!(%handle, %failure, "the runner does not answer yet");
+                Ok(false)
             }
         }
     }

@@ -8,15 +8,31 @@ use jb_object_store::ObjectStore;
 use jb_runtime::client::{ProcessSpec, RunnerClient, Stdin};
 use jb_runtime::{Error, Result};
 use k8s_openapi::api::core::v1::Pod;
+use tokio::time::Instant;
 
 use super::Inner;
+use super::attempts::Attempts;
 use super::settle::run;
 use crate::artifacts::Known;
 use crate::pod::{self, PREPARE, Wanted};
-use crate::{exec, names};
+use crate::{exec, names, network};
 
 /// The process that fetches.
 const PROCESS: &str = "fetch";
+
+/// How far giving a pod its inputs has come.
+#[derive(Default)]
+pub(super) struct Preparing {
+    is_done: bool,
+    attempts: Attempts,
+}
+
+impl Preparing {
+    /// When to look again, as [`Attempts::next`].
+    pub(super) fn next(&self, now: Instant) -> Instant {
+        if self.is_done { Attempts::default().next(now) } else { self.attempts.next(now) }
+    }
+}
 
 /// The volumes that a pod waits for.
 pub(super) fn wanted(pod: &Pod) -> Vec<Wanted> {
@@ -25,16 +41,39 @@ pub(super) fn wanted(pod: &Pod) -> Vec<Wanted> {
     inputs.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
 }
 
-/// Whether a pod reaches nothing but itself.
+/// Whether a pod reaches no store: nothing at all, or an agent's gateway alone.
 pub(super) fn is_hermetic(pod: &Pod) -> bool {
     let labels = pod.metadata.labels.as_ref();
-    labels.and_then(|labels| labels.get(names::NETWORK)).is_some_and(|kind| kind == "hermetic")
+    labels
+        .and_then(|labels| labels.get(names::NETWORK))
+        .is_some_and(|kind| !network::reaches_world(kind))
 }
 
 impl Inner {
+    /// [`Self::give_inputs`], once and when it is time, if the pod waits for any.
+    pub(super) async fn bring_inputs(
+        &self,
+        handle: &ContainerHandle,
+        pod: &Pod,
+        preparing: &mut Preparing,
+    ) -> Result<()> {
+        let Some(store) = self.artifacts.store() else { return Ok(()) };
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let has_started = self.starts.of(uid, PREPARE);
+        if preparing.is_done
+            || wanted(pod).is_empty()
+            || !preparing.attempts.is_due(has_started, Instant::now())
+        {
+            return Ok(());
+        }
+        preparing.is_done = self.give_inputs(handle, pod, store).await?;
+        preparing.attempts.failed(Instant::now());
+        Ok(())
+    }
+
     /// Has a pod's inputs put in place and lets it begin. False when its first container cannot be reached: it is not
     /// there yet, or was done before.
-    pub(super) async fn give_inputs(
+    async fn give_inputs(
         &self,
         handle: &ContainerHandle,
         pod: &Pod,

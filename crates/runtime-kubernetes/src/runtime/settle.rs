@@ -23,6 +23,10 @@ pub(super) const SAID_BYTES_MAX: usize = 16 << 10;
 impl Inner {
     /// Runs the helper's one process. Asking again finds it running or ended.
     pub(super) async fn settle(&self, handle: &ContainerHandle) -> Result<()> {
+        // Checks have no outputs, and their handles no pods to be asked for.
+        if self.checks.find(handle).is_some() {
+            return Ok(());
+        }
         let pod = match self.pod_of(handle).await {
             Ok(pod) => pod,
             // Nothing is lost of a container that never was.

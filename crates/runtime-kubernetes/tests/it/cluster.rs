@@ -1,8 +1,14 @@
 //! A namespace of its own for every test, with claims on a directory of the node.
 
+use std::fs::Permissions;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+
+const CLAIMS: [&str; 2] = ["artifacts", "caches"];
+/// All pods with claims are in it.
+const ARTIFACT_GROUP: u32 = 64017;
 
 pub(crate) struct Cluster {
     pub(crate) kubeconfig: PathBuf,
@@ -31,8 +37,28 @@ impl Cluster {
         let time = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_micros();
         let namespace = format!("jb-test-{process}-{time}-{level}");
         let cluster = Self { kubeconfig: kubeconfig.into(), namespace, level: level.to_owned() };
+        cluster.make_storage();
         cluster.apply(&cluster.objects());
         Some(cluster)
+    }
+
+    /// Storage lets pods write as a group of theirs. A directory of the node does not by itself; where the node is this
+    /// machine, that can be mended.
+    fn make_storage(&self) {
+        if std::env::var_os("JETBRIDGE_CLUSTER_DIR").is_none() {
+            return;
+        }
+        for claim in CLAIMS {
+            let dir = self.storage(claim);
+            std::fs::create_dir_all(&dir).unwrap();
+            std::os::unix::fs::chown(&dir, None, Some(ARTIFACT_GROUP)).unwrap();
+            std::fs::set_permissions(&dir, Permissions::from_mode(0o2775)).unwrap();
+        }
+    }
+
+    /// The node's directory behind a claim.
+    fn storage(&self, claim: &str) -> String {
+        format!("/var/tmp/jb-test-claims/{}/{claim}", self.namespace)
     }
 
     fn objects(&self) -> String {
@@ -41,11 +67,12 @@ impl Cluster {
             "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {namespace}\n  labels:\n    \
              pod-security.kubernetes.io/enforce: {level}\n---\n"
         );
-        for claim in ["artifacts", "caches"] {
+        for claim in CLAIMS {
+            let path = self.storage(claim);
             text.push_str(&format!(
                 "apiVersion: v1\nkind: PersistentVolume\nmetadata:\n  name: {namespace}-{claim}\nspec:\n  \
                  capacity: {{storage: 1Gi}}\n  accessModes: [ReadWriteMany]\n  storageClassName: \"\"\n  \
-                 hostPath: {{path: /var/tmp/jb-test-claims/{namespace}/{claim}, type: DirectoryOrCreate}}\n  \
+                 hostPath: {{path: {path}, type: DirectoryOrCreate}}\n  \
                  claimRef: {{namespace: {namespace}, name: {claim}}}\n---\n\
                  apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata:\n  name: {claim}\n  \
                  namespace: {namespace}\nspec:\n  accessModes: [ReadWriteMany]\n  storageClassName: \"\"\n  \
@@ -67,7 +94,7 @@ impl Cluster {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn apply(&self, objects: &str) {
+    pub(crate) fn apply(&self, objects: &str) {
         let mut kubectl = Command::new("kubectl")
             .env("KUBECONFIG", &self.kubeconfig)
             .args(["apply", "--filename", "-"])
@@ -81,8 +108,10 @@ impl Cluster {
 
     /// Removes everything, in the background of the cluster.
     pub(crate) fn clear(&self) {
-        self.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]);
-        let volumes = ["artifacts", "caches"].map(|claim| format!("{}-{claim}", self.namespace));
-        self.kubectl(&["delete", "persistentvolume", &volumes[0], &volumes[1], "--wait=false"]);
+        // Some tests take them away themselves.
+        const GONE: &str = "--ignore-not-found";
+        self.kubectl(&["delete", "namespace", &self.namespace, "--wait=false", GONE]);
+        let [first, second] = CLAIMS.map(|claim| format!("{}-{claim}", self.namespace));
+        self.kubectl(&["delete", "persistentvolume", &first, &second, "--wait=false", GONE]);
     }
 }

@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 async fn conforms(name: &str, adjust: impl FnOnce(&mut Settings)) {
     let Some(cluster) = Cluster::find(name) else { return };
     let runtime = cluster.runtime(adjust).await;
-    let prefix = cluster.unique("c");
+    let prefix = format!("{}-c", cluster.namespace);
     let subject = Subject { runtime: &runtime, image: &Image::Host, prefix: &prefix };
     let outcome = run_all(subject).await;
     cluster.clear();

@@ -12,5 +12,12 @@
 mod checks;
 mod cluster;
 mod conformance;
+#[allow(dead_code, reason = "shared with the tests of resource types")]
+#[path = "../../../resources/tests/it/registry.rs"]
+mod docker_registry;
+#[allow(dead_code, reason = "shared with the tests of the local runtime")]
+#[path = "../../../runtime-local/tests/it/image.rs"]
+mod image;
+mod logins;
 mod objects;
 mod place;

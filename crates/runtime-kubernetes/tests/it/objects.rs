@@ -33,7 +33,7 @@ async fn conforms(level: &str, adjust: impl FnOnce(&mut Settings)) {
             adjust(changed);
         })
         .await;
-    let prefix = cluster.unique("c");
+    let prefix = format!("{}-c", cluster.namespace);
     let subject = Subject { runtime: &runtime, image: &Image::Host, prefix: &prefix };
     let outcome = run_all(subject).await;
     cluster.clear();
@@ -58,7 +58,7 @@ async fn it_conforms_at_the_baseline_with_init_containers() {
 
 fn task(cluster: &Cluster, name: &str, network: Network, mounts: Vec<Mount>) -> ContainerSpec {
     ContainerSpec {
-        handle: ContainerHandle::new(cluster.unique(name)),
+        handle: ContainerHandle::new(format!("{}-{name}", cluster.namespace)),
         kind: ContainerKind::Task,
         image: Image::Host,
         hostname: "task".to_owned(),
@@ -124,7 +124,7 @@ async fn large_volumes_go_from_step_to_step_and_no_pod_has_the_key() {
             changed.cache_claim = None;
         })
         .await;
-    let volume = |name: &str| VolumeHandle::new(cluster.unique(name));
+    let volume = |name: &str| VolumeHandle::new(format!("{}-{name}", cluster.namespace));
     // The one that reaches nothing sends and gets its volumes through the server.
     for (n, network) in [(1, Network::Outbound), (2, Network::Hermetic)] {
         let made = volume(&format!("v{n}"));
@@ -168,7 +168,7 @@ async fn an_upload_that_is_cut_off_is_no_volume() {
     let runtime = cluster
         .runtime(|changed| changed.artifacts = ArtifactStore::Objects(settings(&store)))
         .await;
-    let made = VolumeHandle::new(cluster.unique("v"));
+    let made = VolumeHandle::new(format!("{}-v", cluster.namespace));
     let output = vec![mount("out", MountSource::Output(made.clone()))];
     let maker = task(&cluster, "make", Network::Outbound, output);
     // So large that it takes many parts, of which the first are there when the pod goes.

@@ -14,9 +14,4 @@ impl Cluster {
         let access = Access { kubeconfig: Some(self.kubeconfig.clone()), context: None };
         KubernetesRuntime::new(settings, &access).await.expect("the cluster can be used")
     }
-
-    /// The beginning of handles.
-    pub(crate) fn unique(&self, name: &str) -> String {
-        format!("{}-{name}", self.namespace)
-    }
 }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jb_model::VolumeHandle;
-use jb_runtime::{ContainerKind, ContainerSpec, Error, Image, MountSource, Network, Result, User};
+use jb_runtime::{
+    ContainerKind, ContainerSpec, Error, Image, Link, MountSource, Network, Result, User,
+};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FlockOperation;
 
@@ -285,7 +287,9 @@ impl Resources<'_> {
 
     fn mount(&mut self, n: usize, placed: &Placed) -> Result<VolumeMount> {
         let (source, ownership) = match &placed.source {
-            MountSource::Output(volume) | MountSource::Cache(volume) => {
+            MountSource::Output(volume)
+            | MountSource::Cache(volume)
+            | MountSource::Link(Link { volume, .. }) => {
                 let record = self.make_volume(volume, &[])?;
                 (self.writable(n, &record), Ownership::Unless)
             }

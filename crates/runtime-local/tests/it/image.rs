@@ -1,16 +1,12 @@
-//! Images put together from files at hand, and a registry that has them.
+//! Images put together from files at hand.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use jb_model::{Object, Version, VolumeHandle};
-use jb_oci::{Descriptor, Digest};
-use jb_runtime::{ImageFetch, ImageRequest, Runtime};
+use jb_model::{Object, Version};
+use jb_oci::{Descriptor, Digest, Registry};
+use jb_runtime::ImageRequest;
 use serde_json::json;
-use tokio::sync::mpsc;
-
-use crate::machine::Machine;
-use crate::server::{Asked, Server, answer};
 
 /// One layer in the making.
 pub(crate) struct Layer(tar::Builder<Vec<u8>>);
@@ -21,7 +17,7 @@ impl Layer {
     }
 
     fn header(kind: tar::EntryType, mode: u32, size: usize) -> tar::Header {
-        let mut header = crate::machine::header();
+        let mut header = header();
         header.set_entry_type(kind);
         header.set_mode(mode);
         header.set_size(size as u64);
@@ -69,12 +65,26 @@ pub(crate) fn shell() -> Layer {
     tools.iter().fold(base, |layer, tool| layer.symlink(&format!("bin/{tool}"), "busybox"))
 }
 
+/// The digests of layers that are not compressed.
+fn diff_ids(layers: &[&Vec<u8>]) -> Vec<String> {
+    layers.iter().map(|layer| Digest::of(layer).to_string()).collect()
+}
+
+/// A header for an archive that is the same whenever it is made.
+pub(crate) fn header() -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1_700_000_000);
+    header
+}
+
 /// Blobs and manifests by digest.
 #[derive(Clone, Default)]
 pub(crate) struct Contents(Arc<Mutex<BTreeMap<String, Content>>>);
 
 /// Bytes and their media type.
-type Content = (Vec<u8>, &'static str);
+pub(crate) type Content = (Vec<u8>, &'static str);
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -91,9 +101,15 @@ impl Contents {
         let config = json!({
             "architecture": "amd64", "os": "linux",
             "config": {"Env": ["PATH=/bin"], "User": "", "Labels": {"made": "here"}},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids(layers)},
         });
+        self.image_that_says(&config.to_string(), layers)
+    }
+
+    /// The same with a configuration of its own.
+    pub(crate) fn image_that_says(&self, config: &str, layers: &[&Vec<u8>]) -> String {
         let config =
-            self.add(config.to_string().into_bytes(), "application/vnd.oci.image.config.v1+json");
+            self.add(config.as_bytes().to_vec(), "application/vnd.oci.image.config.v1+json");
         let kind = "application/vnd.oci.image.layer.v1.tar";
         let layers: Vec<Descriptor> =
             layers.iter().map(|layer| self.add((*layer).clone(), kind)).collect();
@@ -102,8 +118,13 @@ impl Contents {
         self.add(manifest.to_string().into_bytes(), MANIFEST).digest.to_string()
     }
 
+    /// What there is under a digest.
+    pub(crate) fn get(&self, digest: &str) -> Option<Content> {
+        self.0.lock().unwrap().get(digest).cloned()
+    }
+
     /// Everything, for a registry to be filled with: digest, content, and whether it is a manifest.
-    pub(crate) fn all(&self) -> Vec<(Digest, Vec<u8>, bool)> {
+    fn all(&self) -> Vec<(Digest, Vec<u8>, bool)> {
         let contents = self.0.lock().unwrap();
         let entry = |(digest, (bytes, kind)): (&String, &(Vec<u8>, &str))| {
             (Digest::parse(digest).unwrap(), bytes.clone(), *kind == MANIFEST)
@@ -117,26 +138,23 @@ impl Contents {
         contents.get_mut(digest.as_str()).unwrap().0[700] ^= 1;
     }
 
-    /// A registry with all of it; `before` sees every request first.
-    pub(crate) fn serve(&self, before: impl Fn(&Asked) + Send + 'static) -> Server {
-        let contents = self.clone();
-        Server::start(move |asked, _| {
-            before(asked);
-            if asked.target == "/v2/" {
-                return answer(200, "{}");
+    /// Puts everything into a registry; the last image that was made gets the tag.
+    pub(crate) async fn push(&self, registry: &Registry, repository: &str, tag: &str) {
+        let mut blobs = self.all();
+        // Manifests only once everything that they name is there.
+        blobs.sort_by_key(|(_, _, is_manifest)| *is_manifest);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("blob");
+        for (digest, bytes, is_manifest) in blobs {
+            if is_manifest {
+                registry.push_manifest(repository, tag, MANIFEST, &bytes).await.unwrap();
+            } else {
+                std::fs::write(&file, &bytes).unwrap();
+                let blob = Descriptor::new("blob", digest, bytes.len() as u64);
+                registry.push_blob(repository, &blob, &file).await.unwrap();
             }
-            let digest = asked.target.rsplit('/').next().unwrap_or_default();
-            match contents.0.lock().unwrap().get(digest) {
-                Some((bytes, kind)) => answer(200, bytes.clone()).with("content-type", *kind),
-                None => answer(404, "{}"),
-            }
-        })
+        }
     }
-}
-
-/// How often a layer (or any blob) was asked for.
-pub(crate) fn fetched(server: &Server, layer: &[u8]) -> usize {
-    server.asked(&format!("/blobs/{}", Digest::of(layer))).len()
 }
 
 pub(crate) fn request(repository: &str, digest: &str, source: serde_json::Value) -> ImageRequest {
@@ -146,28 +164,4 @@ pub(crate) fn request(repository: &str, digest: &str, source: serde_json::Value)
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let version: Version = [pair("digest", digest), pair("tag", "x")].into();
     ImageRequest { source: whole, params: Object::new(), version }
-}
-
-impl Machine {
-    /// Fetches an image into the volume `name`; how it ended, and the log without colours and times.
-    pub(crate) async fn fetch(&self, name: &str, request: ImageRequest) -> (ImageFetch, String) {
-        let volume = VolumeHandle::new(name);
-        let (sender, mut lines) = mpsc::channel(100);
-        let outcome = self.runtime().fetch_image(&volume, request, sender).await.unwrap();
-        let mut log = String::new();
-        while let Ok(line) = lines.try_recv() {
-            let (level, message) = line.trim_end().split_once("\u{1b}[0m[").unwrap();
-            let level = &level[level.len() - 4..];
-            log.push_str(&format!("{level} {}\n", message.split_once("] ").unwrap().1));
-        }
-        (outcome, log)
-    }
-
-    pub(crate) fn layers(&self) -> usize {
-        std::fs::read_dir(self.state().join("images/layers")).unwrap().count()
-    }
-
-    pub(crate) fn partial(&self) -> usize {
-        std::fs::read_dir(self.state().join("images/partial")).unwrap().count()
-    }
 }

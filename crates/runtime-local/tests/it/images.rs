@@ -11,8 +11,9 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
-use crate::image::{Contents, Layer, fetched, request, shell};
+use crate::image::{Contents, Layer, request, shell};
 use crate::machine::{Machine, handle, input, root, spec};
+use crate::served::fetched;
 
 /// Three layers that add, replace and remove in every way.
 fn layers() -> [Vec<u8>; 3] {

@@ -6,7 +6,8 @@ use jb_model::VolumeHandle;
 use jb_model::config::ContainerLimits;
 use jb_runtime::{Error, Image, Mount, MountSource, Network, Runtime, User};
 
-use crate::machine::{Machine, cache, handle, header, input, output, root, spec};
+use crate::image::header;
+use crate::machine::{Machine, cache, handle, input, output, root, spec};
 
 #[tokio::test]
 async fn private_files_of_the_host_are_hidden() {

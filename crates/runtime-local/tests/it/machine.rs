@@ -10,6 +10,8 @@ use jb_runtime::{ContainerKind, ContainerSpec, Image, Mount, MountSource, Networ
 use jb_runtime_local::{LocalRuntime, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::image::header;
+
 /// Whether these tests can run; says why not.
 pub(crate) fn root() -> bool {
     let root = rustix::process::geteuid().is_root();
@@ -225,12 +227,4 @@ pub(crate) fn cache(path: &str, volume: &VolumeHandle) -> Mount {
 
 pub(crate) fn handle(name: &str) -> ContainerHandle {
     ContainerHandle::new(name)
-}
-
-pub(crate) fn header() -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(1_700_000_000);
-    header
 }

@@ -10,7 +10,11 @@ mod images;
 mod isolation;
 mod lifetime;
 mod machine;
+#[allow(dead_code, reason = "shared with the tests of resource types")]
+#[path = "../../../resources/tests/it/registry.rs"]
+mod registry;
 mod rootless;
+mod served;
 #[allow(dead_code, reason = "shared with the tests of the registry's client")]
 #[path = "../../../oci/tests/it/server.rs"]
 mod server;

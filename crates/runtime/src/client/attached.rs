@@ -10,6 +10,9 @@ use tokio::sync::mpsc;
 use super::{Connection, State, WINDOW, lock, unexpected};
 use crate::{Error, Result};
 
+/// Bytes that are taken before the runner is told what it may delete. Far less than it keeps for those who do not say.
+const ACKNOWLEDGE_BYTES: u64 = 1 << 20;
+
 /// One record of a process's journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -41,7 +44,8 @@ impl Output {
         }
     }
 
-    fn wire_len(&self) -> u32 {
+    /// What it takes in the runner's journal, in bytes.
+    pub fn wire_len(&self) -> u32 {
         let length = match self {
             Self::Data { bytes, .. } => record::OUTPUT_HEADER + bytes.len(),
             Self::Exited { .. } => record::EXIT_LENGTH,
@@ -58,6 +62,9 @@ pub struct Attached {
     records: mpsc::Receiver<Output>,
     /// Bytes taken that the runner was not granted again.
     taken: u32,
+    id: String,
+    /// Bytes taken since the last acknowledgement.
+    unacknowledged: u64,
 }
 
 impl Attached {
@@ -71,7 +78,15 @@ impl Attached {
             attachment
         };
         // Made first, so that its drop cleans up when this future is dropped half-way.
-        let mut attached = Self { connection, attachment, first_seq: from_seq, records, taken: 0 };
+        let mut attached = Self {
+            connection,
+            attachment,
+            first_seq: from_seq,
+            records,
+            taken: 0,
+            id: id.to_owned(),
+            unacknowledged: 0,
+        };
         let id = id.to_owned();
         let attach = |token| Request::Attach { token, attachment, id, from_seq, window: WINDOW };
         match attached.connection.call(attach).await? {
@@ -98,15 +113,38 @@ impl Attached {
             }
         }
         let output = self.records.recv().await?;
-        self.taken = self.taken.saturating_add(output.wire_len());
+        self.count(&output);
         Some(output)
     }
 
     /// A record that is there already, for taking many at once. Flow goes on with [`Attached::next`].
     pub fn try_next(&mut self) -> Option<Output> {
         let output = self.records.try_recv().ok()?;
-        self.taken = self.taken.saturating_add(output.wire_len());
+        self.count(&output);
         Some(output)
+    }
+
+    fn count(&mut self, output: &Output) {
+        self.taken = self.taken.saturating_add(output.wire_len());
+        self.unacknowledged += u64::from(output.wire_len());
+    }
+
+    /// Says that all records before `seq` are done with: once in a while the runner is told to delete them, without
+    /// which a process that says much has to wait. It is not told when the connection is lost; say it again then.
+    pub async fn done_before(&mut self, seq: u64) {
+        if self.unacknowledged < ACKNOWLEDGE_BYTES {
+            return;
+        }
+        self.acknowledge_before(seq).await;
+    }
+
+    /// As [`Self::done_before`], at once: for what was done with over an earlier connection, which may have taken the
+    /// word with it.
+    pub async fn acknowledge_before(&mut self, seq: u64) {
+        let Some(seq) = seq.checked_sub(1) else { return };
+        self.unacknowledged = 0;
+        // Of a lost connection its reader learns.
+        let _ = self.connection.send(&Request::Ack { id: self.id.clone(), seq }).await;
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use tokio::io::AsyncReadExt as _;
 
 use super::{Container, State};
-use crate::{ByteStream, Error, MountSource, Result};
+use crate::{ByteStream, Error, Link, MountSource, Result};
 
 /// Archives are held in memory whole.
 const ARCHIVE_BYTES_MAX: u64 = 256 << 20;
@@ -282,7 +282,8 @@ impl State {
             MountSource::Input { copy: None, .. } => Some((container.copies.get_mut(&at)?, rest)),
             MountSource::Input { copy: Some(volume), .. }
             | MountSource::Output(volume)
-            | MountSource::Cache(volume) => Some((self.volumes.get_mut(volume)?, rest)),
+            | MountSource::Cache(volume)
+            | MountSource::Link(Link { volume, .. }) => Some((self.volumes.get_mut(volume)?, rest)),
         }
     }
 

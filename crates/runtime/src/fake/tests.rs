@@ -151,7 +151,7 @@ async fn the_journal_survives_its_reader() {
     fake.release("x");
     assert_eq!(follow(&second, 0).await, ("one\ntwo\n".to_owned(), String::new(), 0));
     assert_eq!(follow(&second, 1).await.0, "two\n");
-    second.ack("p", 1).await.unwrap();
+    second.attach("p", 2).await.unwrap().acknowledge_before(2).await;
     assert_eq!(follow(&second, 0).await, (String::new(), String::new(), 0), "acknowledged");
     assert_eq!(fake.started().len(), 1);
 }

@@ -156,6 +156,7 @@ impl Store {
                 return Ok(false);
             }
             tx.execute("DELETE FROM build_vars WHERE build_id = $1", args![build]).await?;
+            crate::approvals::withdraw(tx, build, now).await?;
             if let Some(job) = job {
                 update_next_build(tx, job).await?;
                 update_latest_build(tx, job, build).await?;

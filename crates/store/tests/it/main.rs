@@ -31,6 +31,7 @@ macro_rules! conformance {
     )*};
 }
 
+mod approvals;
 mod builds;
 mod causality;
 mod coverage;

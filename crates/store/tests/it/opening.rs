@@ -10,7 +10,7 @@ const KEYS: [&str; 2] = ["0123456789abcdef", "fedcba9876543210"];
 
 fn options(key: Option<usize>, old: Option<usize>) -> Options {
     let key_of = |index: usize| EncryptionKey::new(KEYS[index]).unwrap();
-    Options { encryption_key: key.map(key_of), old_key: old.map(key_of) }
+    Options { encryption_key: key.map(key_of), old_key: old.map(key_of), ..Options::default() }
 }
 
 async fn with_keys(url: &str, key: Option<usize>, old: Option<usize>) -> Result<Store, Error> {

@@ -120,6 +120,9 @@ async fn containers_are_collected_when_nobody_needs_them(store: Store) {
     let running = ContainerHandle::new("c3");
     store.set_container_state(&running, ContainerState::Destroying).await.unwrap();
     assert_eq!(collect(0, 0, 0, 0).await, ["c3", "c4"]);
+    let over = store.containers_of_ended_builds("w").await.unwrap();
+    let over: Vec<&str> = over.iter().map(|handle| handle.as_str()).collect();
+    assert_eq!(over, ["c0", "c1", "c2"]);
 }
 
 fn volume(name: &str) -> NewVolume {

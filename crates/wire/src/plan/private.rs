@@ -4,6 +4,7 @@ use jb_model::plan::AcrossPlan;
 use jb_model::{ArtifactId, Plan, PlanId, PlanStep};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::approve::Approve;
 use super::config::AcrossVarJson;
 use super::{PlanJsonError, is_default, nullable, only};
 use leaf::{Check, Get, LoadVar, Put, Run, SetPipeline, Task};
@@ -57,6 +58,8 @@ struct Node {
     set_pipeline: Option<Box<SetPipeline>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     load_var: Option<Box<LoadVar>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approve: Option<Box<Approve>>,
     #[serde(rename = "do", skip_serializing_if = "Option::is_none")]
     sequence: Option<Vec<Self>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,6 +182,7 @@ impl Node {
             PlanStep::Run(run) => node.run = Some(Box::new(Run::of(run))),
             PlanStep::SetPipeline(set) => node.set_pipeline = Some(Box::new(SetPipeline::of(set))),
             PlanStep::LoadVar(load) => node.load_var = Some(Box::new(LoadVar::of(load))),
+            PlanStep::Approve(plan) => node.approve = Some(Box::new(Approve::of(plan))),
             PlanStep::Do(steps) => node.sequence = Some(nodes(steps)?),
             PlanStep::Retry(steps) => node.retry = Some(nodes(steps)?),
             PlanStep::InParallel { steps, limit, fail_fast } => {
@@ -233,6 +237,9 @@ impl Node {
         steps.extend(self.run.map(|run| PlanStep::Run(Box::new(run.into_plan()))));
         steps.extend(self.set_pipeline.map(|set| PlanStep::SetPipeline(Box::new(set.into_step()))));
         steps.extend(self.load_var.map(|load| PlanStep::LoadVar(Box::new(load.into_step()))));
+        if let Some(approve) = self.approve {
+            steps.push(PlanStep::Approve(Box::new(approve.into_plan()?)));
+        }
         if let Some(sequence) = self.sequence {
             steps.push(PlanStep::Do(plans(sequence, depth)?));
         }

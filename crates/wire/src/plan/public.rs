@@ -256,6 +256,11 @@ impl From<&Plan> for PublicPlan {
                 let (message, r#type) = (run.message.clone(), run.kind.clone());
                 public.run = Some(Box::new(Run { message, r#type, privileged: run.privileged }));
             }
+            // As its second spelling is shown: clients that know no approvals know that.
+            PlanStep::Approve(approve) => {
+                let (message, r#type) = (approve.step.name.clone(), "approval".to_owned());
+                public.run = Some(Box::new(Run { message, r#type, privileged: false }));
+            }
             PlanStep::SetPipeline(set) => {
                 let instance_vars = set.instance_vars.clone();
                 public.set_pipeline = Some(Box::new(SetPipeline {

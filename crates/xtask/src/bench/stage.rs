@@ -9,13 +9,14 @@ use anyhow::{Context as _, bail};
 use jb_git_http::{Clone, GitServer};
 use serde_json::Value;
 
+use super::builds;
 use super::runc::Runc;
 use crate::api::Api;
 use crate::server::Server;
 
+pub(super) use builds::PATIENCE;
+
 pub(super) const USER: &str = "test";
-/// Longest wait for any one thing to happen.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 const METADATA: &str = r#"{"env": ["PATH=/bin"], "user": "root"}"#;
 
 /// A server with the pipeline `bench`.
@@ -57,41 +58,19 @@ impl Stage {
         api.put("/teams/main/pipelines/bench/unpause").await?;
         let stage = Self { server, api, dir: dir.to_owned(), runc, _git: git };
         for resource in ["image", "unpinned", "news"] {
-            let path = format!("/teams/main/pipelines/bench/resources/{resource}/check");
-            let check = stage.api.post(&path, "{}").await?;
-            stage.succeeded(build_id(&check)?).await?;
+            let check = builds::check(&stage.api, resource).await?;
+            stage.succeeded(check).await?;
         }
         Ok(stage)
     }
 
-    /// Triggers a job; its build.
     pub(super) async fn trigger(&self, job: &str) -> anyhow::Result<i64> {
-        let path = format!("/teams/main/pipelines/bench/jobs/{job}/builds");
-        build_id(&self.api.post(&path, "").await?)
+        builds::trigger(&self.api, job).await
     }
 
     /// Waits for a build to end well; its log.
     pub(super) async fn succeeded(&self, build: i64) -> anyhow::Result<String> {
-        let mut log = String::new();
-        let mut status = None;
-        let mut problem = String::new();
-        let all = self.api.events(build, |event| {
-            let data = &event["data"];
-            match event["event"].as_str().unwrap_or_default() {
-                "log" => log.push_str(data["payload"].as_str().unwrap_or_default()),
-                "error" => problem.push_str(data["message"].as_str().unwrap_or_default()),
-                "status" => status = data["status"].as_str().map(str::to_owned),
-                _ => {}
-            }
-            matches!(status.as_deref(), None | Some("started"))
-        });
-        tokio::time::timeout(PATIENCE, all)
-            .await
-            .with_context(|| format!("build {build} does not end"))??;
-        match status.as_deref() {
-            Some("succeeded") => Ok(log),
-            other => bail!("build {build} ended as {other:?}: {problem}\n{log}"),
-        }
+        builds::succeeded(&self.api, build, PATIENCE, |_| {}).await
     }
 
     /// The newest build of a job, if it has any.
@@ -114,10 +93,6 @@ pub(super) async fn serve(binary: &Path, dir: &Path, port: u16) -> anyhow::Resul
         &pool,
     ];
     Server::start(binary, &dir.join("server"), address, &extra.map(str::to_owned)).await
-}
-
-fn build_id(build: &Value) -> anyhow::Result<i64> {
-    build["id"].as_i64().with_context(|| format!("no build in {build}"))
 }
 
 /// Busybox, and a `date` that knows nanoseconds, which that of busybox often does not.

@@ -12,6 +12,9 @@ use crate::cluster::programs::Programs;
 /// The image of pods' first processes.
 pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:1";
 
+/// The log of writes begins anew when it is this large.
+const AUDIT_LOG_MIB: u32 = 100;
+
 /// A program to run and its flags.
 pub(crate) struct Component {
     pub(crate) name: &'static str,
@@ -62,6 +65,10 @@ fn api_server(place: &Place, etcd: &str) -> Vec<String> {
         ("service-account-issuer", "https://kubernetes.default.svc.cluster.local".to_owned()),
         ("service-account-key-file", place.pki("service-accounts.pub")),
         ("service-account-signing-key-file", place.pki("service-accounts.key")),
+        ("audit-policy-file", path(place, "audit.json")),
+        ("audit-log-path", place.audit_log().display().to_string()),
+        ("audit-log-maxsize", AUDIT_LOG_MIB.to_string()),
+        ("audit-log-maxbackup", "1".to_owned()),
     ])
 }
 
@@ -147,12 +154,33 @@ pub(crate) fn files(
 ) -> Vec<(&'static str, String)> {
     vec![
         (place::KUBECONFIG, kubeconfig(place, ADMIN)),
+        ("audit.json", audit()),
         ("kubelet.conf", kubeconfig(place, KUBELET)),
         ("kubelet.json", kubelet(place)),
         ("containerd.toml", containerd(place, programs)),
         ("cni/pods.conflist", pod_network(place, network_policy)),
         ("Corefile", names(place)),
     ]
+}
+
+/// Who wrote what and when, but for what nodes tell of their pods and themselves.
+fn audit() -> String {
+    let writes = ["create", "update", "patch", "delete", "deletecollection"];
+    json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [
+            {"level": "None", "userGroups": ["system:nodes"]},
+            {"level": "None", "resources": [
+                {"group": "", "resources": ["events"]},
+                {"group": "events.k8s.io"},
+                {"group": "coordination.k8s.io"},
+            ]},
+            {"level": "Metadata", "verbs": writes},
+        ],
+    })
+    .to_string()
 }
 
 fn kubeconfig(place: &Place, user: &str) -> String {
@@ -220,6 +248,8 @@ state = "{state}"
   path = "{opt}"
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = "{PAUSE_IMAGE}"
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = "{registries}"
 [plugins."io.containerd.cri.v1.runtime"]
   # So that pods start where CAP_SYS_RESOURCE is missing, too.
   restrict_oom_score_adj = true
@@ -238,6 +268,7 @@ state = "{state}"
         state = path(place, "containerd/state"),
         opt = path(place, "containerd/opt"),
         socket = place.containerd_socket().display(),
+        registries = place.registries().display(),
         plugins = programs.plugins.display(),
         networks = path(place, "cni"),
         runc = programs.runc.display(),

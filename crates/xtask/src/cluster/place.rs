@@ -22,8 +22,8 @@ pub(crate) struct Place {
     pub(crate) dir: PathBuf,
     /// Eight hexadecimal digits that follow from the directory.
     id: String,
-    /// The first of the four addresses of the link between machine and node.
-    link: u32,
+    /// Sets this cluster's addresses apart from those of others on this machine; less than 2¹⁵.
+    number: u32,
 }
 
 impl Place {
@@ -31,10 +31,8 @@ impl Place {
         let dir = std::path::absolute(dir).with_context(|| format!("find {}", dir.display()))?;
         let digest = Sha256::digest(dir.as_os_str().as_encoded_bytes());
         let id = crate::images::hex(&digest[..4]);
-        // 198.18.0.0/15 is set aside for tests of networks: nothing else uses it.
         let number = u32::from(u16::from_be_bytes([digest[4], digest[5]])) >> 1;
-        let link = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + 4 * number;
-        Ok(Self { dir, id, link })
+        Ok(Self { dir, id, number })
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
@@ -57,6 +55,11 @@ impl Place {
         self.dir.join("log").join(format!("{component}.log"))
     }
 
+    /// Who wrote what to the API server and when: one JSON object a line.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.dir.join("log/audit.json")
+    }
+
     pub(crate) fn pid_file(&self, component: &str) -> PathBuf {
         self.dir.join("run").join(format!("{component}.pid"))
     }
@@ -75,14 +78,42 @@ impl Place {
         (format!("jb{}", self.id), format!("jn{}", self.id))
     }
 
+    /// The first of the four addresses of the link between machine and node. 198.18.0.0/15 is set aside for tests of
+    /// networks: nothing else uses it.
+    fn link(&self) -> u32 {
+        u32::from(Ipv4Addr::new(198, 18, 0, 0)) + 4 * self.number
+    }
+
     /// This machine as pods and components see it.
     pub(crate) fn host_address(&self) -> Ipv4Addr {
-        Ipv4Addr::from(self.link + 1)
+        Ipv4Addr::from(self.link() + 1)
     }
 
     /// The node as this machine sees it.
     pub(crate) fn node_address(&self) -> Ipv4Addr {
-        Ipv4Addr::from(self.link + 2)
+        Ipv4Addr::from(self.link() + 2)
+    }
+
+    /// This machine once more, at an address like those of clouds' metadata. None of theirs: they are in the upper half.
+    pub(crate) fn link_local_address(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(Ipv4Addr::new(169, 254, 0, 0)) + self.number)
+    }
+
+    /// Registries that nodes speak to in other ways than usual, as containerd reads them: HOST:PORT/hosts.toml.
+    pub(crate) fn registries(&self) -> PathBuf {
+        self.dir.join("registries")
+    }
+
+    /// What programs that use the cluster are told of it.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 5] {
+        let (host, link_local) = (self.host_address(), self.link_local_address());
+        [
+            ("KUBECONFIG", self.kubeconfig().display().to_string()),
+            ("JETBRIDGE_CLUSTER_DIR", self.dir.display().to_string()),
+            ("JETBRIDGE_CLUSTER_HOST", host.to_string()),
+            ("JETBRIDGE_CLUSTER_LINK_LOCAL", link_local.to_string()),
+            ("JETBRIDGE_CLUSTER_REGISTRIES", self.registries().display().to_string()),
+        ]
     }
 
     /// The table of rules on the machine's side.
@@ -132,6 +163,8 @@ mod tests {
         for name in ["/a", "/b", "/c", "/d"] {
             let octets = Place::new(Path::new(name)).unwrap().host_address().octets();
             assert!(octets[0] == 198 && (18..20).contains(&octets[1]), "{octets:?}");
+            let octets = Place::new(Path::new(name)).unwrap().link_local_address().octets();
+            assert!(octets[..2] == [169, 254] && octets[2] < 128, "{octets:?}");
         }
     }
 }

@@ -65,7 +65,7 @@ pub(crate) fn up(place: &Place, network_policy: NetworkPolicy) -> anyhow::Result
     Ok(())
 }
 
-fn running(place: &Place) -> bool {
+pub(super) fn running(place: &Place) -> bool {
     processes::alive(place, "kubelet") && readiness(place).is_ok_and(|ready| ready.answers())
 }
 
@@ -81,6 +81,7 @@ fn directories(place: &Place) -> anyhow::Result<()> {
         ("containerd/root", 0o711),
         ("containerd/state", 0o711),
         ("volumes", 0o711),
+        ("registries", 0o755),
     ] {
         let path = place.dir.join(name);
         fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;

@@ -15,6 +15,8 @@ pub(crate) fn lay(place: &Place) -> anyhow::Result<()> {
     ip(&["netns", "add", &namespace])?;
     ip(&["link", "add", &machine, "type", "veth", "peer", "name", &node, "netns", &namespace])?;
     ip(&["address", "add", &format!("{host}/30"), "dev", &machine])?;
+    let link_local = format!("{}/32", place.link_local_address());
+    ip(&["address", "add", &link_local, "dev", &machine, "scope", "link"])?;
     ip(&["link", "set", &machine, "up"])?;
     let inside = |arguments: &[&str]| ip(&[&["-netns", &namespace], arguments].concat());
     inside(&["link", "set", "lo", "up"])?;

@@ -91,6 +91,7 @@ fn runner(path: &Path, name: &str, programs: &Programs) -> anyhow::Result<()> {
     if let Some(artifacts) = &programs.artifacts {
         tree.file("jb-artifacts", 0o755, artifacts.clone());
     }
+    tree.file("jb-agent", 0o755, programs.agent.clone());
     let run = Run { user: SERVER_USER, entrypoint: &["/jb-runner"], ..Run::default() };
     write_archive(path, name, &run, &tree)
 }

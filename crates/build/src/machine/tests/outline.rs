@@ -3,6 +3,7 @@
 //! One step per line, its children indented below: `kind [id] [key=value]...`. Steps without an id get one from their
 //! kind and line. `step` is a leaf that runs a process and needs no preparation, `load` one that runs none.
 
+use jb_model::approval::{ApprovePlan, ApproveStep};
 use jb_model::config::{
     AcrossVar, ImageResource, LoadVarStep, MaxInFlight, PutInputs, TaskConfig, TaskRun,
 };
@@ -55,7 +56,9 @@ fn plan(line: &Line<'_>, children: Vec<Plan>) -> Plan {
         options.iter().find_map(|option| option.strip_prefix(prefix.as_str())).map(str::to_owned)
     };
     let step = match *kind {
-        "step" | "load" | "task" | "get" | "put" | "check" | "input" => leaf(kind, &id, &option),
+        "step" | "load" | "approve" | "task" | "get" | "put" | "check" | "input" => {
+            leaf(kind, &id, &option)
+        }
         _ => composite(line, children, &option),
     };
     Plan { id: PlanId(id), attempts: Vec::new(), step }
@@ -128,6 +131,10 @@ fn leaf(kind: &str, id: &str, option: &dyn Fn(&str) -> Option<String>) -> PlanSt
             tags: Vec::new(),
             timeout,
         })),
+        "approve" => {
+            let step = ApproveStep { name, ..ApproveStep::default() };
+            PlanStep::Approve(Box::new(ApprovePlan { step, timeout }))
+        }
         "load" => PlanStep::LoadVar(Box::new(LoadVarStep {
             name,
             file: "a/b".to_owned(),

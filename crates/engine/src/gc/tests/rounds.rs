@@ -18,6 +18,9 @@ use crate::scheduler::tests::server::Server;
 #[derive(Default)]
 struct Handles {
     containers: Mutex<BTreeSet<ContainerHandle>>,
+    /// Those of them that do not run any more.
+    ended: Mutex<BTreeSet<ContainerHandle>>,
+    endings: tokio::sync::watch::Sender<u64>,
     volumes: Mutex<BTreeSet<VolumeHandle>>,
 }
 
@@ -48,9 +51,15 @@ impl Runtime for Handles {
     }
     async fn list(&self) -> Result<Vec<ContainerInfo>> {
         let containers = self.containers.lock().unwrap();
-        let info =
-            |handle: &ContainerHandle| ContainerInfo { handle: handle.clone(), running: true };
+        let ended = self.ended.lock().unwrap();
+        let info = |handle: &ContainerHandle| ContainerInfo {
+            handle: handle.clone(),
+            running: !ended.contains(handle),
+        };
         Ok(containers.iter().map(info).collect())
+    }
+    fn endings(&self) -> Option<tokio::sync::watch::Receiver<u64>> {
+        Some(self.endings.subscribe())
     }
     async fn create_volume(&self, volume: &VolumeHandle) -> Result<()> {
         self.volumes.lock().unwrap().insert(volume.clone());
@@ -131,6 +140,33 @@ async fn containers_go_when_nobody_needs_them() {
     collector.run_once(server.now).await;
     assert!(!runtime.has("bad"));
     assert!(server.store.container_handles("w").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn containers_that_ended_go_once_their_builds_have() {
+    let mut server = Server::new(JOB).await;
+    let runtime = Arc::new(Handles::default());
+    let collector = Collector::new(server.store.clone(), runtime.clone(), GraceSettings::default());
+    let build = server.trigger("a").await;
+    server.settle().await;
+    add_container(&server, &runtime, "ended", build).await;
+    add_container(&server, &runtime, "other", build).await;
+    let end = || runtime.ended.lock().unwrap().insert(ContainerHandle::new("ended"));
+    end();
+    assert_eq!(collector.run_once(server.now).await.containers, 0, "its log may not be stored yet");
+    runtime.ended.lock().unwrap().clear();
+    server.finish(build, BuildStatus::Errored).await;
+    assert_eq!(collector.run_once(server.now).await.containers, 0, "people may want to look in");
+
+    let now = server.now;
+    let collecting = tokio::spawn(Arc::new(collector).run(Arc::new(move || now)));
+    end();
+    while runtime.has("ended") {
+        runtime.endings.send_modify(|count| *count += 1);
+        tokio::task::yield_now().await;
+    }
+    collecting.abort();
+    assert!(runtime.has("other"));
 }
 
 #[tokio::test]

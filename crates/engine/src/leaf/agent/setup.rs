@@ -79,6 +79,7 @@ impl<'a> Setup<'a> {
         json!(LoopSpec {
             name: name.to_owned(),
             model: self.model().map(|model| model.name.to_owned()).unwrap_or_default(),
+            api: self.model().map(|model| model.api).unwrap_or_default(),
             prompt: self.prompt.clone(),
             socket: SOCKET.to_owned(),
             working_dir: working_dir.to_owned(),
@@ -96,7 +97,11 @@ impl<'a> Setup<'a> {
         let budget = &self.agent.budget;
         json!(GatewaySpec {
             socket: SOCKET.to_owned(),
-            upstream: Upstream::Anthropic { url: model.url.to_owned(), key: model.key.0.clone() },
+            upstream: Upstream::Service {
+                api: model.api,
+                url: model.url.to_owned(),
+                key: model.key.0.clone(),
+            },
             models: [(model.name.to_owned(), model.prices)].into(),
             budget: GatewayBudget {
                 turns: Some(budget.turns.unwrap_or(self.settings.turns)),
@@ -149,7 +154,7 @@ fn roots(working_dir: &str, mounts: &[Mount], config: &TaskConfig) -> Vec<Root> 
             MountSource::Input { copy, .. } => copy.is_some(),
             // Caches of builds without a job are outputs that nobody named.
             MountSource::Output(_) => outputs.contains(&mount.path),
-            MountSource::Cache(_) => false,
+            MountSource::Cache(_) | MountSource::Link(_) => false,
         };
         let is_input = matches!(mount.source, MountSource::Input { .. });
         (is_input || writable).then(|| {

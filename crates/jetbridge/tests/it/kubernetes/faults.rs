@@ -2,6 +2,7 @@
 
 use super::Place;
 use crate::api::Api;
+use crate::long_log;
 use crate::server::until;
 
 fn task(config: &str) -> String {
@@ -90,11 +91,14 @@ async fn what_never_starts_says_why() {
         api.set_pipeline("p", &pipeline).await;
         let (status, log) = api.ended(api.trigger("p", "j").await).await;
         assert_eq!(status, "errored");
-        assert!(log.contains("no node takes it") && log.contains("Insufficient memory"), "{log}");
+        // Told when it begins, and once more by the error.
+        let reason = "no node takes it: 0/1 nodes are available: 1 Insufficient memory.";
+        assert!(log.starts_with(&format!("waiting: {reason}")), "{log}");
+        assert_eq!(log.matches(reason).count(), 2, "{log}");
         place.is_empty().await;
     };
     let no_quota = async {
-        let Some(place) = Place::with("restricted", &more[..2]).await else { return };
+        let Some(place) = Place::start("restricted").await else { return };
         let api = place.login().await;
         // The pod for artifacts is there already.
         let quota = ["create", "quota", "few", "--hard=pods=1"];
@@ -109,11 +113,20 @@ async fn what_never_starts_says_why() {
             (place.cluster.kubectl(&used) == "1").then_some(())
         })
         .await;
-        api.set_pipeline("p", &script("echo never")).await;
-        let (status, log) = api.ended(api.trigger("p", "j").await).await;
-        assert_eq!(status, "errored");
-        assert!(log.contains("exceeded quota: few"), "{log}");
+        let reason = "waiting: the namespace has no room: ";
+        let build = begun(&api, &script("echo at last"), reason).await;
+        place.cluster.kubectl(&["delete", "quota", "few"]);
+        let log = api.succeeded(build).await;
+        assert!(log.starts_with(reason) && log.contains("exceeded quota: few"), "{log}");
+        assert!(log.ends_with("\nat last\r\n") && log.matches("waiting").count() == 1, "{log}");
         place.is_empty().await;
     };
     tokio::join!(wrong_image, no_room, no_quota);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_200_mb_comes_whole() {
+    let Some(mut place) = Place::start("restricted").await else { return };
+    long_log::comes_whole(&mut place.server, 2_000_000, "/.jetbridge/state/journal/task").await;
+    place.is_empty().await;
 }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::time::Duration;
+
 use super::*;
 
 fn assemble(events: &[Value]) -> Result<Answer, AskError> {
@@ -27,7 +29,7 @@ fn inputs_of_tools_come_in_pieces() {
     let answer = assemble(&tool_use(&["{\"pa", "th\":\"a\"}"], "tool_use")).unwrap();
     let input = json!({"path": "a"});
     let block = Block::ToolUse { id: "t".into(), name: "read".into(), input };
-    assert_eq!(answer, Answer { blocks: vec![block], stop_reason: "tool_use".into() });
+    assert_eq!(answer, Answer { blocks: vec![block], stop: Stop::Done });
     let answer = assemble(&tool_use(&[], "tool_use")).unwrap();
     assert!(matches!(&answer.blocks[0], Block::ToolUse { input, .. } if *input == json!({})));
 }
@@ -51,7 +53,7 @@ fn garbage_is_asked_for_again() {
 #[test]
 fn a_call_that_was_cut_off_is_not_made() {
     let answer = assemble(&tool_use(&["{\"path\":"], "max_tokens")).unwrap();
-    assert_eq!(answer, Answer { blocks: vec![], stop_reason: "max_tokens".into() });
+    assert_eq!(answer, Answer { blocks: vec![], stop: Stop::CutOff });
 }
 
 #[test]
@@ -62,6 +64,8 @@ fn errors_are_sorted_by_what_helps() {
         refused(429, &body("rate_limit_error"), seconds),
         AskError::Transient { message: "HTTP 429: rate_limit_error: m".into(), after: seconds }
     );
+    let quota = refused(429, &body("insufficient_quota"), None);
+    assert!(matches!(quota, AskError::Final { .. }));
     assert!(matches!(refused(529, &Value::Null, None), AskError::Transient { .. }));
     assert!(matches!(refused(403, &body("budget_spent"), None), AskError::BudgetSpent { .. }));
     assert!(matches!(refused(401, &body("authentication_error"), None), AskError::Final { .. }));

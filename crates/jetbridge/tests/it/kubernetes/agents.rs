@@ -1,0 +1,68 @@
+//! Agents in pods, against a scripted model.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use jb_scripted_model::{Script, ScriptedModel};
+use serde_json::Value;
+
+use super::Place;
+use crate::agents::{self, ESCAPES, KEY};
+
+/// Where pods reach this machine.
+fn host() -> Option<IpAddr> {
+    let told = std::env::var("JETBRIDGE_CLUSTER_HOST").ok();
+    if told.is_none() {
+        eprintln!("SKIPPED: only a cluster of the tests' own is known to reach this machine");
+    }
+    told.map(|host| host.parse().unwrap())
+}
+
+/// A server whose agents may use the model.
+async fn place(level: &str, dir: &Path, host: IpAddr, model: &ScriptedModel) -> Option<Place> {
+    let url = model.url();
+    let port = url.rsplit(':').next().unwrap();
+    let file = agents::models(dir, &format!("http://{host}:{port}"));
+    Place::with_env(level, &["--agent-models", &file], &[("AGENT_TEST_KEY", KEY)]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_made_tested_reviewed_and_pushed_by_pods() {
+    let Some(host) = host() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let model = agents::model(agents::script("change.model.yml")).await;
+    let Some(place) = place("restricted", dir.path(), host, &model).await else { return };
+    let api = place.login().await;
+    agents::change(&api, dir.path(), host, &model).await;
+    // Nothing that the cluster was told has the key.
+    let told = place.cluster.kubectl(&["get", "pods,networkpolicies", "--output=yaml"]);
+    assert!(told.contains("jetbridge.dev/link") && !told.contains(KEY), "{told}");
+}
+
+/// Tries another server on the machine where the model is, the API server, metadata and names.
+const OUTWARD: &str = r#"
+rules:
+- times: 1
+  reply: {say: {tools: [{name: shell, input: {argv: [sh, -c, "for to in OTHER $KUBERNETES_SERVICE_HOST:443 10.96.0.1:443 169.254.169.254; do curl -s -o /dev/null -m 2 http://$to/ && echo reached $to; done; timeout 3 nslookup kubernetes.default.svc.cluster.local >/dev/null 2>&1 && echo resolved; ls /var/run/secrets 2>/dev/null; cat /proc/*/environ | tr '\\0' '\\n' | grep -c sk-; echo done"]}}]}}
+- {reply: {say: {text: There is none.}}}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_of_an_agent_reaches_its_gateway_alone() {
+    let Some(host) = host() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let other = agents::model(Script { rules: Vec::new() }).await;
+    let port = other.url().rsplit(':').next().unwrap().to_owned();
+    let node = jb_yaml::parse(&OUTWARD.replace("OTHER", &format!("{host}:{port}"))).unwrap();
+    let model = agents::model(serde_json::from_value(node.to_json()).unwrap()).await;
+    let Some(place) = place("baseline", dir.path(), host, &model).await else { return };
+    let api = place.login().await;
+    api.set_pipeline("escape", ESCAPES).await;
+    let build = api.trigger("escape", "escape").await;
+    api.succeeded(build).await;
+    let transcript = agents::transcript(&api, build).await;
+    let result = transcript.iter().find(|entry| entry["type"] == "tool_result").unwrap();
+    assert_eq!(result["text"].as_str().map(str::trim), Some("0\ndone"), "{result}");
+    let spent: Vec<&Value> = transcript.iter().filter(|entry| entry["type"] == "spent").collect();
+    assert_eq!(spent[0]["turns"], 2);
+}

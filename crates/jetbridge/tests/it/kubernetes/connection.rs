@@ -1,0 +1,94 @@
+//! The way to the API server breaks. Builds end as they should, with logs that are whole and said once, and no pod is left.
+
+use std::time::Duration;
+
+use super::Place;
+use crate::proxy::Proxy;
+
+/// Each step needs the API server, for its pod, its stream and its volumes.
+pub(super) const PIPELINE: &str = r#"
+resources:
+- {name: source, type: mock, check_every: never, source: {initial_version: "1", create_files: {lines: "250"}}}
+- {name: release, type: mock, check_every: never, source: {no_initial_version: true}}
+jobs:
+- name: all
+  plan:
+  - get: source
+  - task: count
+    config:
+      platform: linux
+      inputs: [{name: source}]
+      outputs: [{name: built}]
+      run: {path: sh, args: [-ec, 'for n in $(seq $(cat source/lines)); do echo line $n; sleep 0.02; done; printf 7 > built/version']}
+  - {put: release, params: {file: built/version}, inputs: [built]}
+  - task: look
+    config:
+      platform: linux
+      inputs: [{name: built}, {name: release}]
+      run: {path: sh, args: [-ec, 'echo looked at $(cat built/version release/version)']}
+"#;
+
+/// What tasks said in a build of [`PIPELINE`].
+pub(super) fn assert_whole(log: &str) {
+    let said = log.lines().filter(|line| line.starts_with("line ") || line.starts_with("looked"));
+    let expected = (1..=250).map(|n| format!("line {n}")).chain(["looked at 77".to_owned()]);
+    assert!(said.eq(expected), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_are_cut_every_second_lose_and_repeat_nothing() {
+    let Some((place, mut proxy)) = Place::behind("restricted", &[]).await else { return };
+    let api = place.login().await;
+    api.set_pipeline("p", PIPELINE).await;
+    proxy.cut_every(Duration::from_secs(1));
+    assert_whole(&api.succeeded(api.trigger("p", "all").await).await);
+    place.is_empty().await;
+}
+
+/// How long an API server is away besides: the whole length takes its time.
+fn outage() -> Duration {
+    let seconds = std::env::var("JETBRIDGE_TEST_OUTAGE_SECONDS").ok();
+    Duration::from_secs(seconds.map_or(0, |seconds| seconds.parse().unwrap()))
+}
+
+/// The API server goes away until the server has missed it.
+async fn away(proxy: &mut Proxy) {
+    proxy.refuse();
+    proxy.refused(5).await;
+    tokio::time::sleep(outage()).await;
+    proxy.open();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_is_away_is_waited_for() {
+    let Some((place, mut proxy)) = Place::behind("restricted", &[]).await else { return };
+    let api = place.login().await;
+    api.set_pipeline("p", PIPELINE).await;
+    let under_way = api.trigger("p", "all").await;
+    api.events_until(under_way, None, |said| said.contains("line 20\\r")).await;
+    away(&mut proxy).await;
+    // One that needs it from the beginning, too.
+    proxy.refuse();
+    let asked = api.trigger("p", "all").await;
+    proxy.refused(5).await;
+    proxy.open();
+    assert_whole(&api.succeeded(under_way).await);
+    assert_whole(&api.succeeded(asked).await);
+    place.is_empty().await;
+}
+
+/// Somebody restarts what the stream goes through while a step says nothing and while it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_ends_while_nobody_listens_has_ended() {
+    let Some((place, mut proxy)) = Place::behind("restricted", &[]).await else { return };
+    let api = place.login().await;
+    let run = "{path: sh, args: [-ec, 'echo begun; sleep 2; echo done; exit 3']}";
+    let pipeline = format!(
+        "jobs: [{{name: j, plan: [{{task: t, config: {{platform: linux, run: {run}}}}}]}}]"
+    );
+    api.set_pipeline("p", &pipeline).await;
+    let build = api.trigger("p", "j").await;
+    api.events_until(build, None, |said| said.contains("begun")).await;
+    away(&mut proxy).await;
+    assert_eq!(api.ended(build).await, ("failed".to_owned(), "begun\r\ndone\r\n".to_owned()));
+}

@@ -1,0 +1,126 @@
+//! What lies between a server and a cluster's API server, when something goes wrong there: only for the server that goes
+//! through it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::cluster::Cluster;
+
+/// What becomes of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Open,
+    /// There is nobody.
+    Refusing,
+}
+
+/// Carries connections to the API server as they are, encrypted, until it is told otherwise.
+pub struct Proxy {
+    mode: watch::Sender<Mode>,
+    /// All connections end when this changes.
+    cuts: watch::Sender<u64>,
+    /// Attempts to connect while there was nobody.
+    refused: watch::Receiver<u64>,
+    tasks: Vec<JoinHandle<()>>,
+    kubeconfig: tempfile::NamedTempFile,
+}
+
+impl Proxy {
+    pub async fn start(cluster: &Cluster) -> Self {
+        Self::start_as(cluster, None).await
+    }
+
+    /// For somebody who has this token, else for the one whom the tests are.
+    pub async fn start_as(cluster: &Cluster, token: Option<&str>) -> Self {
+        let config =
+            cluster.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "--output=json"]);
+        let mut config: Value = serde_json::from_str(&config).unwrap();
+        if let Some(token) = token {
+            config["users"][0]["user"] = serde_json::json!({"token": token});
+        }
+        let server = &mut config["clusters"][0]["cluster"];
+        let url = reqwest::Url::parse(server["server"].as_str().unwrap()).unwrap();
+        let (host, port) =
+            (url.host_str().unwrap().to_owned(), url.port_or_known_default().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        server["server"] = format!("https://{}", listener.local_addr().unwrap()).into();
+        // The certificate is the API server's.
+        server["tls-server-name"] = host.as_str().into();
+        let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(kubeconfig.path(), config.to_string()).unwrap();
+
+        let (mode, cuts) = (watch::Sender::new(Mode::Open), watch::Sender::new(0));
+        let (count, refused) = watch::channel(0);
+        let (seen, cut) = (mode.subscribe(), cuts.subscribe());
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                if *seen.borrow() == Mode::Refusing {
+                    count.send_modify(|count| *count += 1);
+                    continue;
+                }
+                let (host, mut cut) = (host.clone(), cut.clone());
+                cut.mark_unchanged();
+                tokio::spawn(async move {
+                    let mut client = client;
+                    let Ok(mut server) = TcpStream::connect((host.as_str(), port)).await else {
+                        return;
+                    };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        _ = cut.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { mode, cuts, refused, tasks: vec![accepting], kubeconfig }
+    }
+
+    /// Access to the cluster through this.
+    pub fn kubeconfig(&self) -> &Path {
+        self.kubeconfig.path()
+    }
+
+    /// Ends all connections there are.
+    pub fn cut(&self) {
+        self.cuts.send_modify(|count| *count += 1);
+    }
+
+    /// Ends all connections again and again.
+    pub fn cut_every(&mut self, period: Duration) {
+        let cuts = self.cuts.clone();
+        self.tasks.push(tokio::spawn(async move {
+            let mut times = tokio::time::interval(period);
+            loop {
+                times.tick().await;
+                cuts.send_modify(|count| *count += 1);
+            }
+        }));
+    }
+
+    /// Nobody is there any more.
+    pub fn refuse(&self) {
+        self.mode.send_replace(Mode::Refusing);
+        self.cut();
+    }
+
+    /// Returns when the server has come in vain this many times.
+    pub async fn refused(&mut self, times: u64) {
+        let until = *self.refused.borrow() + times;
+        self.refused.wait_for(|count| *count >= until).await.unwrap();
+    }
+
+    pub fn open(&self) {
+        self.mode.send_replace(Mode::Open);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}

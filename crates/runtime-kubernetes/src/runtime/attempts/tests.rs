@@ -1,0 +1,31 @@
+use super::*;
+
+/// The times, in milliseconds since the pod has a node, at which the node is asked.
+fn asked(until: u64, started: impl Fn(u64) -> Option<bool>) -> Vec<u64> {
+    let begin = Instant::now();
+    let mut attempts = Attempts::default();
+    let mut times = Vec::new();
+    for ms in 0..until {
+        let now = begin + Duration::from_millis(ms);
+        if attempts.is_due(started(ms), now) {
+            times.push(ms);
+            attempts.failed(now);
+        }
+    }
+    times
+}
+
+#[test]
+fn without_events_the_node_is_asked_ever_less_often() {
+    assert_eq!(asked(900, |_| None), [0, 60, 150, 285, 488, 792]);
+}
+
+#[test]
+fn with_events_it_is_asked_once_the_container_has_started() {
+    assert_eq!(asked(500, |ms| Some(ms >= 400)), [400, 490]);
+}
+
+#[test]
+fn a_lost_event_is_made_up_for() {
+    assert_eq!(asked(3_500, |_| Some(false)), [1_000, 2_000, 3_000]);
+}

@@ -1,0 +1,38 @@
+//! Many builds at once.
+
+use std::time::{Duration, Instant};
+
+use super::super::builds;
+use super::super::figures::{Figure, millis};
+use super::bare;
+use super::stage::Stage;
+
+const BUILDS: usize = 50;
+const ROUNDS: usize = 2;
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The time until all have ended well, beside that of as many bare pods.
+pub(super) async fn at_once(stage: &Stage) -> anyhow::Result<Figure> {
+    let (mut ours, mut floor) = (0.0, 0.0);
+    stage.run("one").await?;
+    for round in 0..ROUNDS {
+        stage.quiet().await?;
+        let names: Vec<String> = (0..BUILDS).map(|n| format!("burst-{round}-{n}")).collect();
+        let runs = bare::run(stage, &names, false).await?;
+        let first = runs.iter().map(|run| run.requested).min().unwrap_or_default();
+        let last = runs.iter().map(|run| run.succeeded).max().unwrap_or_default();
+        floor += super::stage::between(first, last) / 1000.0;
+        let begin = Instant::now();
+        let builds = (0..BUILDS).map(async |_| {
+            let build = builds::trigger(&stage.api, "one").await?;
+            builds::succeeded(&stage.api, build, PATIENCE, |_| {}).await
+        });
+        futures_util::future::try_join_all(builds).await?;
+        ours += millis(begin.elapsed()) / 1000.0;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let rounds = ROUNDS as f64;
+    Ok(Figure::new("burst", "50 builds at once, all ended", "s", ours / rounds)
+        .floor("50 bare pods, all Succeeded", Some(floor / rounds))
+        .ratio_max(1.15))
+}

@@ -141,6 +141,10 @@ impl Runtime for Measured {
         self.runtime.pods(build)
     }
 
+    fn endings(&self) -> Option<watch::Receiver<u64>> {
+        self.runtime.endings()
+    }
+
     fn pod_changes(&self) -> Option<watch::Receiver<u64>> {
         self.runtime.pod_changes()
     }

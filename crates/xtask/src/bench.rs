@@ -9,6 +9,7 @@ mod idle;
 mod kubernetes;
 mod log;
 mod runc;
+mod script;
 mod stage;
 mod trigger;
 mod webhook;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jb_engine::agents::AgentSettings;
+use jb_engine::gc::decide::GraceSettings;
 use jb_engine::places::{Place, Places};
 use jb_engine::{Engine, Settings, Timeouts};
 use jb_model::{
@@ -88,7 +89,11 @@ impl Server {
             default_task_limits: Default::default(),
             default_timeouts: self.timeouts,
             checks: Default::default(),
-            grace: Default::default(),
+            // What a build leaves is compared after its end, however often the clock leapt meanwhile.
+            grace: GraceSettings {
+                volume: Duration::from_secs(24 * 3600),
+                ..GraceSettings::default()
+            },
             retention: Default::default(),
             agents: self.agents.clone(),
             base_defaults: self.base_defaults.clone(),

@@ -1,10 +1,7 @@
 //! From a forge's webhook to the build it leads to.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::figures::{Bound, Figure, millis, quantile};
@@ -30,7 +27,11 @@ pub(super) async fn to_build(stage: &Stage, n: usize) -> anyhow::Result<Figure> 
         let whole = millis(begin.elapsed());
         last = id(&build);
         stage.succeeded(last).await?;
-        let own = check(stage)?;
+        let own = super::script::check_alone(
+            &stage.dir.join("server/bin/jb-resources"),
+            "time",
+            &json!({"source": {"interval": "1ms"}, "version": null}),
+        )?;
         if round >= WARM_UP {
             total.push(whole);
             script.push(own);
@@ -48,22 +49,4 @@ pub(super) async fn to_build(stage: &Stage, n: usize) -> anyhow::Result<Figure> 
 
 fn id(build: &Value) -> i64 {
     build["id"].as_i64().unwrap_or_default()
-}
-
-/// Milliseconds of the same script on the host, without a container.
-fn check(stage: &Stage) -> anyhow::Result<f64> {
-    let request = json!({"source": {"interval": "1ms"}, "version": null});
-    let program = stage.dir.join("server/bin/jb-resources");
-    let begin = Instant::now();
-    let mut child = Command::new(&program)
-        .args(["time", "check"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| format!("start {}", program.display()))?;
-    child.stdin.take().context("no stdin")?.write_all(request.to_string().as_bytes())?;
-    let status = child.wait()?;
-    anyhow::ensure!(status.success(), "the check on the host failed: {status}");
-    Ok(millis(begin.elapsed()))
 }

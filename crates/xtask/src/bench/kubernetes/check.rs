@@ -1,15 +1,12 @@
 //! A check that finds nothing new.
 
-use std::io::Write as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Instant, SystemTime};
 
-use anyhow::Context as _;
 use serde_json::json;
 
 use super::super::builds;
 use super::super::figures::{Bound, Figure, millis, quantile};
+use super::super::script::check_alone;
 use super::stage::Stage;
 
 /// Checks that come first and are not counted: one of them starts the pod.
@@ -30,7 +27,16 @@ pub(super) async fn unchanged(stage: &Stage, n: usize) -> anyhow::Result<[Figure
         let build = builds::check(&stage.api, "quiet").await?;
         builds::succeeded(&stage.api, build, builds::PATIENCE, |_| {}).await?;
         let whole = millis(clock.elapsed());
-        let alone = program.is_file().then(|| alone(&program)).transpose()?;
+        let alone = program
+            .is_file()
+            .then(|| {
+                check_alone(
+                    &program,
+                    "mock",
+                    &json!({"source": {"force_version": "v1"}, "version": {"version": "v1"}}),
+                )
+            })
+            .transpose()?;
         if round >= WARM_UP {
             ours.push(whole - alone.unwrap_or_default());
             script.extend(alone);
@@ -45,21 +51,4 @@ pub(super) async fn unchanged(stage: &Stage, n: usize) -> anyhow::Result<[Figure
         .more("max", quantile(&ours, 1.0));
     let pods = Figure::new("check", "pods created for them", "", pods).bound(Bound::AtMost(0.0));
     Ok([beyond, pods])
-}
-
-/// Milliseconds of the same script on this machine, without a container.
-fn alone(program: &Path) -> anyhow::Result<f64> {
-    let request = json!({"source": {"force_version": "v1"}, "version": {"version": "v1"}});
-    let begin = Instant::now();
-    let mut child = Command::new(program)
-        .args(["mock", "check"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| format!("start {}", program.display()))?;
-    child.stdin.take().context("no stdin")?.write_all(request.to_string().as_bytes())?;
-    let status = child.wait()?;
-    anyhow::ensure!(status.success(), "the check on this machine failed: {status}");
-    Ok(millis(begin.elapsed()))
 }

@@ -148,8 +148,4 @@ impl Runtime for Measured {
     fn pod_changes(&self) -> Option<watch::Receiver<u64>> {
         self.runtime.pod_changes()
     }
-
-    fn endings(&self) -> Option<watch::Receiver<u64>> {
-        self.runtime.endings()
-    }
 }

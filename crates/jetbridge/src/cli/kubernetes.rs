@@ -14,8 +14,9 @@ pub(crate) struct KubernetesOptions {
     /// Run steps as pods of this namespace instead of on this machine
     #[arg(long, value_name = "NAMESPACE", help_heading = KUBERNETES)]
     pub kubernetes_namespace: Option<String>,
-    /// A further place for steps, each a worker: namespace=NAMESPACE and, parted by commas, any of name=WORKER,
-    /// context=CONTEXT, team=TEAM and tag=TAG, the last two several times; what is not said is as for the first
+    /// A further place for steps, each a worker: namespace=NAMESPACE and, parted by commas or blanks, any of
+    /// name=WORKER, context=CONTEXT, team=TEAM and tag=TAG, the last two several times; what is not said is as for the
+    /// first
     #[arg(long, value_name = "PLACE", help_heading = KUBERNETES)]
     pub kubernetes_place: Vec<String>,
     /// How to reach the cluster [default: what KUBECONFIG names, else as the pod this server runs in]

@@ -41,7 +41,9 @@ impl FromStr for PlaceOption {
     fn from_str(text: &str) -> Result<Self, PlaceError> {
         let mut place = Self::default();
         let mut namespace = None;
-        for word in text.split(',').map(str::trim) {
+        // Blanks, too, since commas part the items of a list in the environment.
+        let words = text.split(|c: char| c == ',' || c.is_whitespace());
+        for word in words.filter(|word| !word.is_empty()) {
             let wrong = || PlaceError::Word(word.to_owned());
             let (key, value) = word.split_once('=').ok_or_else(wrong)?;
             if value.is_empty() {
@@ -85,7 +87,7 @@ mod tests {
         assert_eq!((place.teams, place.tags), (vec!["a".into(), "b".into()], vec!["gpu".into()]));
         let place: PlaceOption = "namespace=ci".parse().unwrap();
         assert_eq!(place.worker(), "k8s-ci");
-        let place: PlaceOption = "namespace=ci,name=mine".parse().unwrap();
+        let place: PlaceOption = "namespace=ci  name=mine".parse().unwrap();
         assert_eq!(place.worker(), "mine");
         for (wrong, said) in [
             ("tag=gpu", "it says no namespace=…"),

@@ -92,6 +92,10 @@ async fn places_have_caches_of_their_own() {
         assert_eq!(status, BuildStatus::Succeeded);
         assert_eq!(server.log(build).await.matches('x').count(), 2 * round);
     }
+    let job = server.job("cached").await;
+    assert_eq!(server.store.clear_task_caches(job, "t", Some("c")).await.unwrap(), 2);
+    let (build, _) = server.run("cached").await;
+    assert_eq!(server.log(build).await.matches('x').count(), 2);
 }
 
 #[tokio::test]

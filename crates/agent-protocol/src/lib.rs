@@ -24,6 +24,8 @@ pub const SOCKET: &str = "/run/jetbridge/gateway.sock";
 pub const RECORDING_DIR: &str = "/var/lib/jetbridge";
 /// The recording's name in that directory.
 pub const RECORDING_FILE: &str = "recording.jsonl";
+/// Where a gateway finds the recording that it answers from.
+pub const REPLAY_DIR: &str = "/var/lib/jetbridge-replay";
 /// What the agent has in place of a key.
 pub const PLACEHOLDER_KEY: &str = "held-by-the-gateway";
 /// The name of the tool by which an agent hands its result in.
@@ -85,6 +87,9 @@ pub struct GatewaySpec {
     /// The socket to listen at.
     pub socket: String,
     pub upstream: Upstream,
+    /// Whose the models are; recordings say so.
+    #[serde(default)]
+    pub provider: String,
     /// What each model costs, by the provider's name of it. Others are refused.
     pub models: BTreeMap<String, Prices>,
     pub budget: GatewayBudget,

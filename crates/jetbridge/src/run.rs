@@ -1,6 +1,8 @@
 //! `jetbridge run`: one job of a pipeline file, with the same engine and no server.
 
+mod answers;
 mod inputs;
+mod recording;
 mod vars;
 
 use std::io::IsTerminal as _;
@@ -22,6 +24,7 @@ use tokio::sync::watch;
 use crate::cli::RunOptions;
 use crate::logging::Logging;
 use crate::{base_defaults, local, terminal};
+use answers::{Answers, Said};
 
 /// A pipeline's file may not be larger than this.
 const FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -48,6 +51,11 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     // Nothing has passed any job here: every input takes its newest version.
     inputs::forget_passed(&mut pipeline);
 
+    let mut agents = crate::agents::settings(&options.agents)?;
+    agents.recordings = recording::recordings(&options)?;
+    let recordings = agents.recordings.clone();
+    let answers = Answers::new(&options)?;
+
     // A run keeps its own containers and volumes apart from those of a server.
     let state = local::state_dir(&options.state)?.join(format!("run-{}", std::process::id()));
     std::fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
@@ -63,7 +71,7 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         checks: Default::default(),
         grace: Default::default(),
         retention: Default::default(),
-        agents: crate::agents::settings(&options.agents)?,
+        agents,
         base_defaults,
         metrics: Default::default(),
         tracer: Default::default(),
@@ -77,7 +85,11 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         let pipeline_id = save(&store, team.id, &checked.normalised).await?;
         let session = Session { engine: engine.clone(), team: team.id, pipeline_id, pipeline };
         let build = session.start(&job, &options).await?;
-        session.follow(build).await
+        let followed = session.follow(build, answers).await;
+        if let Some(path) = &options.transcript {
+            session.write_transcript(build, path).await?;
+        }
+        followed
     };
     let followed = followed.await;
     stop.send_replace(true);
@@ -91,8 +103,11 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     if let Err(error) = std::fs::remove_dir_all(&state) {
         tracing::warn!(%error, state = %state.display(), "removing the run's state");
     }
-    let status = followed?;
+    let (status, answers) = followed?;
     removed?;
+    if let Some(dir) = &options.record {
+        recording::write(dir, &recordings, &answers)?;
+    }
     Ok(exit_code(status))
 }
 
@@ -187,6 +202,9 @@ impl Session {
             },
         )?;
         inputs::use_local(&mut plan, &local);
+        if options.record.is_some() || options.replay.is_some() {
+            recording::check_names(&plan)?;
+        }
         let row = store.job_by_name(self.pipeline_id, &job.name).await?;
         let row = row.context("the job was saved")?;
         let now = System.now();
@@ -239,19 +257,33 @@ impl Session {
         })
     }
 
-    /// Shows a build's log until the build ends. Ctrl-C aborts it; a second one gives up.
-    async fn follow(&self, build: BuildId) -> anyhow::Result<BuildStatus> {
+    /// Shows a build's log until the build ends, and answers what it asks. Ctrl-C aborts it; a second one gives up.
+    async fn follow(
+        &self,
+        build: BuildId,
+        mut answers: Answers,
+    ) -> anyhow::Result<(BuildStatus, Said)> {
         let mut changes = self.engine.store.subscribe();
-        let (mut next, mut interrupts) = (0, 0);
+        let (mut next, mut interrupts, mut unanswered) = (0, 0, None);
         loop {
             next = self.show(build, next).await?;
             if let Some(status) = self.ended(build).await? {
                 self.show(build, next).await?;
-                return Ok(status);
+                return match unanswered {
+                    Some(error) => Err(error),
+                    None => Ok((status, answers.said)),
+                };
+            }
+            if unanswered.is_none()
+                && let Err(error) = answers.give(&self.engine, build).await
+            {
+                unanswered = Some(error);
+                self.engine.abort(build, false).await?;
             }
             tokio::select! {
                 // Whatever changed, the log is read again from where it was.
                 _ = changes.recv() => {}
+                () = answers.typed() => {}
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 interrupt = tokio::signal::ctrl_c() => {
                     interrupt?;
@@ -272,6 +304,22 @@ impl Session {
             tokio::select! {
                 _ = changes.recv() => {}
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+
+    /// What the build's agents said and did, an entry a line.
+    async fn write_transcript(&self, build: BuildId, path: &Path) -> anyhow::Result<()> {
+        use std::io::Write as _;
+        let what = || format!("--transcript: write {}", path.display());
+        let mut file = std::io::BufWriter::new(std::fs::File::create(path).with_context(what)?);
+        let mut next = 0;
+        loop {
+            let entries = self.engine.store.transcript(build, next, PAGE_BYTES).await?;
+            let Some(last) = entries.last() else { return file.flush().with_context(what) };
+            next = last.seq + 1;
+            for entry in &entries {
+                writeln!(file, "{}", entry.json).with_context(what)?;
             }
         }
     }

@@ -78,6 +78,7 @@ impl Step {
         let gateway = GatewaySpec {
             socket: path("gateway.sock"),
             upstream,
+            provider: "scripted".into(),
             models: [("m".to_owned(), prices)].into(),
             budget: GatewayBudget { turns: Some(20), ..GatewayBudget::default() },
             recording: Some(path("recording.jsonl")),

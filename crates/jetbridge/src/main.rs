@@ -17,6 +17,7 @@ mod kubernetes;
 mod local;
 mod logging;
 mod metrics;
+mod password;
 mod run;
 mod settings;
 mod terminal;

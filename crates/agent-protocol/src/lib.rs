@@ -67,7 +67,17 @@ pub struct Root {
     /// Absolute.
     pub path: String,
     pub writable: bool,
+    /// The directory in it, if any, whose texts strangers may have written.
+    #[serde(default)]
+    pub untrusted: Option<String>,
 }
+
+/// Where what an agent is given to know lies, in its working directory.
+pub const CONTEXT_DIR: &str = ".context";
+/// What lies there, as JSON.
+pub const CONTEXT_MANIFEST: &str = "manifest.json";
+/// The part of it that strangers may have written.
+pub const CONTEXT_UNTRUSTED: &str = "untrusted";
 
 /// One granted tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,7 +31,7 @@ pub(crate) enum Command {
     /// Serve the API and run pipelines
     Web(Box<WebOptions>),
     /// Run one job of a pipeline file, without a server
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// List what builds ask people
     Approvals(ApprovalsOptions),
     /// Approve what a build asks

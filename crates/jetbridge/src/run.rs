@@ -5,6 +5,7 @@ mod inputs;
 mod recording;
 mod vars;
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,7 +16,7 @@ use anyhow::{Context as _, bail};
 use jb_build::planner::{PlanIds, PlanOptions};
 use jb_engine::Engine;
 use jb_http::{Clock as _, System};
-use jb_model::{BuildId, BuildStatus, JobConfig, PipelineConfig, PipelineId, TeamId};
+use jb_model::{BuildId, BuildStatus, JobConfig, Object, PipelineConfig, PipelineId, TeamId};
 use jb_runtime::Runtime as _;
 use jb_store::{BuildInput, SaveOutcome, SavePipeline, Store};
 use serde_json::json;
@@ -63,19 +64,7 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     let team = store.ensure_main_team(&json!({}), System.now()).await?;
     let local = local::runtime(&options.state, &state)?;
     let runtime = local.clone();
-    let settings = jb_engine::Settings {
-        owner: format!("run-{}", std::process::id()),
-        external_url: "http://127.0.0.1:8080".to_owned(),
-        default_task_limits: Default::default(),
-        default_timeouts: Default::default(),
-        checks: Default::default(),
-        grace: Default::default(),
-        retention: Default::default(),
-        agents,
-        base_defaults,
-        metrics: Default::default(),
-        tracer: Default::default(),
-    };
+    let settings = settings(agents, base_defaults);
     base_defaults::warn_of_unused(&settings.base_defaults, &runtime.base_types());
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
     let (stop, stopped) = watch::channel(false);
@@ -109,6 +98,26 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         recording::write(dir, &recordings, &answers)?;
     }
     Ok(exit_code(status))
+}
+
+/// Those of a server, as far as they matter to a single build.
+fn settings(
+    agents: jb_engine::agents::AgentSettings,
+    base_defaults: BTreeMap<String, Object>,
+) -> jb_engine::Settings {
+    jb_engine::Settings {
+        owner: format!("run-{}", std::process::id()),
+        external_url: "http://127.0.0.1:8080".to_owned(),
+        default_task_limits: Default::default(),
+        default_timeouts: Default::default(),
+        checks: Default::default(),
+        grace: Default::default(),
+        retention: Default::default(),
+        agents,
+        base_defaults,
+        metrics: Default::default(),
+        tracer: Default::default(),
+    }
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -3,11 +3,13 @@
 //! It is a task whose program is ours. The gateway is begun before the harness and stopped after it; both are found again
 //! after a restart, with all they said meanwhile.
 
+mod context;
 mod files;
 mod model;
 mod outcome;
 mod recording;
 mod setup;
+mod untrusted;
 
 use jb_agent_protocol::{SOCKET, SOCKET_DIR, Source};
 use jb_build::CancelReason;
@@ -82,7 +84,8 @@ async fn make(
     let handle = script::container_handle(context, &leaf.plan, ContainerKind::Agent);
     let gateway = script::container_handle(context, &leaf.plan, ContainerKind::Gateway);
     let (image, image_config) = task::image(context, leaf, plan, &config).await?;
-    let layout = task::layout(context, leaf, plan, &config, &handle).await?;
+    let mut layout = task::layout(context, leaf, plan, &config, &handle).await?;
+    layout.mounts.extend(context::mount(context, leaf, plan, agent, &handle).await?);
     let origin = &leaf.plan.id;
     let time = context.now();
     let selected = BuildEvent::SelectedWorker { origin: origin.clone(), time, worker };

@@ -23,6 +23,7 @@ jobs:
     config: {platform: linux, outputs: [{name: out}]}
   - agent: review
     prompt: Is it polite?
+    context: [{file: out/greeting, untrusted: true}, {build: true}]
     tools: [read]
     verdict: {from: verdict, pass: [approve]}
     config: {platform: linux, inputs: [{name: out}]}
@@ -36,6 +37,8 @@ rules:
   reply: {say: {text: I write., tools: [{name: write, input: {path: out/greeting, content: "hello\n"}}, {name: shell, input: {argv: [rm, out/greeting]}}]}}
 - when: {anywhere: "step `implement`", messages: 3}
   reply: {say: {text: Done.}}
+- when: {anywhere: "step `review`", messages: 1}
+  reply: {say: {tools: [{name: read, input: {path: .context/untrusted/files/out/greeting}}, {name: read, input: {path: .context/build.json}}]}}
 - when: {anywhere: "step `review`"}
   reply: {say: {tools: [{name: submit_result, input: {verdict: approve, reason: It is polite.}}]}}
 "#;
@@ -167,7 +170,13 @@ async fn what_no_recording_has_is_named() {
     drop(model);
     let again = runs.replay(PIPELINE, &[]);
     assert_eq!((again.status.code(), shown(&again)), (Some(1), shown(&denied)));
-    for text in ["denied:", "verdict: approve passes", "rejected by the terminal"] {
+    for text in [
+        "denied:",
+        "[what follows was written by others",
+        "\"job\": \"change\"",
+        "verdict: approve passes",
+        "rejected by the terminal",
+    ] {
         assert!(shown(&again).contains(text), "{text} in {}", shown(&again));
     }
 

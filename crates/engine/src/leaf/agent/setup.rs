@@ -1,7 +1,8 @@
 //! What a harness and its gateway are told.
 
 use jb_agent_protocol::{
-    GatewayBudget, GatewaySpec, LoopSpec, RECORDING_DIR, RECORDING_FILE, Root, SOCKET, ToolGrant,
+    CONTEXT_DIR, CONTEXT_UNTRUSTED, GatewayBudget, GatewaySpec, LoopSpec, RECORDING_DIR,
+    RECORDING_FILE, Root, SOCKET, ToolGrant,
 };
 use jb_model::Value;
 use jb_model::agent::{AgentConfig, ResultSchema, ShellGrant, Tool};
@@ -164,7 +165,9 @@ fn roots(working_dir: &str, mounts: &[Mount], config: &TaskConfig) -> Vec<Root> 
             } else {
                 format!("{working_dir}/{}", mount.path)
             };
-            Root { path, writable }
+            let untrusted = mount.path == CONTEXT_DIR;
+            let untrusted = untrusted.then(|| CONTEXT_UNTRUSTED.to_owned());
+            Root { path, writable, untrusted }
         })
     });
     mounts.collect()

@@ -9,7 +9,7 @@ use jb_runtime_kubernetes::{
 };
 
 use crate::cli::{Detection, KubernetesOptions, PodSecurityLevel};
-use crate::web::duration;
+use crate::web::{at_least_a_second, duration};
 
 /// Connects to the cluster that the flags name.
 pub(crate) async fn runtime(
@@ -57,6 +57,8 @@ fn settings(
     settings.deny_egress.clone_from(&options.kubernetes_deny_egress);
     settings.start_timeout =
         duration("--kubernetes-pod-startup-timeout", &options.kubernetes_pod_startup_timeout)?;
+    settings.stream_silence =
+        at_least_a_second("--kubernetes-stream-silence", &options.kubernetes_stream_silence)?;
     settings.deadline = duration("--kubernetes-pod-deadline", &options.kubernetes_pod_deadline)?;
     settings.check_pods = CheckPods {
         max: options.kubernetes_check_pods as usize,

@@ -213,6 +213,12 @@ impl Inner {
         Ok(Arc::new(pod))
     }
 
+    /// Tries once to reach the runner in one of a pod's containers.
+    async fn attempt(&self, pod: &str, container: &str) -> Result<RunnerExec, Failure> {
+        let silence_max = self.settings.stream_silence;
+        exec::connect(&self.pods, pod, container, pod::connect(), silence_max).await
+    }
+
     /// Reaches the runner in one of a pod's containers. What may pass is waited for.
     async fn reach(&self, handle: &ContainerHandle, container: &str) -> Result<RunnerExec> {
         let context = || format!("cannot connect to the runner of container `{handle}`");
@@ -223,7 +229,7 @@ impl Inner {
                 return Err(Error::io(context(), io::Error::other(words(problem))));
             }
             let name = pod.metadata.name.clone().unwrap_or_default();
-            let failure = match exec::connect(&self.pods, &name, container, pod::connect()).await {
+            let failure = match self.attempt(&name, container).await {
                 Ok(stream) => return Ok(stream),
                 Err(failure) => failure,
             };

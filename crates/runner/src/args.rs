@@ -33,6 +33,10 @@ pub(crate) struct Options {
     pub(crate) echo: bool,
     /// How long processes may take to end by themselves when the runner is asked to terminate.
     pub(crate) grace: Duration,
+    /// The user whom directories are given to, by the container's own files.
+    pub(crate) user: Option<String>,
+    /// Those directories, with all that is in them, unless they are the user's already.
+    pub(crate) own: Vec<PathBuf>,
     /// A process whose journal has more bytes than this is not read from until some are acknowledged.
     pub(crate) journal_limit: u64,
 }
@@ -46,7 +50,7 @@ pub(crate) enum Socket {
 
 const USAGE: &str =
     "usage: jb-runner serve --journal DIR (--socket PATH | --socket-fd N) [--main ID] \
-[--linger SECONDS] [--grace SECONDS] [--journal-limit BYTES] [--echo]
+[--linger SECONDS] [--grace SECONDS] [--journal-limit BYTES] [--echo] [--user USER --own DIR...]
        jb-runner connect --socket PATH [--announce]";
 
 pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
@@ -56,6 +60,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
     let (mut echo, mut grace) = (false, Duration::from_secs(10));
     let mut journal_limit = JOURNAL_BYTES_MAX;
     let mut announce = false;
+    let (mut user, mut own) = (None, Vec::new());
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value\n{USAGE}"));
         match word.as_str() {
@@ -66,6 +71,8 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
             "--linger" => linger = Some(Duration::from_secs(number(word, value()?)?)),
             "--grace" => grace = Duration::from_secs(number(word, value()?)?),
             "--journal-limit" => journal_limit = number(word, value()?)?,
+            "--user" => user = Some(value()?.clone()),
+            "--own" => own.push(PathBuf::from(value()?)),
             "--echo" => echo = true,
             "--announce" => announce = true,
             _ => return Err(format!("unknown argument `{word}`\n{USAGE}")),
@@ -87,6 +94,8 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
                 linger,
                 echo,
                 grace,
+                user,
+                own,
                 journal_limit,
             }))
         }

@@ -1,6 +1,7 @@
 //! From a container's spec to its pod. Pure.
 
 pub(crate) mod link;
+mod owned;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -119,7 +120,7 @@ pub(crate) fn step(
         user::decide(&spec.user, image.user.as_deref(), spec.kind, features, settings.pod_security)?
     };
     let security = Security { settings, features, run_as, privileged: spec.privileged };
-    let mut layout = Layout::new(spec, image, found, settings, features)?;
+    let mut layout = Layout::new(spec, image, found, settings, &security)?;
     let main = main_container(spec, image, &security, &layout);
     let mut init = layout.install(settings, &security);
     init.extend(layout.prepare(image, &security));
@@ -382,6 +383,7 @@ fn main_container(
     };
     let none = resources == ResourceRequirements::default();
     let mut first = serve(&program("jb-runner"), spec.kind == ContainerKind::Task);
+    first.extend(layout.handed_over(user::becomes(&spec.user, security.run_as)));
     if image.root.is_some() {
         // Who owns what can be kept where containers have the capabilities for it.
         let owners = security.settings.pod_security > PodSecurity::Restricted;
@@ -405,8 +407,16 @@ struct Layout<'a> {
     features: Features,
     volumes: Vec<Volume>,
     main: Vec<VolumeMount>,
-    /// Inputs to extract, with their mounts in the init container.
-    extracted: Vec<(VolumeHandle, VolumeMount)>,
+    /// Whether directories shall belong to the step's user.
+    owned: bool,
+    /// Mounts of the init container.
+    prepared: Vec<VolumeMount>,
+    /// Inputs to extract, and where to.
+    extracted: Vec<(String, String)>,
+    /// Directories to make.
+    made: Vec<String>,
+    /// Where the step's container has what its process may write to.
+    writable: Vec<String>,
     published: Vec<Published>,
     helper: Vec<VolumeMount>,
     forwarder: Option<link::Forwarder>,
@@ -418,16 +428,21 @@ impl<'a> Layout<'a> {
         image: &'a PodImage,
         found: &'a Found,
         settings: &Settings,
-        features: Features,
+        security: &Security<'_>,
     ) -> Result<Self, String> {
         let placed = place(&spec.mounts, &spec.working_dir)?;
+        let features = security.features;
         let mut layout = Self {
             image,
             found,
             features,
+            owned: owned::is_wanted(&placed, image, security.run_as),
             volumes: vec![empty_dir("state")],
             main: vec![mount("state", STATE_DIR), read_only("runner", PROGRAMS_DIR)],
+            prepared: Vec::new(),
             extracted: Vec::new(),
+            made: Vec::new(),
+            writable: Vec::new(),
             published: Vec::new(),
             helper: Vec::new(),
             forwarder: None,
@@ -448,8 +463,7 @@ impl<'a> Layout<'a> {
         let working_dir = absolute(&spec.working_dir, "/");
         if working_dir != "/" && !placed.iter().any(|mount| mount.target == working_dir) {
             // Of its own, so that whoever the step runs as can write there.
-            layout.volumes.push(empty_dir("work"));
-            layout.main.push(mount("work", &working_dir));
+            layout.empty("work", &working_dir, &format!("{VOLUMES_DIR}/work"));
         }
         for (n, placed) in placed.iter().enumerate() {
             layout.place(n, placed, settings)?;
@@ -477,15 +491,19 @@ impl<'a> Layout<'a> {
             |volume: &VolumeHandle| Published { volume: volume.to_string(), path: path.clone() };
         match &placed.source {
             MountSource::Input { volume, copy } => {
-                self.extracted.push((volume.clone(), mount(&name, &path)));
+                self.filled(&name, &placed.target, &path, volume);
                 if let Some(copy) = copy {
                     self.published.push(publish(copy));
-                    self.helper.push(mount(&name, &path));
+                    self.helper.push(self.own(mount(&name, &path)));
+                }
+                if let Some(image) = self.found.images.get(volume) {
+                    self.image_input(n, &image.reference, placed, copy.is_some())?;
                 }
             }
             MountSource::Output(volume) => {
+                self.empty(&name, &placed.target, &path);
                 self.published.push(publish(volume));
-                self.helper.push(mount(&name, &path));
+                self.helper.push(self.own(mount(&name, &path)));
             }
             MountSource::Cache(volume) => {
                 if let Some(caches) = &settings.cache_claim {
@@ -496,21 +514,20 @@ impl<'a> Layout<'a> {
                     if !self.volumes.iter().any(|volume| volume.name == "caches") {
                         self.volumes.push(claim("caches", caches));
                     }
+                    self.writable.push(placed.target.clone());
                     self.main.push(VolumeMount {
                         sub_path: Some(sub_path),
                         ..mount("caches", &placed.target)
                     });
-                    return Ok(());
+                } else {
+                    self.empty(&name, &placed.target, &path);
                 }
             }
-            MountSource::Link(link) => self.link(&name, &path, link, self.found.peer)?,
-        }
-        self.volumes.push(empty_dir(&name));
-        self.main.push(mount(&name, &placed.target));
-        if let MountSource::Input { volume, copy } = &placed.source
-            && let Some(image) = self.found.images.get(volume)
-        {
-            self.image_input(n, &image.reference, placed, copy.is_some())?;
+            MountSource::Link(link) => {
+                self.link(&name, &path, link, self.found.peer)?;
+                self.volumes.push(empty_dir(&name));
+                self.main.push(mount(&name, &placed.target));
+            }
         }
         Ok(())
     }
@@ -593,22 +610,20 @@ impl<'a> Layout<'a> {
         containers
     }
 
-    /// Extracts inputs, as the step's own user: it has the step's image.
+    /// Makes the step's directories and extracts inputs, as the step's own user: it has the step's image.
     fn prepare(&self, image: &PodImage, security: &Security<'_>) -> Option<Container> {
         let root =
             self.image.root.as_ref().map(|volume| (volume.to_string(), ROOT_FILE.to_owned()));
-        if self.extracted.is_empty() && root.is_none() {
+        if self.prepared.is_empty() && root.is_none() {
             return None;
         }
-        let volumes = self.extracted.iter();
-        let volumes =
-            volumes.map(|(volume, mount)| (volume.to_string(), mount.mount_path.clone())).collect();
-        let mut mounts: Vec<_> = self.extracted.iter().map(|(_, mount)| mount.clone()).collect();
+        let mut mounts = self.prepared.clone();
         mounts.extend([read_only("runner", PROGRAMS_DIR), read_only("artifacts", ARTIFACTS_DIR)]);
         if root.is_some() {
             mounts.push(mount("root", ROOT_DIR));
         }
-        let extract = Command::Extract { volumes, owners: false, image: root };
+        let (volumes, made) = (self.extracted.clone(), self.made.clone());
+        let extract = Command::Extract { volumes, owners: false, image: root, made };
         Some(Container {
             name: PREPARE.to_owned(),
             image: Some(image.reference.clone()),

@@ -50,7 +50,7 @@ async fn host(api: &Api) -> IpAddr {
     address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
-fn example(name: &str) -> String {
+pub fn example(name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/agents");
     let path = root.join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

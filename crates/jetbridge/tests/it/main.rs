@@ -33,5 +33,6 @@ mod proxy;
 mod recordings;
 mod refusals;
 mod restart;
+mod runs;
 mod server;
 mod traces;

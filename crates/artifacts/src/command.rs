@@ -20,11 +20,13 @@ pub enum Command {
     Prepare {
         group: u32,
     },
-    /// Extracts volumes into directories. Of `image`, which stays an archive, a copy is made for [`Self::Boot`].
+    /// Extracts volumes into directories, and makes those of `made`. Of `image`, which stays an archive, a copy is made
+    /// for [`Self::Boot`].
     Extract {
         volumes: Vec<(String, String)>,
         owners: bool,
         image: Option<(String, String)>,
+        made: Vec<String>,
     },
     /// Extracts the root file system of an image's archive over that of this container and becomes the command.
     Boot {
@@ -116,9 +118,10 @@ impl Command {
                 args(&["install", target, from, to])
             }
             Self::Prepare { group } => args(&["prepare", &group.to_string()]),
-            Self::Extract { volumes, owners, image } => {
+            Self::Extract { volumes, owners, image, made } => {
                 let image = image.iter().flat_map(|(volume, file)| ["--image", volume, file]);
-                let flags = owners.then_some("--owners").into_iter().chain(image);
+                let made = made.iter().flat_map(|directory| ["--make", directory]);
+                let flags = owners.then_some("--owners").into_iter().chain(image).chain(made);
                 let mut args: Vec<String> = pairs("extract", volumes);
                 args.splice(1..1, flags.map(str::to_owned));
                 args
@@ -171,13 +174,18 @@ impl Command {
             }
             ["extract", rest @ ..] => {
                 let (owners, rest) = owners(rest);
-                let (image, rest) = match rest {
+                let (image, mut rest) = match rest {
                     ["--image", volume, file, rest @ ..] => {
                         (Some((owned(volume), owned(file))), rest)
                     }
                     rest => (None, rest),
                 };
-                Self::Extract { volumes: pairs(rest)?, owners, image }
+                let mut made = Vec::new();
+                while let ["--make", directory, more @ ..] = rest {
+                    made.push(owned(directory));
+                    rest = more;
+                }
+                Self::Extract { volumes: pairs(rest)?, owners, image, made }
             }
             ["boot", rest @ ..] => match owners(rest) {
                 (owners, [archive, program, arguments @ ..]) => {

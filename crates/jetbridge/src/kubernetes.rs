@@ -13,7 +13,7 @@ use jb_runtime_kubernetes::{
 };
 
 use crate::cli::{Detection, KubernetesOptions, PodSecurityLevel};
-use crate::web::duration;
+use crate::web::{at_least_a_second, duration};
 
 mod place;
 
@@ -90,6 +90,8 @@ fn settings(
     settings.deny_egress.clone_from(&options.kubernetes_deny_egress);
     settings.start_timeout =
         duration("--kubernetes-pod-startup-timeout", &options.kubernetes_pod_startup_timeout)?;
+    settings.stream_silence =
+        at_least_a_second("--kubernetes-stream-silence", &options.kubernetes_stream_silence)?;
     settings.deadline = duration("--kubernetes-pod-deadline", &options.kubernetes_pod_deadline)?;
     settings.check_pods = CheckPods {
         max: options.kubernetes_check_pods as usize,

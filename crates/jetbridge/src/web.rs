@@ -336,7 +336,7 @@ pub(crate) fn duration(flag: &str, text: &str) -> anyhow::Result<Duration> {
 }
 
 /// For what must not happen all the time.
-fn at_least_a_second(flag: &str, text: &str) -> anyhow::Result<Duration> {
+pub(crate) fn at_least_a_second(flag: &str, text: &str) -> anyhow::Result<Duration> {
     let duration = duration(flag, text)?;
     if duration < Duration::from_secs(1) {
         bail!("{flag} `{text}` is too short; give at least 1s");

@@ -1,5 +1,6 @@
-//! NetworkPolicies, one per kind of step. They are there before the first pod is. Pure.
+//! NetworkPolicies, one per kind of step. They are there before the first pod is.
 
+pub(crate) mod kept;
 pub(crate) mod link;
 
 use std::collections::BTreeMap;
@@ -76,14 +77,15 @@ fn policy(settings: &Settings, kind: &str, reach: Reach) -> NetworkPolicy {
     let spec = NetworkPolicySpec {
         pod_selector: Some(selector(of_kind(settings, kind))),
         policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
-        ingress: None,
-        egress: match reach {
+        // No rules rather than none that are named: whoever adds some has changed what is ours.
+        ingress: Some(Vec::new()),
+        egress: Some(match reach {
             Reach::World => {
-                Some(egress(&settings.deny_egress).into_iter().chain(to_store(settings)).collect())
+                egress(&settings.deny_egress).into_iter().chain(to_store(settings)).collect()
             }
-            Reach::Gateways => Some(vec![link::to_gateways(settings)]),
-            Reach::Nothing => None,
-        },
+            Reach::Gateways => vec![link::to_gateways(settings)],
+            Reach::Nothing => Vec::new(),
+        }),
     };
     let name = names::of_worker(&settings.worker_name, kind);
     NetworkPolicy { metadata: metadata(settings, name), spec: Some(spec) }

@@ -15,7 +15,7 @@ use jb_runtime::{
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -27,13 +27,14 @@ use crate::failure::{Answer, Problem, Standing, answer_of, standing};
 use crate::image::Reference;
 use crate::image::pointer::Pointer;
 use crate::logins::Logins;
+use crate::network::kept::Kept;
 use crate::pod::{MAIN, Published};
 use crate::probe::Features;
 use crate::settings::{Access, ArtifactStore, Settings};
 use crate::starts::Starts;
 use crate::table::{PodTable, handle_of, is_meant};
 use crate::waits::Waits;
-use crate::{api, exec, names, network, pod, pods, probe};
+use crate::{api, exec, names, pod, pods, probe};
 
 mod attempts;
 mod birth;
@@ -72,7 +73,7 @@ struct Inner {
     checks: Checks,
     spare: Mutex<HashMap<ContainerHandle, (Instant, RunnerExec)>>,
     starts: Starts,
-    watches: [JoinHandle<()>; 2],
+    watches: [JoinHandle<()>; 3],
 }
 
 impl Drop for Inner {
@@ -109,7 +110,7 @@ impl KubernetesRuntime {
             "a cluster to run containers on"
         );
         let policies = Api::namespaced(client.clone(), namespace);
-        isolate(&policies, &settings).await?;
+        let kept = Kept::put(policies.clone(), &settings).await?;
         let table = PodTable::new(settings.metrics.pods.clone());
         let watch = tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
         let mut changes = table.changes();
@@ -129,7 +130,8 @@ impl KubernetesRuntime {
         let checks = Checks::new(settings.check_pods, server_id());
         let events: Api<Event> = Api::namespaced(client, &settings.namespace);
         let starts = Starts::new();
-        let watches = [watch, tokio::spawn(starts.clone().follow(events))];
+        let watches =
+            [watch, tokio::spawn(starts.clone().follow(events)), tokio::spawn(kept.follow())];
         let inner = Inner {
             settings,
             features,
@@ -180,27 +182,6 @@ async fn check_claim(
     }
 }
 
-/// Makes a policy what it shall be, whatever it was.
-async fn apply(policies: &Api<NetworkPolicy>, policy: &NetworkPolicy) -> kube::Result<()> {
-    let name = policy.metadata.name.clone().unwrap_or_default();
-    let (params, patch) = (PatchParams::apply("jetbridge").force(), Patch::Apply(policy));
-    api::call("apply a network policy", || policies.patch(&name, &params, &patch)).await.map(drop)
-}
-
-/// Puts the policies in place.
-async fn isolate(api: &Api<NetworkPolicy>, settings: &Settings) -> Result<()> {
-    for policy in network::policies(settings) {
-        apply(api, &policy).await.map_err(|error| {
-            let name = policy.metadata.name.unwrap_or_default();
-            api::failed(
-                format!("cannot apply network policy `{name}`, without which no step runs"),
-                error,
-            )
-        })?;
-    }
-    Ok(())
-}
-
 impl Inner {
     fn spare(&self) -> MutexGuard<'_, HashMap<ContainerHandle, (Instant, RunnerExec)>> {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,6 +208,12 @@ impl Inner {
         Ok(Arc::new(pod))
     }
 
+    /// Tries once to reach the runner in one of a pod's containers.
+    async fn attempt(&self, pod: &str, container: &str) -> Result<RunnerExec, Failure> {
+        let silence_max = self.settings.stream_silence;
+        exec::connect(&self.pods, pod, container, pod::connect(), silence_max).await
+    }
+
     /// Reaches the runner in one of a pod's containers. What may pass is waited for.
     async fn reach(&self, handle: &ContainerHandle, container: &str) -> Result<RunnerExec> {
         let context = || format!("cannot connect to the runner of container `{handle}`");
@@ -237,7 +224,7 @@ impl Inner {
                 return Err(Error::io(context(), io::Error::other(words(problem))));
             }
             let name = pod.metadata.name.clone().unwrap_or_default();
-            let failure = match exec::connect(&self.pods, &name, container, pod::connect()).await {
+            let failure = match self.attempt(&name, container).await {
                 Ok(stream) => return Ok(stream),
                 Err(failure) => failure,
             };

@@ -117,6 +117,8 @@ pub struct Settings {
     pub deny_egress: Vec<IpNet>,
     /// How long a pod may take until its runner answers, images and waiting for room included.
     pub start_timeout: Duration,
+    /// How long nothing may come from a runner that was asked, before the stream to it counts as broken and is made anew.
+    pub stream_silence: Duration,
     /// The longest that any pod lives, kept for a look inside included.
     pub deadline: Duration,
     pub check_pods: CheckPods,
@@ -143,6 +145,7 @@ impl Settings {
             service_account: None,
             deny_egress: Vec::new(),
             start_timeout: Duration::from_secs(10 * 60),
+            stream_silence: Duration::from_secs(45),
             deadline: Duration::from_secs(7 * 24 * 60 * 60),
             check_pods: CheckPods::default(),
             max_archive_bytes: 100 << 30,

@@ -22,9 +22,12 @@ pub mod placement;
 pub mod pods;
 pub mod spec;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jb_model::{BuildId, ContainerHandle, Metadata, Object, Version, VolumeHandle};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 
 pub use pods::{PodContainer, PodInfo};
@@ -34,8 +37,24 @@ pub use spec::{
 };
 
 /// A two-way byte stream to a runner.
-pub trait RunnerStream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> RunnerStream for T {}
+pub trait RunnerStream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// How long its other side may say nothing although it was asked, before the stream counts as broken. `None` for
+    /// streams that do not break without a word.
+    fn silence_max(&self) -> Option<Duration> {
+        None
+    }
+}
+
+impl<T: RunnerStream + ?Sized> RunnerStream for Box<T> {
+    fn silence_max(&self) -> Option<Duration> {
+        (**self).silence_max()
+    }
+}
+
+/// Within this machine.
+impl RunnerStream for UnixStream {}
+/// Within this process.
+impl RunnerStream for DuplexStream {}
 
 /// A one-way stream of bytes, such as a tar archive.
 pub type ByteStream = Box<dyn AsyncRead + Send + Unpin>;

@@ -339,7 +339,7 @@ fn the_server_may_do_only_what_it_does() {
         rules.iter().map(|rule| (rule["resources"][0].as_str().unwrap(), &rule["verbs"])).collect();
     let expected = [
         ("events", json!(["list", "watch"])),
-        ("networkpolicies", json!(["create", "patch"])),
+        ("networkpolicies", json!(["list", "watch", "create", "patch"])),
         ("persistentvolumeclaims", json!(["get"])),
         ("pods", json!(["get", "list", "watch", "create", "delete"])),
         ("pods/exec", json!(["get", "create"])),

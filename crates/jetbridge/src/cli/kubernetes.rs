@@ -78,6 +78,9 @@ pub(crate) struct KubernetesOptions {
     /// How long a pod may take to start, images and waiting for room included
     #[arg(long, value_name = "DURATION", default_value = "10m", help_heading = KUBERNETES)]
     pub kubernetes_pod_startup_timeout: String,
+    /// How long nothing may come from a pod that was asked whether it is there, before the stream to it is made anew
+    #[arg(long, value_name = "DURATION", default_value = "45s", help_heading = KUBERNETES)]
+    pub kubernetes_stream_silence: String,
     /// The longest any pod lives
     #[arg(long, value_name = "DURATION", default_value = "168h", help_heading = KUBERNETES)]
     pub kubernetes_pod_deadline: String,

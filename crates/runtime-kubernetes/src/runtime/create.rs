@@ -20,7 +20,7 @@ use crate::failure::{Answer, Problem, Standing, answer_of, obstacle, standing, w
 use crate::image::Reference;
 use crate::pod::{self, Found, ImageInput, MAIN, PodImage};
 use crate::waits::Waits;
-use crate::{api, exec, names, policy};
+use crate::{api, names, policy};
 
 /// Between looks at a pod of the same name that is going.
 const GOING_PAUSE: Duration = Duration::from_millis(200);
@@ -259,7 +259,7 @@ impl Inner {
         name: &str,
         context: impl Fn() -> String,
     ) -> Result<bool> {
-        match exec::connect(&self.pods, name, MAIN, pod::connect()).await {
+        match self.attempt(name, MAIN).await {
             Ok(stream) => {
                 self.spare().insert(handle.clone(), (Instant::now(), stream));
                 Ok(true)

@@ -15,7 +15,7 @@ use super::attempts::Attempts;
 use super::settle::run;
 use crate::artifacts::Known;
 use crate::pod::{self, PREPARE, Wanted};
-use crate::{exec, names, network};
+use crate::{names, network};
 
 /// The process that fetches.
 const PROCESS: &str = "fetch";
@@ -80,7 +80,7 @@ impl Inner {
         store: &ObjectStore,
     ) -> Result<bool> {
         let name = pod.metadata.name.clone().unwrap_or_default();
-        let stream = match exec::connect(&self.pods, &name, PREPARE, pod::connect()).await {
+        let stream = match self.attempt(&name, PREPARE).await {
             Ok(stream) => stream,
             Err(failure) => {
                 tracing::trace!(%handle, %failure, "inputs cannot be put in place yet");

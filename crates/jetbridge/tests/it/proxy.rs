@@ -2,7 +2,6 @@
 //! through it.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
@@ -28,7 +27,7 @@ pub struct Proxy {
     silences: watch::Sender<u64>,
     /// Attempts to connect while there was nobody.
     refused: watch::Receiver<u64>,
-    tasks: Vec<JoinHandle<()>>,
+    accepting: JoinHandle<()>,
     kubeconfig: tempfile::NamedTempFile,
 }
 
@@ -82,7 +81,7 @@ impl Proxy {
                 });
             }
         });
-        Self { mode, cuts, silences, refused, tasks: vec![accepting], kubeconfig }
+        Self { mode, cuts, silences, refused, accepting, kubeconfig }
     }
 
     /// Access to the cluster through this.
@@ -98,18 +97,6 @@ impl Proxy {
     /// All connections there are stay, and carry nothing any more.
     pub fn silence(&self) {
         self.silences.send_modify(|count| *count += 1);
-    }
-
-    /// Ends all connections again and again.
-    pub fn cut_every(&mut self, period: Duration) {
-        let cuts = self.cuts.clone();
-        self.tasks.push(tokio::spawn(async move {
-            let mut times = tokio::time::interval(period);
-            loop {
-                times.tick().await;
-                cuts.send_modify(|count| *count += 1);
-            }
-        }));
     }
 
     /// Nobody is there any more.
@@ -131,6 +118,6 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.accepting.abort();
     }
 }

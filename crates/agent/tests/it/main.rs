@@ -1,4 +1,4 @@
-//! The built-in loop and its gateway, against a scripted model.
+//! Harnesses and their gateway, against a scripted model.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,8 @@
 
 mod apis;
 mod budget;
+mod conformance;
+mod harness;
 mod loops;
 mod recording;
 mod step;

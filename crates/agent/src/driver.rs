@@ -94,6 +94,15 @@ impl Act {
         (!text.trim().is_empty()).then_some(Self::Say(Entry::Text { text: shown }))
     }
 
+    /// The program is going to ask the model again, after an answer with this status if there was one. Where that is no
+    /// use, the work ends.
+    fn retry(status: Option<u64>, why: &str, after_ms: u64) -> Self {
+        match status {
+            Some(400..=407 | 409..=424 | 426..=428) => Self::model_failed(why),
+            _ => Self::Say(Entry::Retry { reason: cut(why, 1000), after_ms }),
+        }
+    }
+
     /// The model did not answer the program, for a reason in the program's own words.
     fn model_failed(why: &str) -> Self {
         Self::Over(match why.find(BUDGET_SPENT) {
@@ -124,7 +133,7 @@ impl Foreign {
 
 /// The gateway's sentence without what the program put around it.
 fn spent(text: &str) -> &str {
-    let end = text.find(['"', '\n', '}', '\\']).unwrap_or(text.len());
+    let end = text.find(['"', ',', '\n', '}', '\\']).unwrap_or(text.len());
     text[..end].trim_end()
 }
 

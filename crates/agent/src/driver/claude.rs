@@ -1,7 +1,7 @@
 //! Claude Code, by its stream of JSON lines. Our tools are an MCP server whose messages come in the same stream.
 
 use jb_agent_protocol::transcript::Ending;
-use jb_agent_protocol::{Entry, PLACEHOLDER_KEY, RESULT_TOOL};
+use jb_agent_protocol::{PLACEHOLDER_KEY, RESULT_TOOL};
 use serde_json::{Value, json};
 
 use super::mcp::{self, Asked};
@@ -196,13 +196,12 @@ fn mcp_answer(request: &Value, message: &Value) -> Act {
 }
 
 fn retry(line: &Value) -> Act {
-    let status = &line["error_status"];
-    let status = if status.is_null() { "no answer".to_owned() } else { format!("HTTP {status}") };
-    let reason = format!("{status}: {}", line["error"].as_str().unwrap_or("the model failed"));
+    let status = line["error_status"].as_u64();
+    let answer = status.map_or_else(|| "no answer".to_owned(), |status| format!("HTTP {status}"));
+    let why = format!("{answer}: {}", line["error"].as_str().unwrap_or("the model failed"));
     let pause = line["retry_delay_ms"].as_f64().unwrap_or_default().max(0.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
-    let after_ms = pause as u64;
-    Act::Say(Entry::Retry { reason: cut(&reason, 1000), after_ms })
+    Act::retry(status, &why, pause as u64)
 }
 
 /// How a turn ended.

@@ -1,7 +1,9 @@
 //! Codex, by the protocol of its app server. Our tools are those that its client brings.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use jb_agent_protocol::transcript::Ending;
-use jb_agent_protocol::{Entry, PLACEHOLDER_KEY, RESULT_TOOL};
+use jb_agent_protocol::{PLACEHOLDER_KEY, RESULT_TOOL};
 use serde_json::{Value, json};
 
 use super::{Act, Driver, Foreign, Launch, SERVER, Setting};
@@ -50,6 +52,10 @@ pub(super) struct Codex {
     /// Its name of the conversation.
     thread_id: Value,
     foreign: Foreign,
+    /// Calls of our tools in the model's order, by their ids. It asks for those of one answer in any.
+    expected: VecDeque<String>,
+    /// Those of them that it asked for.
+    asked: BTreeMap<String, Act>,
 }
 
 impl Codex {
@@ -86,8 +92,8 @@ impl Codex {
             "experimentalRawEvents": true,
         });
         let (prompt, tools) = (spec.prompt.clone(), setting.tools.clone());
-        let (thread_id, foreign) = Default::default();
-        Self { launch, thread, prompt, tools, thread_id, foreign }
+        let (thread_id, foreign, expected, asked) = Default::default();
+        Self { launch, thread, prompt, tools, thread_id, foreign, expected, asked }
     }
 
     fn say(&self, text: &str) -> Act {
@@ -118,53 +124,79 @@ impl Codex {
     }
 
     /// A request of its own.
-    fn request(&self, id: &Value, method: &str, params: &Value) -> Act {
+    fn request(&mut self, id: &Value, method: &str, params: &Value) -> Vec<Act> {
         if method == "item/tool/call" {
             let text = |key: &str| params[key].as_str().unwrap_or_default().to_owned();
-            let input = params["arguments"].clone();
-            return Act::Call { key: id.clone(), id: text("callId"), name: text("tool"), input };
+            let (key, call, input) = (id.clone(), text("callId"), params["arguments"].clone());
+            let act = Act::Call { key, id: call.clone(), name: text("tool"), input };
+            if !self.expected.contains(&call) {
+                return vec![act];
+            }
+            self.asked.insert(call, act);
+            return self.in_order();
         }
         // Approvals and questions have nobody to answer them; none comes under the settings above.
         let error = json!({"code": -32601, "message": format!("nobody answers {method}")});
-        Act::Tell(json!({"id": id, "error": error}))
+        vec![Act::Tell(json!({"id": id, "error": error}))]
+    }
+
+    /// The calls that none before them is waited for.
+    fn in_order(&mut self) -> Vec<Act> {
+        let mut acts = Vec::new();
+        while let Some(act) = self.expected.front().and_then(|call| self.asked.remove(call)) {
+            self.expected.pop_front();
+            acts.push(act);
+        }
+        acts
     }
 
     /// An item of the conversation as the model knows it.
-    fn item(&mut self, item: &Value) -> Option<Act> {
-        let kind = item["type"].as_str()?;
+    fn item(&mut self, item: &Value) -> Vec<Act> {
+        let kind = item["type"].as_str().unwrap_or_default();
+        let id = item["call_id"].as_str().unwrap_or_default();
         if kind.ends_with("_call_output") {
             let text = match &item["output"] {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            return self.foreign.result(&item["call_id"], &text);
+            let answered = self.foreign.result(&item["call_id"], &text);
+            // It answered this one itself.
+            self.expected.retain(|expected| expected != id);
+            return answered.into_iter().chain(self.in_order()).collect();
         }
-        let name = item["name"].as_str().filter(|_| kind.ends_with("_call"))?;
+        let Some(name) = item["name"].as_str().filter(|_| kind.ends_with("_call")) else {
+            return Vec::new();
+        };
         if self.tools.iter().any(|tool| tool["name"] == name) {
-            return None;
+            self.expected.push_back(id.to_owned());
+            return Vec::new();
         }
         let text = ["arguments", "input"].into_iter().find_map(|key| item[key].as_str());
         let text = text.unwrap_or_default();
         let input = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
-        Some(self.foreign.call(&item["call_id"], name, &input))
+        vec![self.foreign.call(&item["call_id"], name, &input)]
     }
 
-    fn notification(&mut self, method: &str, params: &Value) -> Option<Act> {
-        match method {
+    fn notification(&mut self, method: &str, params: &Value) -> Vec<Act> {
+        let act = match method {
             "item/completed" if params["item"]["type"] == "agentMessage" => {
-                Act::text(params["item"]["text"].as_str()?)
+                Act::text(params["item"]["text"].as_str().unwrap_or_default())
             }
-            "rawResponseItem/completed" => self.item(&params["item"]),
+            "rawResponseItem/completed" => return self.item(&params["item"]),
             "error" if params["willRetry"] == true => {
-                let reason = cut(&complaint(&params["error"]), 1000);
-                Some(Act::Say(Entry::Retry { reason, after_ms: 0 }))
+                let error = &params["error"];
+                // The status is in whatever kind of trouble it says this is.
+                let kinds = error["codexErrorInfo"].as_object().into_iter().flatten();
+                let status = kinds.filter_map(|(_, about)| about["httpStatusCode"].as_u64()).next();
+                Some(Act::retry(status, &complaint(error), 0))
             }
             "turn/completed" => Some(match params["turn"]["status"].as_str() {
                 Some("completed") => Act::Stopped,
                 _ => failed(&params["turn"]["error"]),
             }),
             _ => None,
-        }
+        };
+        act.into_iter().collect()
     }
 }
 
@@ -186,8 +218,8 @@ impl Driver for Codex {
     fn said(&mut self, line: &Value) -> Vec<Act> {
         let params = &line["params"];
         match (line["method"].as_str(), line.get("id")) {
-            (Some(method), Some(id)) => vec![self.request(id, method, params)],
-            (Some(method), None) => self.notification(method, params).into_iter().collect(),
+            (Some(method), Some(id)) => self.request(id, method, params),
+            (Some(method), None) => self.notification(method, params),
             (None, Some(id)) => self.answer(id.as_str().unwrap_or_default(), line),
             (None, None) => Vec::new(),
         }

@@ -1,6 +1,7 @@
 //! Harnesses as a container runs them: one process, its task on stdin, its transcript on stdout.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use jb_agent_protocol::command_line::{CLAUDE_CODE, CODEX, OPENCODE};
@@ -26,12 +27,7 @@ impl Harness {
             eprintln!("SKIPPED: harnesses of others, as {INSTALLED} does not say where they are");
             return vec![builtin];
         }
-        let others = [
-            (CLAUDE_CODE, Api::Messages),
-            (CODEX, Api::Responses),
-            (OPENCODE, Api::Messages),
-            (OPENCODE, Api::Chat),
-        ];
+        let others = [(CLAUDE_CODE, Api::Messages), (CODEX, Api::Responses), (OPENCODE, Api::Chat)];
         let others = others.map(|(line, api)| Self { line: Some(line), api });
         [builtin].into_iter().chain(others).collect()
     }
@@ -44,19 +40,33 @@ impl Harness {
         self.line.map_or("builtin", |line| line.name)
     }
 
-    pub(crate) fn is_builtin(self) -> bool {
-        self.line.is_none()
-    }
-
     /// Starts it, with programs looked for in `programs` first.
     pub(crate) async fn start(self, spec: &LoopSpec, programs: &[PathBuf]) -> Running {
-        let verb = self.line.map_or("loop", |line| line.name);
+        self.start_in(spec, programs, &std::env::temp_dir()).await
+    }
+
+    /// The same with a directory for files that go.
+    pub(crate) async fn start_in(
+        self,
+        spec: &LoopSpec,
+        programs: &[PathBuf],
+        tmp: &Path,
+    ) -> Running {
         let own = std::env::var_os("PATH").unwrap();
-        let path: Vec<PathBuf> =
-            programs.iter().cloned().chain(std::env::split_paths(&own)).collect();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_jb-agent"))
-            .arg(verb)
-            .env("PATH", std::env::join_paths(path).unwrap())
+        let path = programs.iter().cloned().chain(std::env::split_paths(&own));
+        self.spawn(spec, std::env::join_paths(path).unwrap(), tmp).await
+    }
+
+    /// The same with programs looked for there alone.
+    pub(crate) async fn start_only(self, spec: &LoopSpec, path: &Path) -> Running {
+        self.spawn(spec, path.into(), &std::env::temp_dir()).await
+    }
+
+    async fn spawn(self, spec: &LoopSpec, path: OsString, tmp: &Path) -> Running {
+        let verb = self.line.map_or("loop", |line| line.name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jb-agent"));
+        command.arg(verb).env("PATH", path).env("TMPDIR", tmp);
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -71,13 +81,13 @@ impl Harness {
 
     /// Runs it to its end.
     pub(crate) async fn run(self, spec: LoopSpec) -> Vec<Entry> {
-        let installed = std::env::var_os(INSTALLED).map(PathBuf::from);
-        self.start(&spec, installed.as_slice()).await.end().await
+        self.start(&spec, &installed()).await.end().await
     }
+}
 
-    pub(crate) fn installed() -> Vec<PathBuf> {
-        std::env::var_os(INSTALLED).map(PathBuf::from).into_iter().collect()
-    }
+/// Where the command lines of others are.
+pub(crate) fn installed() -> Vec<PathBuf> {
+    std::env::var_os(INSTALLED).map(PathBuf::from).into_iter().collect()
 }
 
 pub(crate) struct Running {

@@ -153,7 +153,7 @@ impl Reply {
     }
 
     /// The same with its tools called by the names they are offered by: some harnesses put a prefix before them.
-    pub(crate) fn as_offered(mut self, request: &Value) -> Self {
+    pub(crate) fn with_offered_names(mut self, request: &Value) -> Self {
         let (Self::Say(said) | Self::CutOff(said)) = &mut self else { return self };
         let tools = request["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
         let offered = tools

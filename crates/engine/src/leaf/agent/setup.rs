@@ -1,11 +1,11 @@
 //! What a harness and its gateway are told.
 
 use jb_agent_protocol::{
-    GatewayBudget, GatewaySpec, LoopSpec, RECORDING_DIR, RECORDING_FILE, Root, SOCKET, ToolGrant,
-    Upstream,
+    CommandLine, GatewayBudget, GatewaySpec, LoopSpec, RECORDING_DIR, RECORDING_FILE, Root, SOCKET,
+    ToolGrant, Upstream,
 };
 use jb_model::Value;
-use jb_model::agent::{AgentConfig, ResultSchema, ShellGrant, Tool};
+use jb_model::agent::{AgentConfig, Harness, ResultSchema, ShellGrant, Tool};
 use jb_model::config::TaskConfig;
 use jb_runtime::{Mount, MountSource};
 use serde_json::json;
@@ -39,6 +39,7 @@ impl<'a> Setup<'a> {
         let named = context.interpolate_text(leaf, &agent.model).await?;
         let model = settings.model(&named).map_err(Trouble::new)?;
         context.add_secret(&Value::String(model.key.0.clone()));
+        speaks(agent.harness, &model)?;
         let model_name = model.full_name.to_owned();
         let prompt = if agent.prompt_file.is_empty() {
             context.interpolate_text(leaf, &agent.prompt).await?
@@ -114,6 +115,30 @@ impl<'a> Setup<'a> {
                 .unwrap_or(u64::MAX),
         })
     }
+}
+
+/// The verb of the agent's program that is this harness or drives it.
+pub(super) fn verb(harness: Harness) -> &'static str {
+    match harness {
+        Harness::Builtin => "loop",
+        driven => driven.as_str(),
+    }
+}
+
+/// Refuses a harness that does not speak the model's language.
+fn speaks(harness: Harness, model: &Model<'_>) -> Result<(), Trouble> {
+    let Some(line) = CommandLine::named(harness.as_str()) else { return Ok(()) };
+    if line.apis.contains(&model.api) {
+        return Ok(());
+    }
+    let apis: Vec<&str> = line.apis.iter().map(|api| api.as_str()).collect();
+    Err(Trouble::new(format!(
+        "the harness `{}` speaks to models by {}, and `{}` is spoken to by {}: name another model or harness",
+        line.name,
+        apis.join(" or "),
+        model.full_name,
+        model.api.as_str()
+    )))
 }
 
 async fn text_file(context: &BuildContext, leaf: &Leaf, file: &str) -> Result<String, Trouble> {

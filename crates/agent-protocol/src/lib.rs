@@ -26,6 +26,8 @@ pub const SOCKET: &str = "/run/jetbridge/gateway.sock";
 pub const RECORDING_DIR: &str = "/var/lib/jetbridge";
 /// The recording's name in that directory.
 pub const RECORDING_FILE: &str = "recording.jsonl";
+/// Where a gateway finds the recording that it answers from.
+pub const REPLAY_DIR: &str = "/var/lib/jetbridge-replay";
 /// What the agent has in place of a key.
 pub const PLACEHOLDER_KEY: &str = "held-by-the-gateway";
 /// The name of the tool by which an agent hands its result in.
@@ -69,7 +71,17 @@ pub struct Root {
     /// Absolute.
     pub path: String,
     pub writable: bool,
+    /// The directory in it, if any, whose texts strangers may have written.
+    #[serde(default)]
+    pub untrusted: Option<String>,
 }
+
+/// Where what an agent is given to know lies, in its working directory.
+pub const CONTEXT_DIR: &str = ".context";
+/// What lies there, as JSON.
+pub const CONTEXT_MANIFEST: &str = "manifest.json";
+/// The part of it that strangers may have written.
+pub const CONTEXT_UNTRUSTED: &str = "untrusted";
 
 /// One granted tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +101,9 @@ pub struct GatewaySpec {
     /// The socket to listen at.
     pub socket: String,
     pub upstream: Upstream,
+    /// Whose the models are; recordings say so.
+    #[serde(default)]
+    pub provider: String,
     /// What each model costs, by the provider's name of it. Others are refused.
     pub models: BTreeMap<String, Prices>,
     pub budget: GatewayBudget,

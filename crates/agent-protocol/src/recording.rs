@@ -2,8 +2,12 @@
 //!
 //! A recording is a file of JSON lines: a [`Header`], then one [`Exchange`] for each request in its order.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::{Api, Prices};
 
 /// The version that is written, and the only one that is read.
 pub const VERSION: u32 = 1;
@@ -14,11 +18,21 @@ const FORMAT: &str = "jetbridge-agent-recording";
 pub struct Header {
     pub format: String,
     pub version: u32,
+    /// How the model was spoken to.
+    #[serde(default)]
+    pub api: Api,
+    /// Whose the models are: with a slash and its own name each is called as steps call it.
+    #[serde(default)]
+    pub provider: String,
+    /// What each of them cost.
+    #[serde(default)]
+    pub models: BTreeMap<String, Prices>,
 }
 
 impl Default for Header {
     fn default() -> Self {
-        Self { format: FORMAT.to_owned(), version: VERSION }
+        let (api, provider, models) = Default::default();
+        Self { format: FORMAT.to_owned(), version: VERSION, api, provider, models }
     }
 }
 
@@ -35,23 +49,31 @@ pub struct Exchange {
     pub pieces: Vec<String>,
 }
 
+/// The first line of a recording.
+///
+/// # Errors
+/// When it is none, or of another version; the text says which.
+pub fn header(text: &str) -> Result<Header, String> {
+    let first = text.lines().next();
+    let header = first.and_then(|line| serde_json::from_str::<Header>(line).ok());
+    let header = header.filter(|header| header.format == FORMAT);
+    let header = header.ok_or("this is no recording: its first line is not a recording's")?;
+    if header.version != VERSION {
+        return Err(format!(
+            "the recording has version {}; this program reads {VERSION}",
+            header.version
+        ));
+    }
+    Ok(header)
+}
+
 /// Reads a recording.
 ///
 /// # Errors
 /// When it is none, or another version, or a line is broken; the text says which.
 pub fn read(text: &str) -> Result<Vec<Exchange>, String> {
-    let mut lines = text.lines().enumerate();
-    let header = lines.next().and_then(|(_, line)| serde_json::from_str::<Header>(line).ok());
-    match header {
-        Some(header) if header == Header::default() => {}
-        Some(header) if header.format == FORMAT => {
-            return Err(format!(
-                "the recording has version {}; this program reads {VERSION}",
-                header.version
-            ));
-        }
-        _ => return Err("this is no recording: its first line is not a recording's".to_owned()),
-    }
+    header(text)?;
+    let lines = text.lines().enumerate().skip(1);
     lines
         .map(|(index, line)| {
             serde_json::from_str(line)

@@ -16,6 +16,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Method, Request, Response, StatusCode, header};
+use jb_agent_protocol::recording;
 use jb_agent_protocol::{
     Api, BUDGET_SPENT, Entry, GatewayBudget, GatewaySpec, Limit, Prices, Upstream, Usage,
 };
@@ -102,8 +103,11 @@ impl Gateway {
         };
         redact.retain(|text| text.len() > 1);
         redact.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        let recorder = spec.recording.as_deref().map(Recorder::create).transpose()?;
         let (models, budget) = (spec.models, spec.budget);
+        let (provider, costs) = (spec.provider, models.clone());
+        let header = recording::Header { api, provider, models: costs, ..Default::default() };
+        let recorder = spec.recording.as_deref().map(|path| Recorder::create(path, &header));
+        let recorder = recorder.transpose()?;
         let used = Mutex::default();
         Ok(Self { api, answers, models, budget, idle, recorder, redact, output, used })
     }

@@ -4,7 +4,7 @@
 //! when the step runs. A text that is nothing but one reference takes the value as it is; inside a longer text only
 //! strings and numbers can stand. Where the plan wants text, a value of another kind is an error.
 
-use jb_model::agent::{AgentConfig, ResultSchema};
+use jb_model::agent::{AgentConfig, ContextSource, ResultSchema};
 use jb_model::approval::{ApprovePlan, Approvers};
 use jb_model::config::{ImageResource, LoadVarStep, PutInputs, ResourceTypeConfig, TaskConfig};
 use jb_model::plan::{GetPlan, TypeImage, VersionSource};
@@ -136,6 +136,11 @@ impl<'a> Substitution<'a> {
     fn agent(&self, agent: &mut AgentConfig) -> Result<()> {
         self.texts([&mut agent.model, &mut agent.prompt, &mut agent.prompt_file])?;
         self.texts([&mut agent.budget.time])?;
+        for item in &mut agent.context {
+            if let ContextSource::File(file) = &mut item.source {
+                self.text(file)?;
+            }
+        }
         match &mut agent.result {
             Some(ResultSchema::File(file)) => self.text(file),
             Some(ResultSchema::Inline(_)) | None => Ok(()),

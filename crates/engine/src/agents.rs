@@ -1,6 +1,7 @@
 //! Which models agents may use, what they cost, and where they are reached.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use jb_agent_protocol::{Api, Prices};
@@ -18,8 +19,35 @@ pub struct AgentSettings {
     pub turns: u32,
     /// A model that says nothing for this long is asked again.
     pub idle_timeout: Duration,
+    /// What becomes of what is said to models.
+    pub recordings: Recordings,
     /// Addresses that must not answer inside an agent's container, as `host:port`.
     pub forbidden: Vec<String>,
+}
+
+/// What becomes of recordings. They are named by [`recording_name`].
+#[derive(Clone, Debug, Default)]
+pub enum Recordings {
+    /// They stay where the gateways made them, and go with them.
+    #[default]
+    Left,
+    /// Each is handed over here when its step ends.
+    Kept(Arc<Mutex<BTreeMap<String, String>>>),
+    /// Agents are answered from these, without a model or key.
+    Replayed(Arc<BTreeMap<String, String>>),
+}
+
+/// What a step's recording is called: by the step, its attempt if it has several, and its place in an `across`. Steps of
+/// one name in one build are told apart by nothing else.
+pub fn recording_name(step: &str, attempts: &[u32], scope: Option<&str>) -> String {
+    let mut name = step.to_owned();
+    for attempt in attempts {
+        name.push_str(&format!(".attempt-{attempt}"));
+    }
+    if let Some(scope) = scope {
+        name.push_str(&format!(".across-{scope}"));
+    }
+    name.replace('/', "-")
 }
 
 /// Where models are reached.
@@ -51,6 +79,7 @@ impl Default for AgentSettings {
             models: BTreeMap::new(),
             turns: 100,
             idle_timeout: Duration::from_secs(120),
+            recordings: Recordings::default(),
             forbidden: forbidden.map(str::to_owned).into(),
         }
     }

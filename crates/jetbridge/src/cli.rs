@@ -31,7 +31,7 @@ pub(crate) enum Command {
     /// Serve the API and run pipelines
     Web(Box<WebOptions>),
     /// Run one job of a pipeline file, without a server
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// List what builds ask people
     Approvals(ApprovalsOptions),
     /// Approve what a build asks
@@ -280,6 +280,18 @@ pub(crate) struct RunOptions {
     /// A local directory instead of a `get`
     #[arg(short, long, value_name = "NAME=DIR")]
     pub input: Vec<String>,
+    /// Answer what an approve step asks, instead of at the terminal
+    #[arg(long, value_name = "STEP=approve|deny")]
+    pub answer: Vec<String>,
+    /// Keep what models and people say in this directory, to run again without them
+    #[arg(long, value_name = "DIR", conflicts_with = "replay")]
+    pub record: Option<PathBuf>,
+    /// Run again from what --record kept in this directory: no model, no key
+    #[arg(long, value_name = "DIR")]
+    pub replay: Option<PathBuf>,
+    /// Write what agents say and do to this file, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub transcript: Option<PathBuf>,
     #[command(flatten)]
     pub agents: AgentOptions,
     #[command(flatten)]

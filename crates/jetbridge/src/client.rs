@@ -8,6 +8,7 @@ use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
 use crate::cli::ServerOptions;
+use crate::password;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,16 +32,15 @@ struct Target {
 
 impl Client {
     pub(crate) async fn connect(options: &ServerOptions) -> anyhow::Result<Self> {
-        if let (Some(url), Some(name), Some(password)) =
-            (&options.url, &options.username, &options.password)
-        {
+        if let (Some(url), Some(name)) = (&options.url, &options.username) {
+            let password = password::of(name, options.password.as_deref())?;
             let http = http(&Target::default())?;
             let url = url.trim_end_matches('/').to_owned();
-            let token = login(&http, &url, name, password).await?;
+            let token = login(&http, &url, name, &password).await?;
             return Ok(Self { http, url, token });
         }
         let Some(name) = &options.target else {
-            bail!("say which server: -t TARGET as with fly, or --url, --username and --password");
+            bail!("say which server: -t TARGET as with fly, or --url and --username");
         };
         let path = flyrc()?;
         let text = std::fs::read_to_string(&path).with_context(|| {

@@ -17,6 +17,7 @@ mod kubernetes;
 mod local;
 mod logging;
 mod metrics;
+mod password;
 mod run;
 mod settings;
 mod terminal;
@@ -62,7 +63,7 @@ fn dispatch(cli: cli::Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match cli.command {
         cli::Command::Web(options) => runtime.block_on(web::run(*options)),
-        cli::Command::Run(options) => runtime.block_on(run::run(options)),
+        cli::Command::Run(options) => runtime.block_on(run::run(*options)),
         cli::Command::Approvals(options) => runtime.block_on(approvals::list(options)),
         cli::Command::Approve(options) => runtime.block_on(approvals::answer(options, true)),
         cli::Command::Deny(options) => runtime.block_on(approvals::answer(options, false)),

@@ -1,8 +1,11 @@
 //! `jetbridge run`: one job of a pipeline file, with the same engine and no server.
 
+mod answers;
 mod inputs;
+mod recording;
 mod vars;
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,7 +16,7 @@ use anyhow::{Context as _, bail};
 use jb_build::planner::{PlanIds, PlanOptions};
 use jb_engine::Engine;
 use jb_http::{Clock as _, System};
-use jb_model::{BuildId, BuildStatus, JobConfig, PipelineConfig, PipelineId, TeamId};
+use jb_model::{BuildId, BuildStatus, JobConfig, Object, PipelineConfig, PipelineId, TeamId};
 use jb_runtime::Runtime as _;
 use jb_store::{BuildInput, SaveOutcome, SavePipeline, Store};
 use serde_json::json;
@@ -22,6 +25,7 @@ use tokio::sync::watch;
 use crate::cli::RunOptions;
 use crate::logging::Logging;
 use crate::{base_defaults, local, terminal};
+use answers::{Answers, Said};
 
 /// A pipeline's file may not be larger than this.
 const FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -48,6 +52,11 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     // Nothing has passed any job here: every input takes its newest version.
     inputs::forget_passed(&mut pipeline);
 
+    let mut agents = crate::agents::settings(&options.agents)?;
+    agents.recordings = recording::recordings(&options)?;
+    let recordings = agents.recordings.clone();
+    let answers = Answers::new(&options)?;
+
     // A run keeps its own containers and volumes apart from those of a server.
     let state = local::state_dir(&options.state)?.join(format!("run-{}", std::process::id()));
     std::fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
@@ -55,19 +64,7 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     let team = store.ensure_main_team(&json!({}), System.now()).await?;
     let local = local::runtime(&options.state, &state)?;
     let runtime = local.clone();
-    let settings = jb_engine::Settings {
-        owner: format!("run-{}", std::process::id()),
-        external_url: "http://127.0.0.1:8080".to_owned(),
-        default_task_limits: Default::default(),
-        default_timeouts: Default::default(),
-        checks: Default::default(),
-        grace: Default::default(),
-        retention: Default::default(),
-        agents: crate::agents::settings(&options.agents)?,
-        base_defaults,
-        metrics: Default::default(),
-        tracer: Default::default(),
-    };
+    let settings = settings(agents, base_defaults);
     base_defaults::warn_of_unused(&settings.base_defaults, &runtime.base_types());
     let engine = Engine::new(store.clone(), runtime, settings, Arc::new(|| System.now()));
     let (stop, stopped) = watch::channel(false);
@@ -77,7 +74,11 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         let pipeline_id = save(&store, team.id, &checked.normalised).await?;
         let session = Session { engine: engine.clone(), team: team.id, pipeline_id, pipeline };
         let build = session.start(&job, &options).await?;
-        session.follow(build).await
+        let followed = session.follow(build, answers).await;
+        if let Some(path) = &options.transcript {
+            session.write_transcript(build, path).await?;
+        }
+        followed
     };
     let followed = followed.await;
     stop.send_replace(true);
@@ -91,9 +92,32 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     if let Err(error) = std::fs::remove_dir_all(&state) {
         tracing::warn!(%error, state = %state.display(), "removing the run's state");
     }
-    let status = followed?;
+    let (status, answers) = followed?;
     removed?;
+    if let Some(dir) = &options.record {
+        recording::write(dir, &recordings, &answers)?;
+    }
     Ok(exit_code(status))
+}
+
+/// Those of a server, as far as they matter to a single build.
+fn settings(
+    agents: jb_engine::agents::AgentSettings,
+    base_defaults: BTreeMap<String, Object>,
+) -> jb_engine::Settings {
+    jb_engine::Settings {
+        owner: format!("run-{}", std::process::id()),
+        external_url: "http://127.0.0.1:8080".to_owned(),
+        default_task_limits: Default::default(),
+        default_timeouts: Default::default(),
+        checks: Default::default(),
+        grace: Default::default(),
+        retention: Default::default(),
+        agents,
+        base_defaults,
+        metrics: Default::default(),
+        tracer: Default::default(),
+    }
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
@@ -187,6 +211,9 @@ impl Session {
             },
         )?;
         inputs::use_local(&mut plan, &local);
+        if options.record.is_some() || options.replay.is_some() {
+            recording::check_names(&plan)?;
+        }
         let row = store.job_by_name(self.pipeline_id, &job.name).await?;
         let row = row.context("the job was saved")?;
         let now = System.now();
@@ -239,19 +266,33 @@ impl Session {
         })
     }
 
-    /// Shows a build's log until the build ends. Ctrl-C aborts it; a second one gives up.
-    async fn follow(&self, build: BuildId) -> anyhow::Result<BuildStatus> {
+    /// Shows a build's log until the build ends, and answers what it asks. Ctrl-C aborts it; a second one gives up.
+    async fn follow(
+        &self,
+        build: BuildId,
+        mut answers: Answers,
+    ) -> anyhow::Result<(BuildStatus, Said)> {
         let mut changes = self.engine.store.subscribe();
-        let (mut next, mut interrupts) = (0, 0);
+        let (mut next, mut interrupts, mut unanswered) = (0, 0, None);
         loop {
             next = self.show(build, next).await?;
             if let Some(status) = self.ended(build).await? {
                 self.show(build, next).await?;
-                return Ok(status);
+                return match unanswered {
+                    Some(error) => Err(error),
+                    None => Ok((status, answers.said)),
+                };
+            }
+            if unanswered.is_none()
+                && let Err(error) = answers.give(&self.engine, build).await
+            {
+                unanswered = Some(error);
+                self.engine.abort(build, false).await?;
             }
             tokio::select! {
                 // Whatever changed, the log is read again from where it was.
                 _ = changes.recv() => {}
+                () = answers.typed() => {}
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 interrupt = tokio::signal::ctrl_c() => {
                     interrupt?;
@@ -272,6 +313,22 @@ impl Session {
             tokio::select! {
                 _ = changes.recv() => {}
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+
+    /// What the build's agents said and did, an entry a line.
+    async fn write_transcript(&self, build: BuildId, path: &Path) -> anyhow::Result<()> {
+        use std::io::Write as _;
+        let what = || format!("--transcript: write {}", path.display());
+        let mut file = std::io::BufWriter::new(std::fs::File::create(path).with_context(what)?);
+        let mut next = 0;
+        loop {
+            let entries = self.engine.store.transcript(build, next, PAGE_BYTES).await?;
+            let Some(last) = entries.last() else { return file.flush().with_context(what) };
+            next = last.seq + 1;
+            for entry in &entries {
+                writeln!(file, "{}", entry.json).with_context(what)?;
             }
         }
     }

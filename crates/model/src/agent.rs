@@ -2,8 +2,10 @@
 
 use crate::value::Value;
 
+mod context;
 mod grant;
 
+pub use context::{ContextItem, ContextSource};
 pub use grant::{GrantError, ShellGrant};
 
 /// What makes a container step an agent step.
@@ -16,6 +18,8 @@ pub struct AgentConfig {
     pub prompt: String,
     /// `artifact/path` of a file that says what to do. Nothing in it is interpolated.
     pub prompt_file: String,
+    /// What the agent is given to know, as files.
+    pub context: Vec<ContextItem>,
     /// Everything the agent can do. What is not in here does not exist for it.
     pub tools: Vec<Tool>,
     pub result: Option<ResultSchema>,

@@ -52,12 +52,11 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     /// Begins a recording, or goes on with that of a gateway before this one.
-    pub(super) fn create(path: &str) -> Result<Self, String> {
+    pub(super) fn create(path: &str, header: &recording::Header) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("write the recording {path}: {error}");
         let mut file = File::options().create(true).append(true).open(path).map_err(failed)?;
         if file.metadata().map_err(failed)?.len() == 0 {
-            let header = serde_json::to_string(&recording::Header::default())
-                .map_err(|error| failed(error.into()))?;
+            let header = serde_json::to_string(header).map_err(|error| failed(error.into()))?;
             writeln!(file, "{header}").map_err(failed)?;
         }
         Ok(Self { file: Mutex::new(file) })

@@ -30,6 +30,8 @@ pub(super) struct Place<'a> {
     /// As the model knows it.
     pub(super) shown: String,
     writable: bool,
+    /// Whether strangers may have written what is there.
+    pub(super) untrusted: bool,
 }
 
 impl Roots {
@@ -73,8 +75,10 @@ impl Roots {
                 continue;
             }
             let rest = rest.trim_start_matches('/');
+            let within = opened.root.untrusted.as_deref();
             return Ok(Place {
                 dir: &opened.dir,
+                untrusted: within.is_some_and(|within| rest.split('/').next() == Some(within)),
                 rest: if rest.is_empty() { ".".to_owned() } else { rest.to_owned() },
                 shown: self.shown(&absolute),
                 writable: opened.root.writable,
@@ -96,6 +100,7 @@ impl Roots {
                 rest: ".".to_owned(),
                 shown: self.shown(&opened.root.path),
                 writable: opened.root.writable,
+                untrusted: false,
             })
             .collect();
         places.sort_by(|a, b| a.shown.cmp(&b.shown));

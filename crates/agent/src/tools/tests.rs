@@ -24,6 +24,7 @@ fn step(tools: Vec<ToolGrant>) -> Step {
     std::fs::write(work.join("in/src/lib.rs"), "fn one() {}\nfn two() {}\n").unwrap();
     let root = |name: &str, writable| Root {
         path: work.join(name).to_str().unwrap().to_owned(),
+        untrusted: None,
         writable,
     };
     let spec = LoopSpec {

@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::expect_used,
+    clippy::print_stderr,
     unreachable_pub,
     reason = "tests"
 )]

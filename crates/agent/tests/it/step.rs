@@ -68,7 +68,7 @@ impl Step {
             prompt: "Do it.".into(),
             socket: path("gateway.sock"),
             working_dir: path("work"),
-            roots: vec![Root { path: path("work/out"), writable: true }],
+            roots: vec![Root { path: path("work/out"), writable: true, untrusted: None }],
             tools: vec![ToolGrant::Read, ToolGrant::Write, ToolGrant::Shell(vec!["echo*".into()])],
             result_schema: None,
             forbidden: vec![],
@@ -78,6 +78,7 @@ impl Step {
         let gateway = GatewaySpec {
             socket: path("gateway.sock"),
             upstream,
+            provider: "scripted".into(),
             models: [("m".to_owned(), prices)].into(),
             budget: GatewayBudget { turns: Some(20), ..GatewayBudget::default() },
             recording: Some(path("recording.jsonl")),

@@ -166,6 +166,21 @@ impl BuildContext {
         }
     }
 
+    /// The value of a var by its name, as between the parentheses of `((…))`. One that names no source is looked for among
+    /// the build's own first.
+    pub(crate) async fn var(&self, leaf: &Leaf, name: &str) -> Result<Value, Trouble> {
+        let named = VarRef::parse(name).map_err(|error| Trouble::new(error.to_string()))?;
+        let local = VarRef { source: ".".to_owned(), ..named.clone() };
+        let found = self
+            .with_vars(leaf, |lookup| {
+                let local = if named.source.is_empty() { lookup(&local)? } else { None };
+                local.map_or_else(|| lookup(&named), |value| Ok(Some(value)))
+            })
+            .await?;
+        let found = found.map_err(Trouble::new)?;
+        found.ok_or_else(|| Trouble::new(format!("there is no var `{name}`")))
+    }
+
     /// Sets a local var for later steps of the same scope and those inside it.
     pub(crate) async fn set_var(
         &self,

@@ -3,10 +3,15 @@
 //! It is a task whose program is ours. The gateway is begun before the harness and stopped after it; both are found again
 //! after a restart, with all they said meanwhile.
 
+mod context;
+mod files;
+mod model;
 mod outcome;
+mod recording;
 mod setup;
+mod untrusted;
 
-use jb_agent_protocol::{RECORDING_DIR, RESULT_TOOL, SOCKET, SOCKET_DIR, Source};
+use jb_agent_protocol::{SOCKET, SOCKET_DIR, Source};
 use jb_build::CancelReason;
 use jb_model::agent::AgentConfig;
 use jb_model::event::TaskSummary;
@@ -54,6 +59,7 @@ pub(crate) async fn run(
         // The recording, which is whole now.
         context.engine.runtime.settle(&made.gateway).await?;
     }
+    recording::hand_over(context, leaf, plan, &made.gateway).await?;
     // What the agent wrote is there for the step's hooks even when it failed.
     for (name, volume) in &made.outputs {
         context.register_artifact(leaf, name, volume).await?;
@@ -74,41 +80,27 @@ async fn make(
         return Err(Trouble::new(format!("the worker `{worker}` cannot run agents")));
     }
     let config = context.task_config(leaf, plan).await?;
-    let setup = Setup::new(context, leaf, agent).await?;
+    let setup = Setup::new(context, leaf, &recording::name(leaf, plan), agent).await?;
     let handle = script::container_handle(context, &leaf.plan, ContainerKind::Agent);
     let gateway = script::container_handle(context, &leaf.plan, ContainerKind::Gateway);
     let (image, image_config) = task::image(context, leaf, plan, &config).await?;
-    let layout = task::layout(context, leaf, plan, &config, &handle).await?;
+    let mut layout = task::layout(context, leaf, plan, &config, &handle).await?;
+    layout.mounts.extend(context::mount(context, leaf, plan, agent, &handle).await?);
     let origin = &leaf.plan.id;
     let time = context.now();
     let selected = BuildEvent::SelectedWorker { origin: origin.clone(), time, worker };
     context.once(origin, "selected", vec![selected]).await?;
 
-    let socket_volume = VolumeHandle::new(format!("{gateway}-socket"));
-    let recording = VolumeHandle::new(format!("{gateway}-recording"));
-    for (volume, path) in [(&socket_volume, SOCKET_DIR), (&recording, RECORDING_DIR)] {
-        context.record_volume(volume, "artifact", &plan.name, path).await?;
-    }
-    let link = |serves| {
-        let socket = SOCKET.trim_start_matches(SOCKET_DIR).trim_start_matches('/').to_owned();
-        let link = Link { volume: socket_volume.clone(), socket, serves };
-        Mount { path: SOCKET_DIR.to_owned(), source: MountSource::Link(link) }
-    };
-    let recording =
-        Mount { path: RECORDING_DIR.to_owned(), source: MountSource::Output(recording) };
-    let step_name = format!("{}/gateway", plan.name);
-    let mut spec = gateway_container(&gateway, vec![link(true), recording]);
-    spec.coordinates = context.coordinates(leaf, &step_name);
-    if !context.create_container(leaf, &spec, &step_name).await? {
+    let Some(link) = make_gateway(context, leaf, plan, &gateway, &setup).await? else {
         return Ok(None);
-    }
+    };
     // Whatever the plan says: one that was posted may say anything.
     let plan = TaskPlan { privileged: false, hermetic: true, ..plan.clone() };
     let mut spec =
         task::container_spec(context, &plan, &config, &layout, image, &image_config, &handle);
     spec.kind = ContainerKind::Agent;
     spec.coordinates = context.coordinates(leaf, &plan.name);
-    spec.mounts.push(link(false));
+    spec.mounts.push(link);
     if !context.create_container(leaf, &spec, &plan.name).await? {
         return Ok(None);
     }
@@ -139,6 +131,32 @@ async fn make(
         start,
         outputs: layout.outputs,
     }))
+}
+
+/// Makes the gateway's container, and the agent's end of the link to it; none when the step was cancelled before.
+async fn make_gateway(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &TaskPlan,
+    gateway: &ContainerHandle,
+    setup: &Setup<'_>,
+) -> Result<Option<Mount>, Trouble> {
+    let volume = VolumeHandle::new(format!("{gateway}-socket"));
+    context.record_volume(&volume, "artifact", &plan.name, SOCKET_DIR).await?;
+    let link = |serves| {
+        let socket = SOCKET.trim_start_matches(SOCKET_DIR).trim_start_matches('/').to_owned();
+        let link = Link { volume: volume.clone(), socket, serves };
+        Mount { path: SOCKET_DIR.to_owned(), source: MountSource::Link(link) }
+    };
+    let recording = recording::mount(context, plan, gateway, setup.recording()).await?;
+    let step_name = format!("{}/gateway", plan.name);
+    let mut spec = gateway_container(gateway, vec![link(true), recording]);
+    if setup.recording().is_some() {
+        spec.network = Network::Hermetic;
+    }
+    spec.coordinates = context.coordinates(leaf, &step_name);
+    let made = context.create_container(leaf, &spec, &step_name).await?;
+    Ok(made.then(|| link(false)))
 }
 
 fn gateway_container(handle: &ContainerHandle, mounts: Vec<Mount>) -> ContainerSpec {
@@ -279,11 +297,8 @@ async fn keep_result(
     result: &Value,
 ) -> Result<(), Trouble> {
     let volume = VolumeHandle::new(format!("{container}-result"));
-    context.record_volume(&volume, "artifact", &plan.name, RESULT_TOOL).await?;
-    context.engine.runtime.create_volume(&volume).await?;
-    let archive = setup::result_archive(result)?;
-    let archive = Box::new(std::io::Cursor::new(archive));
-    context.engine.runtime.stream_in(&volume, ".", archive).await?;
+    let files = [("result.json", format!("{result:#}\n"))];
+    files::keep(context, &volume, &plan.name, &files).await?;
     context.register_artifact(leaf, &plan.name, &volume).await?;
     context.set_var(leaf, &plan.name, result.clone(), false).await
 }

@@ -74,6 +74,20 @@ jobs:
   plan: [{get: src}, {agent: a, prompt: text x, config: {platform: linux}, result: {schema_file: src/list.yml}}]
 - name: missing
   plan: [{get: src}, {agent: a, prompt_file: src/none.md, config: {platform: linux}}]
+- name: context
+  plan:
+  - {get: src}
+  - {load_var: release, file: src/a, format: raw}
+  - agent: a
+    prompt: |
+      read .context/manifest.json
+      read .context/untrusted/files/src/prompt.md
+      read .context/vars-2.json
+      read .context/build.json
+    config: {platform: linux}
+    context: [{file: src/prompt.md, untrusted: true}, {build: true}, {vars: [release]}]
+- name: unknown-context
+  plan: [{agent: a, prompt: text x, config: {platform: linux}, context: [{vars: [none]}]}]
 - name: secret
   plan: [{agent: a, prompt: "text the key is sk-secret-key\nraw no json: sk-secret-key\nresult {\"k\": \"sk-secret-key\"}", config: {platform: linux}}]
 - name: slow
@@ -195,6 +209,7 @@ async fn what_went_wrong_is_said_in_one_line() {
             "the model `anthropic/other` may not be used on this server; allowed: anthropic/m",
         ),
         ("schema", "the result's schema src/list.yml: the schema of a result has `type: object`"),
+        ("unknown-context", "there is no var `none`"),
         ("missing", "file 'none.md' not found within artifact 'src'"),
     ];
     for (job, expected) in errored {
@@ -240,6 +255,24 @@ async fn the_key_is_in_no_log_and_no_transcript() {
     let transcript = format!("{:?}", transcript(&server, build).await);
     assert!(!log.contains(KEY) && !transcript.contains(KEY));
     assert_eq!(log.matches("((redacted))").count(), 3, "{log}");
+}
+
+#[tokio::test]
+async fn what_an_agent_is_given_to_know_are_files() {
+    let server = server().await;
+    let (build, status) = server.run("context").await;
+    assert_eq!(status, BuildStatus::Succeeded, "{}", server.log(build).await);
+    let transcript = transcript(&server, build).await;
+    let texts = transcript.iter().filter(|entry| entry["type"] == "text");
+    let texts: Vec<&str> = texts.map(|entry| entry["text"].as_str().unwrap()).collect();
+    let json = |index: usize| serde_json::from_str::<Value>(texts[index]).unwrap();
+    let items = &json(0)["items"];
+    assert_eq!(items[0]["path"], ".context/untrusted/files/src/prompt.md");
+    assert_eq!((&items[0]["untrusted"], &items[1]["untrusted"]), (&true.into(), &false.into()));
+    assert_eq!(texts[1], "read src/a");
+    assert_eq!(json(2)["release"], "A");
+    let about = json(3);
+    assert_eq!((&about["job"], &about["inputs"][0]["name"]), (&"context".into(), &"src".into()));
 }
 
 #[tokio::test]

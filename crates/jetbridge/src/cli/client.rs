@@ -9,13 +9,13 @@ pub(crate) struct ServerOptions {
     #[arg(short, long, value_name = "TARGET", conflicts_with_all = ["url", "username", "password"])]
     pub target: Option<String>,
     /// The server's address, instead of a target
-    #[arg(long, value_name = "URL", requires_all = ["username", "password"])]
+    #[arg(long, value_name = "URL", requires = "username")]
     pub url: Option<String>,
     /// A local user of it
     #[arg(short, long, value_name = "NAME", requires = "url")]
     pub username: Option<String>,
-    /// That user's password
-    #[arg(short, long, value_name = "PASSWORD", requires = "url", hide_env_values = true)]
+    /// That user's password, which others on this machine can see here; else JETBRIDGE_PASSWORD or the terminal is asked
+    #[arg(short, long, value_name = "PASSWORD", requires = "url")]
     pub password: Option<String>,
 }
 

@@ -1,6 +1,7 @@
 //! Questions to people, answered from the terminal by several of them.
 
-use std::process::Output;
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Output, Stdio};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -109,6 +110,42 @@ async fn two_members_approve_over_a_restart() {
     assert!(log.contains("approved by bob\n"), "{log}");
     let answers = asked(&api, build).await["answers"].clone();
     assert_eq!((&answers[0]["name"], &answers[1]["name"]), (&json!("ann"), &json!("bob")));
+}
+
+/// Where others on the machine do not see it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_comes_from_the_environment_or_the_terminal() {
+    let Some(server) = server().await else { return };
+    let options = ["approvals", "--url", &server.url, "--username", "ann"];
+    let with = |password: &str| {
+        let mut command = jetbridge();
+        command.args(options).env("JETBRIDGE_PASSWORD", password).output().unwrap()
+    };
+    assert!(with("ann").status.success(), "{}", text(&with("ann")));
+    assert!(text(&with("x")).contains("does not let `ann` in"));
+
+    let command = [&[env!("CARGO_BIN_EXE_jetbridge")], &options[..]].concat().join(" ");
+    let mut typing = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env_remove("JETBRIDGE_PASSWORD")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut shown = typing.stdout.take().unwrap();
+    let prompt = "password of ann: ";
+    let mut asked = vec![0; prompt.len()];
+    shown.read_exact(&mut asked).unwrap();
+    assert_eq!(String::from_utf8_lossy(&asked), prompt);
+    let mut keys = typing.stdin.take().unwrap();
+    keys.write_all(b"ann\n").unwrap();
+    let mut rest = String::new();
+    shown.read_to_string(&mut rest).unwrap();
+    assert!(typing.wait().unwrap().success(), "{rest}");
+    assert!(!rest.contains("ann"), "{rest}");
+
+    let refused = jetbridge().args(["approvals", "-u", "ann"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Agents with harnesses of others, in their images, against a scripted model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jb_oci::{ManifestKind, Options, Registry};
 
@@ -30,8 +30,8 @@ fn images() -> Option<PathBuf> {
 }
 
 /// Puts the image of a harness into a registry.
-async fn push(registry: &docker_registry::Registry, harness: &Harness) -> Option<()> {
-    let archive = images()?.join(format!("jetbridge-{}.tar", harness.name));
+async fn push(images: &Path, registry: &docker_registry::Registry, harness: &Harness) {
+    let archive = images.join(format!("jetbridge-{}.tar", harness.name));
     let work = tempfile::tempdir().unwrap();
     let (layout, manifest) = jb_oci::open_archive(&archive, work.path()).unwrap();
     let manifest = manifest.unwrap();
@@ -43,7 +43,6 @@ async fn push(registry: &docker_registry::Registry, harness: &Harness) -> Option
     }
     let kind = &manifest.media_type;
     to.push_manifest(harness.name, "latest", kind, &manifest.bytes).await.unwrap();
-    Some(())
 }
 
 /// The example with this harness in this image.
@@ -55,14 +54,17 @@ pub fn pipeline(harness: &Harness, image: &str) -> String {
 }
 
 async fn a_change_is_made_by(harness: &Harness) {
-    let Some(registry) = docker_registry::Registry::start() else { return };
-    let Some(()) = push(&registry, harness).await else { return };
+    let Some(images) = images() else { return };
     let dir = tempfile::tempdir().unwrap();
     let model = agents::model(agents::script("change.model.yml")).await;
     let Some(server) = agents::server(dir.path(), &model).await else { return };
     let api = server.login().await;
-    let pipeline = pipeline(harness, &registry.name(harness.name));
-    agents::change(&api, dir.path(), agents::host(&api).await, &model, &pipeline).await;
+    let host = agents::host(&api).await;
+    let Some(registry) = docker_registry::Registry::start_at(host, false) else { return };
+    push(&images, &registry, harness).await;
+    // It is one without TLS.
+    let image = format!("{}, insecure: true", registry.name(harness.name));
+    agents::change(&api, dir.path(), host, &model, &pipeline(harness, &image)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

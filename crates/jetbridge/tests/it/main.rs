@@ -34,5 +34,6 @@ mod proxy;
 mod recordings;
 mod refusals;
 mod restart;
+mod runs;
 mod server;
 mod traces;

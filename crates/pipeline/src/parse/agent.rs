@@ -1,6 +1,8 @@
 //! The `agent` step, in both spellings: as a step of its own, and as `run` of the built-in prototype, which clients that
 //! know no agents accept.
 
+mod context;
+
 use jb_model::Value;
 use jb_model::agent::{AgentConfig, Budget, Harness, ResultSchema, ShellGrant, Tool, Verdict};
 use jb_model::config::TaskStep;
@@ -21,8 +23,7 @@ const MICROS: f64 = 1e6;
 /// The dearest step.
 const DOLLARS_MAX: f64 = 1e6;
 /// Keys that will mean something one day, and what they are about.
-const NOT_YET: [(&str, &str); 3] =
-    [("mcp", "MCP servers"), ("approval", "approvals"), ("context", "context files")];
+const NOT_YET: [(&str, &str); 2] = [("mcp", "MCP servers"), ("approval", "approvals")];
 
 /// `agent: name` with everything beside it.
 pub(super) fn agent(d: &mut Decoder, f: &mut Fields<'_>) -> TaskStep {
@@ -80,6 +81,7 @@ fn step(d: &mut Decoder, f: &mut Fields<'_>, name: String) -> TaskStep {
             model: d.text(f, "model", Empty::Omit),
             prompt: d.text(f, "prompt", Empty::Omit),
             prompt_file: d.text(f, "prompt_file", Empty::Omit),
+            context: context::context(d, f),
             tools: tools(d, f),
             result: result(d, f),
             verdict: verdict(d, f),

@@ -1,7 +1,10 @@
 //! What plans carry of agent steps.
 
 use jb_model::Value;
-use jb_model::agent::{AgentConfig, Budget, Harness, ResultSchema, ShellGrant, Tool, Verdict};
+use jb_model::agent::{
+    AgentConfig, Budget, ContextItem, ContextSource, Harness, ResultSchema, ShellGrant, Tool,
+    Verdict,
+};
 use serde::{Deserialize, Serialize};
 
 use super::PlanJsonError;
@@ -17,12 +20,50 @@ pub(super) struct AgentJson {
     #[serde(skip_serializing_if = "String::is_empty")]
     prompt_file: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    context: Vec<ContextJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<ToolJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<ResultJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<VerdictJson>,
     budget: BudgetJson,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct ContextJson {
+    #[serde(flatten)]
+    source: ContextSourceJson,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    untrusted: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ContextSourceJson {
+    File(String),
+    Build(bool),
+    Vars(Vec<String>),
+}
+
+impl ContextJson {
+    fn of(item: &ContextItem) -> Self {
+        let source = match &item.source {
+            ContextSource::File(file) => ContextSourceJson::File(file.clone()),
+            ContextSource::Build => ContextSourceJson::Build(true),
+            ContextSource::Vars(names) => ContextSourceJson::Vars(names.clone()),
+        };
+        Self { source, untrusted: item.untrusted }
+    }
+
+    fn into_item(self) -> ContextItem {
+        let source = match self.source {
+            ContextSourceJson::File(file) => ContextSource::File(file),
+            ContextSourceJson::Build(_) => ContextSource::Build,
+            ContextSourceJson::Vars(names) => ContextSource::Vars(names),
+        };
+        ContextItem { source, untrusted: self.untrusted }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,6 +122,7 @@ impl AgentJson {
             model: agent.model.clone(),
             prompt: agent.prompt.clone(),
             prompt_file: agent.prompt_file.clone(),
+            context: agent.context.iter().map(ContextJson::of).collect(),
             tools: agent.tools.iter().map(tool).collect(),
             result: agent.result.clone().map(|result| match result {
                 ResultSchema::Inline(schema) => ResultJson::Schema(schema),
@@ -119,6 +161,7 @@ impl AgentJson {
             model: self.model,
             prompt: self.prompt,
             prompt_file: self.prompt_file,
+            context: self.context.into_iter().map(ContextJson::into_item).collect(),
             tools: tools.collect::<Result<_, PlanJsonError>>()?,
             result: self.result.map(|result| match result {
                 ResultJson::Schema(schema) => ResultSchema::Inline(schema),

@@ -131,8 +131,11 @@ async fn answer(
     };
     let word = if said { "approve" } else { "deny" };
     let mut command = Command::new(binary);
-    command.args([word, &id, "--url", url, "--username", USER, "--password", PASSWORD]);
-    println!("-- jetbridge {word} {id} --url {url} --username {USER} --password {PASSWORD}");
+    command.args([word, &id, "--url", url, "--username", USER]);
+    command.env("JETBRIDGE_PASSWORD", PASSWORD);
+    println!(
+        "-- JETBRIDGE_PASSWORD={PASSWORD} jetbridge {word} {id} --url {url} --username {USER}"
+    );
     // Someone else may have been faster; the command says so.
     command.status().context("start jetbridge")?;
     Ok(())

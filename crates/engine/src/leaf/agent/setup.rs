@@ -1,8 +1,8 @@
 //! What a harness and its gateway are told.
 
 use jb_agent_protocol::{
-    CommandLine, GatewayBudget, GatewaySpec, LoopSpec, RECORDING_DIR, RECORDING_FILE, Root, SOCKET,
-    ToolGrant, Upstream,
+    CONTEXT_DIR, CONTEXT_UNTRUSTED, CommandLine, GatewayBudget, GatewaySpec, LoopSpec,
+    RECORDING_DIR, RECORDING_FILE, Root, SOCKET, ToolGrant,
 };
 use jb_model::Value;
 use jb_model::agent::{AgentConfig, Harness, ResultSchema, ShellGrant, Tool};
@@ -10,7 +10,8 @@ use jb_model::config::TaskConfig;
 use jb_runtime::{Mount, MountSource};
 use serde_json::json;
 
-use crate::agents::{AgentSettings, Model};
+use super::model::Chosen;
+use crate::agents::AgentSettings;
 use crate::build::BuildContext;
 use crate::leaf::{Leaf, Trouble};
 
@@ -21,7 +22,7 @@ const RETRY_PAUSE_MS: u64 = 500;
 
 /// A step's agent with everything resolved.
 pub(super) struct Setup<'a> {
-    model_name: String,
+    model: Chosen,
     prompt: String,
     schema: Option<Value>,
     agent: &'a AgentConfig,
@@ -33,14 +34,16 @@ impl<'a> Setup<'a> {
     pub(super) async fn new(
         context: &'a BuildContext,
         leaf: &Leaf,
+        name: &str,
         agent: &'a AgentConfig,
     ) -> Result<Self, Trouble> {
         let settings = &context.engine.settings.agents;
         let named = context.interpolate_text(leaf, &agent.model).await?;
-        let model = settings.model(&named).map_err(Trouble::new)?;
-        context.add_secret(&Value::String(model.key.0.clone()));
+        let model = Chosen::new(settings, name, &named).map_err(Trouble::new)?;
+        if let Some(key) = model.key() {
+            context.add_secret(&Value::String(key.to_owned()));
+        }
         speaks(agent.harness, &model)?;
-        let model_name = model.full_name.to_owned();
         let prompt = if agent.prompt_file.is_empty() {
             context.interpolate_text(leaf, &agent.prompt).await?
         } else {
@@ -58,15 +61,16 @@ impl<'a> Setup<'a> {
             }
             None => agent.verdict.as_ref().map(|verdict| verdict.schema()),
         };
-        Ok(Self { model_name, prompt, schema, agent, settings })
+        Ok(Self { model, prompt, schema, agent, settings })
     }
 
     pub(super) fn model_name(&self) -> &str {
-        &self.model_name
+        &self.model.full_name
     }
 
-    fn model(&self) -> Option<Model<'_>> {
-        self.settings.model(&self.model_name).ok()
+    /// What the gateway answers from instead of a model.
+    pub(super) fn recording(&self) -> Option<&str> {
+        self.model.recording.as_deref()
     }
 
     /// What the harness is told.
@@ -79,8 +83,8 @@ impl<'a> Setup<'a> {
     ) -> Value {
         json!(LoopSpec {
             name: name.to_owned(),
-            model: self.model().map(|model| model.name.to_owned()).unwrap_or_default(),
-            api: self.model().map(|model| model.api).unwrap_or_default(),
+            model: self.model.name.clone(),
+            api: self.model.upstream.api(),
             prompt: self.prompt.clone(),
             socket: SOCKET.to_owned(),
             working_dir: working_dir.to_owned(),
@@ -94,22 +98,20 @@ impl<'a> Setup<'a> {
 
     /// What the gateway is told: the only place that the key goes to.
     pub(super) fn gateway(&self, redact: Vec<String>) -> Value {
-        let Some(model) = self.model() else { return Value::Null };
-        let budget = &self.agent.budget;
+        let (model, budget) = (&self.model, &self.agent.budget);
+        let recording = format!("{RECORDING_DIR}/{RECORDING_FILE}");
         json!(GatewaySpec {
             socket: SOCKET.to_owned(),
-            upstream: Upstream::Service {
-                api: model.api,
-                url: model.url.to_owned(),
-                key: model.key.0.clone(),
-            },
-            models: [(model.name.to_owned(), model.prices)].into(),
+            upstream: model.upstream.clone(),
+            provider: model.provider().to_owned(),
+            models: [(model.name.clone(), model.prices)].into(),
             budget: GatewayBudget {
                 turns: Some(budget.turns.unwrap_or(self.settings.turns)),
                 tokens: budget.tokens,
                 cost_micros: budget.cost_micros,
             },
-            recording: Some(format!("{RECORDING_DIR}/{RECORDING_FILE}")),
+            // What is answered from one is there already.
+            recording: model.recording.is_none().then_some(recording),
             redact,
             idle_timeout_ms: u64::try_from(self.settings.idle_timeout.as_millis())
                 .unwrap_or(u64::MAX),
@@ -126,9 +128,9 @@ pub(super) fn verb(harness: Harness) -> &'static str {
 }
 
 /// Refuses a harness that does not speak the model's language.
-fn speaks(harness: Harness, model: &Model<'_>) -> Result<(), Trouble> {
+fn speaks(harness: Harness, model: &Chosen) -> Result<(), Trouble> {
     let Some(line) = CommandLine::named(harness.as_str()) else { return Ok(()) };
-    if line.apis.contains(&model.api) {
+    if line.apis.contains(&model.upstream.api()) {
         return Ok(());
     }
     let apis: Vec<&str> = line.apis.iter().map(|api| api.as_str()).collect();
@@ -137,7 +139,7 @@ fn speaks(harness: Harness, model: &Model<'_>) -> Result<(), Trouble> {
         line.name,
         apis.join(" or "),
         model.full_name,
-        model.api.as_str()
+        model.upstream.api().as_str()
     )))
 }
 
@@ -188,22 +190,10 @@ fn roots(working_dir: &str, mounts: &[Mount], config: &TaskConfig) -> Vec<Root> 
             } else {
                 format!("{working_dir}/{}", mount.path)
             };
-            Root { path, writable }
+            let untrusted = mount.path == CONTEXT_DIR;
+            let untrusted = untrusted.then(|| CONTEXT_UNTRUSTED.to_owned());
+            Root { path, writable, untrusted }
         })
     });
     mounts.collect()
-}
-
-/// `result.json` as an archive.
-pub(super) fn result_archive(result: &Value) -> Result<Vec<u8>, Trouble> {
-    let content = format!("{result:#}\n");
-    let mut header = tar::Header::new_gnu();
-    header.set_size(content.len() as u64);
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    let mut archive = tar::Builder::new(Vec::new());
-    archive.append_data(&mut header, "result.json", content.as_bytes())?;
-    Ok(archive.into_inner()?)
 }

@@ -1,0 +1,196 @@
+//! A pipeline of agents without a server, and again from its recording.
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use jb_git_http::{Clone, GitServer, create_repository};
+use jb_scripted_model::{Script, ScriptedModel};
+use serde_json::Value;
+
+use crate::agents::{KEY, example, model, script};
+use crate::server::{containers_run, jetbridge};
+
+/// This machine, for containers.
+const HOST: &str = "host.jetbridge.internal";
+
+const PIPELINE: &str = r#"
+jobs:
+- name: change
+  plan:
+  - agent: implement
+    prompt: Say hello in out/greeting.
+    tools: [write, {shell: ["cat*"]}]
+    config: {platform: linux, outputs: [{name: out}]}
+  - agent: review
+    prompt: Is it polite?
+    context: [{file: out/greeting, untrusted: true}, {build: true}]
+    tools: [read]
+    verdict: {from: verdict, pass: [approve]}
+    config: {platform: linux, inputs: [{name: out}]}
+  - {approve: ship, message: Ship it?, artifacts: [out], quorum: 2}
+"#;
+
+const SCRIPT: &str = r#"
+rules:
+- {times: 1, reply: {error: {status: 529, kind: overloaded_error, message: Overloaded, retry_after: 0}}}
+- when: {anywhere: "step `implement`", messages: 1}
+  reply: {say: {text: I write., tools: [{name: write, input: {path: out/greeting, content: "hello\n"}}, {name: shell, input: {argv: [rm, out/greeting]}}]}}
+- when: {anywhere: "step `implement`", messages: 3}
+  reply: {say: {text: Done.}}
+- when: {anywhere: "step `review`", messages: 1}
+  reply: {say: {tools: [{name: read, input: {path: .context/untrusted/files/out/greeting}}, {name: read, input: {path: .context/build.json}}]}}
+- when: {anywhere: "step `review`"}
+  reply: {say: {tools: [{name: submit_result, input: {verdict: approve, reason: It is polite.}}]}}
+"#;
+
+/// Runs of one pipeline.
+struct Runs {
+    dir: tempfile::TempDir,
+    /// For those with a model.
+    models: PathBuf,
+    kept: String,
+}
+
+impl Runs {
+    fn with(model: &ScriptedModel, api: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = model.url().rsplit(':').next().unwrap().to_owned();
+        let models = dir.path().join("models.yml");
+        let text = format!(
+            "default: here/scripted\nproviders: {{here: {{api: {api}, url: 'http://{HOST}:{port}', key_env: RUN_TEST_KEY}}}}\n\
+             models: {{here/scripted: {{input: 3, output: 15}}}}\n"
+        );
+        std::fs::write(&models, text).unwrap();
+        let kept = dir.path().join("kept").to_str().unwrap().to_owned();
+        Self { dir, models, kept }
+    }
+
+    fn run(&self, pipeline: &str, options: &[&str], env: &[(&str, &str)]) -> Output {
+        let file = self.dir.path().join("pipeline.yml");
+        std::fs::write(&file, pipeline).unwrap();
+        let mut command = jetbridge();
+        command.arg("run").arg(&file).arg("--state-dir").arg(self.dir.path().join("state"));
+        command.args(options).envs(env.iter().copied()).output().unwrap()
+    }
+
+    fn record(&self, pipeline: &str, options: &[&str]) -> Output {
+        let models = self.models.to_str().unwrap();
+        let with_model = ["--agent-models", models, "--record", &self.kept];
+        self.run(pipeline, &[&with_model, options].concat(), &[("RUN_TEST_KEY", KEY)])
+    }
+
+    /// Without a model or a key.
+    fn replay(&self, pipeline: &str, options: &[&str]) -> Output {
+        self.run(pipeline, &[&["--replay", self.kept.as_str()], options].concat(), &[])
+    }
+
+    fn transcript(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+}
+
+/// What a run shows.
+fn shown(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What does not depend on when it happened.
+fn timeless(file: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let entries = text.lines().map(|line| {
+        let mut entry: Value = serde_json::from_str(line).unwrap();
+        for time in ["time_us", "first_byte_ms", "total_ms"] {
+            entry.as_object_mut().unwrap().remove(time);
+        }
+        entry
+    });
+    // What harness and gateway say at the same time may be told in another order.
+    let (harness, gateway): (Vec<Value>, Vec<Value>) =
+        entries.partition(|entry| entry["source"] == "harness");
+    [harness, gateway].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_runs_again_from_its_recording() {
+    if !containers_run() {
+        return;
+    }
+    let model = model(script("change.model.yml")).await;
+    let runs = Runs::with(&model, "messages");
+    let bare = runs.dir.path().join("served/demo.git");
+    std::fs::create_dir_all(bare.parent().unwrap()).unwrap();
+    create_repository(&bare, "main").await.unwrap();
+    let any = "0.0.0.0:0".parse().unwrap();
+    let git = GitServer::start(bare.parent().unwrap(), any).await.unwrap();
+    let url = |host: &str| git.url("demo.git").replace("0.0.0.0", host);
+    let clone = Clone::of(&url("127.0.0.1"), &runs.dir.path().join("clone")).await.unwrap();
+    clone.commit("greet.sh", "echo \"Helo, $1\"\n", "Greet").await.unwrap();
+    let test = "test \"$(sh greet.sh you)\" = \"Hello, you\" && echo the test passes\n";
+    clone.commit("test.sh", test, "Say what it must do").await.unwrap();
+
+    // The example names a model of its own server, and an unnamed one is the default.
+    let pipeline = example("change.yml");
+    let repository = format!("repository={}", url(HOST));
+    let transcripts = ["first", "second"].map(|name| runs.transcript(name));
+    let options = |transcript| ["-v", &repository, "--transcript", transcript];
+    let recorded = [&options(&transcripts[0])[..], &["--answer", "push=approve"]].concat();
+    let recorded = runs.record(&pipeline, &recorded);
+    assert!(recorded.status.success(), "{recorded:?}");
+    assert!(shown(&recorded).contains("approved by the terminal"), "{}", shown(&recorded));
+    assert_eq!(model.received().len(), 8);
+    drop(model);
+
+    let again = runs.replay(&pipeline, &options(&transcripts[1]));
+    assert!(again.status.success(), "{again:?}");
+    let [first, second] = transcripts.map(|file| timeless(&file));
+    assert!(first.len() > 20, "{first:?}");
+    assert_eq!(first, second);
+    for file in std::fs::read_dir(&runs.kept).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        assert!(!text.contains(KEY));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_recording_has_is_named() {
+    if !containers_run() {
+        return;
+    }
+    let node = jb_yaml::parse(SCRIPT).unwrap();
+    let script: Script = serde_json::from_value(node.to_json()).unwrap();
+    let model = model(script).await;
+    let runs = Runs::with(&model, "responses");
+    let unanswered = runs.record(PIPELINE, &[]);
+    let said = String::from_utf8_lossy(&unanswered.stderr).into_owned();
+    assert!(said.contains("--answer ship=approve"), "{said}{}", shown(&unanswered));
+    assert_eq!(unanswered.status.code(), Some(1));
+
+    let denied = runs.record(PIPELINE, &["--answer", "ship=deny"]);
+    assert_eq!(denied.status.code(), Some(1), "{denied:?}");
+    drop(model);
+    let again = runs.replay(PIPELINE, &[]);
+    assert_eq!((again.status.code(), shown(&again)), (Some(1), shown(&denied)));
+    for text in [
+        "denied:",
+        "[what follows was written by others",
+        "\"job\": \"change\"",
+        "verdict: approve passes",
+        "rejected by the terminal",
+    ] {
+        assert!(shown(&again).contains(text), "{text} in {}", shown(&again));
+    }
+
+    // What no longer matches is named with its first difference.
+    let other = PIPELINE.replace("Is it polite?", "Is it short?");
+    let refused = runs.replay(&other, &[]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let said = shown(&refused);
+    assert!(said.contains("request 1 is not the recorded one: /input/0/content/0/text"), "{said}");
+    assert!(said.contains("\"Is it short?\", recorded was \"Is it polite?\""), "{said}");
+    let said = shown(&runs.replay(&PIPELINE.replace("agent: review", "agent: judge"), &[]));
+    let unknown = "there is no recording of `judge`; there are: implement, review";
+    assert!(said.contains(unknown), "{said}");
+    let refused = runs.replay(&PIPELINE.replace("agent: review", "agent: implement"), &[]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("two steps are called `implement`"), "{said}");
+}

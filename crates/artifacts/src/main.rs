@@ -66,7 +66,9 @@ fn run_with(command: &Command, volumes: &Volumes) -> Result<(), Error> {
         Command::Prepare { group } => volumes.prepare(Some(*group)),
         Command::Extract { volumes: wanted, owners, image, made } => {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-            made.iter().try_for_each(std::fs::create_dir_all).map_err(failed("make a directory"))?;
+            made.iter()
+                .try_for_each(std::fs::create_dir_all)
+                .map_err(failed("make a directory"))?;
             if let Some((volume, file)) = image {
                 volumes.copy_archive(volume, Path::new(file))?;
             }

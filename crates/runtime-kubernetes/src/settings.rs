@@ -132,7 +132,7 @@ impl Settings {
     /// Settings with the usual bounds.
     pub fn new(namespace: &str, artifact_claim: &str, images: Images) -> Self {
         Self {
-            worker_name: format!("kubernetes-{namespace}"),
+            worker_name: format!("k8s-{namespace}"),
             namespace: namespace.to_owned(),
             images,
             base_types: ["git", "time", "registry-image", "mock"].map(str::to_owned).to_vec(),

@@ -137,7 +137,9 @@ async fn a_harness_of_others_is_driven_if_it_speaks_to_the_model() {
     let server = server().await;
     let (build, status) = server.run("driven").await;
     assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.errors(build).await);
-    assert_eq!(transcript(&server, build).await[0]["harness"], "claude-code");
+    let transcript = transcript(&server, build).await;
+    let start = transcript.iter().find(|entry| entry["type"] == "start").unwrap();
+    assert_eq!(start["harness"], "claude-code");
     let (build, status) = server.run("mute").await;
     assert_eq!(status, BuildStatus::Errored);
     let said = "the harness `codex` speaks to models by responses, and `anthropic/m` is spoken to by messages: \

@@ -286,19 +286,4 @@ impl Session<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_spent_budget_is_told_by_the_gateways_words() {
-        let why =
-            r#"API Error: 403 {"error":{"message":"the step's budget is spent: 3 of 3 turns"}}"#;
-        let said = "the step's budget is spent: 3 of 3 turns";
-        assert_eq!(
-            Act::model_failed(why),
-            Act::Over(End::new(Ending::BudgetSpent, said.to_owned()))
-        );
-        let Act::Over(end) = Act::model_failed("401 wrong key\n") else { return };
-        assert_eq!((end.ending, end.message.as_str()), (Ending::ModelFailed, "401 wrong key"));
-    }
-}
+mod tests;

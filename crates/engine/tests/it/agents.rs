@@ -61,6 +61,10 @@ jobs:
   plan: [{agent: a, prompt: "raw <html>\nraw {\"type\": \"new\", \"time_us\": 1}\ntext on", config: {platform: linux}}]
 - name: model
   plan: [{agent: a, model: anthropic/other, prompt: text x, config: {platform: linux}}]
+- name: driven
+  plan: [{agent: a, harness: claude-code, prompt: text x, config: {platform: linux}}]
+- name: mute
+  plan: [{agent: a, harness: codex, prompt: text x, config: {platform: linux}}]
 - name: filed
   plan:
   - {get: src}
@@ -126,6 +130,21 @@ async fn transcript(server: &Server, build: BuildId) -> Vec<Value> {
 fn types(transcript: &[Value], source: &str) -> Vec<String> {
     let of = transcript.iter().filter(|entry| entry["source"] == source);
     of.map(|entry| entry["type"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_harness_of_others_is_driven_if_it_speaks_to_the_model() {
+    let server = server().await;
+    let (build, status) = server.run("driven").await;
+    assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.errors(build).await);
+    let transcript = transcript(&server, build).await;
+    let start = transcript.iter().find(|entry| entry["type"] == "start").unwrap();
+    assert_eq!(start["harness"], "claude-code");
+    let (build, status) = server.run("mute").await;
+    assert_eq!(status, BuildStatus::Errored);
+    let said = "the harness `codex` speaks to models by responses, and `anthropic/m` is spoken to by messages: \
+                name another model or harness";
+    assert_eq!(server.errors(build).await, [said]);
 }
 
 #[tokio::test]

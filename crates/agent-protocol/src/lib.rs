@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use log_text::log_text;
-pub use transcript::{Entry, Line, Source};
+pub use transcript::{AnswerFacts, Entry, Line, Source};
 
 /// The directory that an agent's container and its gateway's share, and nobody else.
 pub const SOCKET_DIR: &str = "/run/jetbridge";

@@ -1,5 +1,6 @@
 //! One build as its driver and leaves see it: its rows, its log, its artifacts and its vars.
 
+mod agents;
 mod artifacts;
 mod counts;
 mod environment;
@@ -18,7 +19,7 @@ use crate::Engine;
 use crate::driver::{self, LEASE};
 use crate::leaf::{Leaf, Trouble};
 use crate::log::Redactor;
-use crate::trace::{Marks, Place, build_span};
+use crate::trace::{Marks, Place, Stories, build_span};
 
 pub(crate) use records::CachedResource;
 pub(crate) use values::Secrets;
@@ -39,6 +40,8 @@ pub(crate) struct BuildContext {
     pub(crate) place: Place,
     /// What happened to the containers of steps.
     pub(crate) marks: Marks,
+    /// What its agents have done so far.
+    stories: Stories,
 }
 
 impl BuildContext {
@@ -78,6 +81,7 @@ impl BuildContext {
             build: record,
             place,
             marks: Marks::default(),
+            stories: Stories::default(),
             plan,
             var_sources,
             fence,

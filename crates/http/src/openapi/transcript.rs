@@ -42,6 +42,10 @@ pub(super) fn entry() -> Value {
             &[
                 ("number", count()),
                 ("model", text()),
+                ("provider", text()),
+                ("response_id", text()),
+                ("response_model", text()),
+                ("finish_reason", text()),
                 ("status", count()),
                 ("first_byte_ms", count()),
                 ("total_ms", count()),

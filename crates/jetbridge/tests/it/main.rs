@@ -35,4 +35,5 @@ mod refusals;
 mod restart;
 mod runs;
 mod server;
+mod telemetry;
 mod traces;

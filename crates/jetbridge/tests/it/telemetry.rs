@@ -119,16 +119,16 @@ async fn what_agents_do_is_in_traces_metrics_and_accounts() {
     scrape.is(r#"jetbridge_agent_budgets_spent_total{limit_of="turns"}"#, 1.0);
 
     // 70 and 100 and 100 tokens in at $3, three times 10 out at $15 for a million; what a cache had costs nothing here.
-    let usage = |path: String| async { api.get(&path).await["total"].clone() };
+    let usage = async |path: &str| api.get(path).await["total"].clone();
     let of_build = api.get(&format!("/builds/{build}/agent-usage")).await;
     assert_eq!(of_build["steps"][0]["name"], "look");
     let numbers = |total: &Value| {
         ["turns", "input_tokens", "cache_read_tokens", "cost_micros"].map(|key| total[key].clone())
     };
     assert_eq!(numbers(&of_build["total"]), [2, 170, 30, 810].map(Value::from));
-    let of_job = usage("/teams/main/pipelines/p/jobs/review/agent-usage".to_owned()).await;
+    let of_job = usage("/teams/main/pipelines/p/jobs/review/agent-usage").await;
     assert_eq!(of_job, of_build["total"]);
-    let of_team = usage("/teams/main/agent-usage".to_owned()).await;
+    let of_team = usage("/teams/main/agent-usage").await;
     assert_eq!(numbers(&of_team), [3, 270, 30, 1_260].map(Value::from));
     let cost = r#"jetbridge_agent_cost_dollars_total{job="review",pipeline="p",team="main"}"#;
     until("the cost is counted", async || {

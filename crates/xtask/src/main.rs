@@ -11,6 +11,7 @@ mod cluster;
 mod demo;
 mod deploy;
 mod go;
+mod harnesses;
 mod images;
 mod install;
 mod server;

@@ -58,6 +58,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let kubernetes = Kubernetes::choose(options);
     // Where there is no Go, or nowhere to have the modules from, the tests do without.
     let tools = std::thread::spawn(deploy::tools::build);
+    let harnesses = std::thread::spawn(Harnesses::install);
     if let Kubernetes::None { why } = &kubernetes {
         println!("MISSING: Kubernetes ({why}); its tests are skipped");
     }
@@ -78,6 +79,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     // Compiling goes on while the cluster's programs are built.
     step("compiling the tests", cargo(&["test", "--quiet", "--workspace", "--no-run"]))?;
+    let harnesses = harnesses.join().map_err(|_| anyhow::anyhow!("installing npm's panicked"))?;
     let cluster = kubernetes.start()?;
     // One failure does not hide what else is wrong.
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
@@ -91,6 +93,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         tests.env("JETBRIDGE_REQUIRE_REGISTRY", "1");
     }
     cluster.tell(&mut tests)?;
+    match &harnesses {
+        Ok(harnesses) => harnesses.tell(&mut tests)?,
+        Err(error) => println!("MISSING: harnesses of others ({error:#}); their tests are skipped"),
+    }
     let tools = tools.join().map_err(|_| anyhow::anyhow!("building helm panicked"))?;
     match &tools {
         Ok(_) => {
@@ -110,10 +116,39 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if tools.is_err() {
         println!("SKIPPED: what needs helm and kustomize");
     }
+    if harnesses.is_err() {
+        println!("SKIPPED: agents with harnesses of others");
+    }
     for Check { what, program, install, .. } in unchecked {
         println!("NOT CHECKED: {what}, as there is no `{program}`; `{install}` installs it");
     }
     Ok(())
+}
+
+/// The harnesses of others: their programs, and images with them.
+struct Harnesses {
+    programs: Vec<PathBuf>,
+    images: Vec<PathBuf>,
+}
+
+impl Harnesses {
+    fn install() -> anyhow::Result<Self> {
+        if !on_path("npm") {
+            bail!("npm is missing");
+        }
+        let programs = crate::harnesses::install_all()?;
+        let only = images::Image::HARNESSES.into();
+        let images = images::assemble(&images::Options { only, ..images::Options::local() })?;
+        Ok(Self { programs, images })
+    }
+
+    fn tell(&self, tests: &mut Command) -> anyhow::Result<()> {
+        let dirs = self.programs.iter().filter_map(|program| program.parent());
+        tests.env("JETBRIDGE_HARNESSES", std::env::join_paths(dirs)?);
+        let images = self.images.first().and_then(|image| image.parent());
+        tests.env("JETBRIDGE_HARNESS_IMAGES", images.context("there are no images")?);
+        Ok(())
+    }
 }
 
 /// The cluster that tests run on, before it is there.

@@ -110,7 +110,8 @@ async fn make(
     env.extend(config.params.iter().map(|(name, value)| (name.clone(), value.clone())));
     let working_dir = task_dir(&plan.name);
     let told = setup.harness(&plan.name, &working_dir, &layout.mounts, &config);
-    let harness = process("loop", told.to_string(), env, working_dir, image_config.user);
+    let verb = setup::verb(agent.harness);
+    let harness = process(verb, told.to_string(), env, working_dir, image_config.user);
     context.keep_process(&handle, &harness).await?;
     let told = setup.gateway(context.secrets());
     let way_out = process("gateway", told.to_string(), Vec::new(), "/".to_owned(), None);

@@ -74,6 +74,14 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
+    /// The conversation was about to be too long for the model: its older part is replaced by a summary.
+    Compacted {
+        /// How many messages were summarised.
+        messages: u32,
+        /// About how many tokens the conversation had.
+        tokens: u64,
+        summary: String,
+    },
     /// A request to the model is made again.
     Retry { reason: String, after_ms: u64 },
     /// The gateway lets nothing through any more.

@@ -108,7 +108,14 @@ impl Gateway {
         redact.sort_by_key(|text| std::cmp::Reverse(text.len()));
         let (models, budget) = (spec.models, spec.budget);
         let (provider, costs) = (spec.provider.clone(), models.clone());
-        let header = recording::Header { api, provider, models: costs, ..Default::default() };
+        let context_tokens = spec.context_tokens;
+        let header = recording::Header {
+            api,
+            provider,
+            models: costs,
+            context_tokens,
+            ..Default::default()
+        };
         let recorder = spec.recording.as_deref().map(|path| Recorder::create(path, &header));
         let recorder = recorder.transpose()?;
         let used = Mutex::default();

@@ -52,6 +52,7 @@ pub(super) fn entry() -> Value {
                 ("error", text()),
             ],
         ),
+        one("compacted", &[("messages", count()), ("tokens", count()), ("summary", text())], &[]),
         one("retry", &[("reason", text()), ("after_ms", count())], &[]),
         one("budget_spent", &[("limit_of", limit_of), ("used", count()), ("limit", count())], &[]),
         one("spent", &tokens, &[("turns", count())]),

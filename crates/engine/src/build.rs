@@ -99,9 +99,14 @@ impl BuildContext {
         self.redactor.lock().unwrap_or_else(PoisonError::into_inner).mask(text)
     }
 
-    /// Every text that is masked.
+    /// Masks what an agent said, where secrets may be written in other ways.
+    fn mask_all(&self, text: String) -> String {
+        self.redactor.lock().unwrap_or_else(PoisonError::into_inner).mask_all(text)
+    }
+
+    /// Every text that is masked of what agents say.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        self.redactor.lock().unwrap_or_else(PoisonError::into_inner).texts().to_vec()
+        self.redactor.lock().unwrap_or_else(PoisonError::into_inner).texts()
     }
 
     /// Notes for the trace what happened to a step's container.

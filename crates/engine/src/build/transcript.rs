@@ -31,7 +31,7 @@ impl BuildContext {
         let (mut understood, mut used) = (Vec::new(), Vec::new());
         for line in lines.lines().filter(|line| !line.trim().is_empty()) {
             let Ok(read) = serde_json::from_str::<Value>(line) else {
-                shown.push_str(&self.mask(format!("{line}\n")));
+                shown.push_str(&self.mask_all(format!("{line}\n")));
                 continue;
             };
             // Before its position is stored, so that it is known whenever the journal is not read again.
@@ -78,11 +78,11 @@ impl BuildContext {
 
     fn masked(&self, value: Value) -> Value {
         match value {
-            Value::String(text) => Value::String(self.mask(text)),
+            Value::String(text) => Value::String(self.mask_all(text)),
             Value::Array(items) => items.into_iter().map(|item| self.masked(item)).collect(),
             Value::Object(fields) => {
                 let fields = fields.into_iter();
-                fields.map(|(key, item)| (self.mask(key), self.masked(item))).collect()
+                fields.map(|(key, item)| (self.mask_all(key), self.masked(item))).collect()
             }
             other => other,
         }

@@ -151,7 +151,7 @@ pub async fn change(api: &Api, dir: &Path, host: IpAddr, model: &ScriptedModel, 
 }
 
 /// Files below a directory that hold these bytes.
-fn found_in(dir: &Path, needle: &[u8]) -> Vec<String> {
+pub fn found_in(dir: &Path, needle: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let Ok(kind) = entry.file_type() else { continue };

@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod agent_faults;
 mod agents;
 mod api;
 mod approvals;

@@ -29,7 +29,7 @@ const TURNS: usize = 60;
 /// A server whose agents ask a script.
 struct Stage {
     // Ended first, as it asks the model.
-    server: Server,
+    _server: Server,
     api: Api,
     model: ScriptedModel,
     state: PathBuf,
@@ -78,7 +78,7 @@ impl Stage {
         let api = Api::login(&server.url, USER, USER).await?;
         api.set_pipeline("bench", &pipeline()).await?;
         api.put("/teams/main/pipelines/bench/unpause").await?;
-        Ok(Self { server, api, model, state })
+        Ok(Self { _server: server, api, model, state })
     }
 
     /// Runs a job; its build and log.

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub use command_line::CommandLine;
 pub use log_text::log_text;
-pub use transcript::{Entry, Line, Source};
+pub use transcript::{AnswerFacts, Entry, Line, Source};
 
 /// The directory that an agent's container and its gateway's share, and nobody else.
 pub const SOCKET_DIR: &str = "/run/jetbridge";
@@ -63,6 +63,16 @@ pub struct LoopSpec {
     pub forbidden: Vec<String>,
     /// Milliseconds before a request is made again the first time; each further time twice as long.
     pub retry_pause_ms: u64,
+    /// How many tokens the model takes in at most. The built-in loop keeps its conversation shorter.
+    #[serde(default = "default_context_tokens")]
+    pub context_tokens: u64,
+}
+
+/// What models take in that nobody said it of.
+pub const CONTEXT_TOKENS: u64 = 200_000;
+
+const fn default_context_tokens() -> u64 {
+    CONTEXT_TOKENS
 }
 
 /// A directory that file tools work in.
@@ -113,6 +123,9 @@ pub struct GatewaySpec {
     pub redact: Vec<String>,
     /// Milliseconds after which a model service that says nothing is given up.
     pub idle_timeout_ms: u64,
+    /// How many tokens the models take in; recordings say so.
+    #[serde(default = "default_context_tokens")]
+    pub context_tokens: u64,
 }
 
 /// Where answers come from.

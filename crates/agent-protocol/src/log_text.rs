@@ -31,6 +31,9 @@ pub fn log_text(entry: &Entry) -> String {
             format!("{RED}the model did not answer: {error}{END}\n")
         }
         Entry::ModelCall { .. } => String::new(),
+        Entry::Compacted { messages, .. } => {
+            format!("{DIM}the conversation got long: {messages} messages were summarised{END}\n")
+        }
         Entry::Retry { reason, after_ms } => {
             let seconds = after_ms.div_ceil(1000);
             format!("{DIM}asking the model again in {seconds} s: {reason}{END}\n")

@@ -27,12 +27,16 @@ pub struct Header {
     /// What each of them cost.
     #[serde(default)]
     pub models: BTreeMap<String, Prices>,
+    /// How many tokens they take in: what is asked for follows from it.
+    #[serde(default = "crate::default_context_tokens")]
+    pub context_tokens: u64,
 }
 
 impl Default for Header {
     fn default() -> Self {
         let (api, provider, models) = Default::default();
-        Self { format: FORMAT.to_owned(), version: VERSION, api, provider, models }
+        let context_tokens = crate::CONTEXT_TOKENS;
+        Self { format: FORMAT.to_owned(), version: VERSION, api, provider, models, context_tokens }
     }
 }
 

@@ -24,6 +24,23 @@ pub struct Line {
     pub entry: Entry,
 }
 
+/// What is said of an answer, by whom it knows. Each is empty where nobody said it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnswerFacts {
+    /// Whose the model is, as the server's settings name it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub provider: String,
+    /// As the service calls the answer, and the model that gave it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub response_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub response_model: String,
+    /// Why it ends, in the service's words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub finish_reason: String,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -42,6 +59,8 @@ pub enum Entry {
     ModelCall {
         number: u32,
         model: String,
+        #[serde(flatten)]
+        answer: AnswerFacts,
         /// HTTP's; 0 when there was no answer.
         status: u16,
         #[serde(flatten)]
@@ -54,6 +73,14 @@ pub enum Entry {
         /// Why there is no whole answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
+    },
+    /// The conversation was about to be too long for the model: its older part is replaced by a summary.
+    Compacted {
+        /// How many messages were summarised.
+        messages: u32,
+        /// About how many tokens the conversation had.
+        tokens: u64,
+        summary: String,
     },
     /// A request to the model is made again.
     Retry { reason: String, after_ms: u64 },

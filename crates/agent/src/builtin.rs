@@ -1,6 +1,8 @@
 //! The built-in harness: asks the model, calls tools, asks again.
 
+mod compaction;
 mod conversation;
+mod repeats;
 
 use jb_agent_protocol::LoopSpec;
 

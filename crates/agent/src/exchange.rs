@@ -1,6 +1,6 @@
 //! What an answer of the model cost, read from its stream as it passes.
 
-use jb_agent_protocol::{Api, Usage};
+use jb_agent_protocol::{AnswerFacts, Api, Usage};
 use serde_json::Value;
 
 use crate::sse::Reader;
@@ -21,8 +21,20 @@ pub(crate) struct Meter {
     text_bytes: u64,
     /// The message of an error inside the answer.
     error: Option<String>,
+    facts: AnswerFacts,
     ended: bool,
 }
+
+/// What is known of an answer that is over.
+pub(crate) struct Measured {
+    pub(crate) usage: Usage,
+    pub(crate) facts: AnswerFacts,
+    /// Why there is no whole answer.
+    pub(crate) error: Option<String>,
+}
+
+/// The longest id or reason that is kept, in bytes.
+const FACT_BYTES_MAX: usize = 200;
 
 /// A whole answer that is not streamed is kept only up to this size.
 const BODY_BYTES_MAX: usize = 16 << 20;
@@ -64,14 +76,34 @@ impl Meter {
         }
     }
 
+    /// Takes what a service says of its answer, wherever in it.
+    fn take_facts(&mut self, of: &Value, finish_reason: &Value) {
+        let take = |value: &Value, into: &mut String| {
+            if let Some(text) = value.as_str() {
+                *into = crate::output::cut(text, FACT_BYTES_MAX);
+            }
+        };
+        take(&of["id"], &mut self.facts.response_id);
+        take(&of["model"], &mut self.facts.response_model);
+        take(finish_reason, &mut self.facts.finish_reason);
+    }
+
+    /// An answer's status, or why it is incomplete.
+    fn take_response(&mut self, response: &Value) {
+        self.take_total(&response["usage"]);
+        let why = &response["incomplete_details"]["reason"];
+        let reason = if why.is_string() { why } else { &response["status"] };
+        self.take_facts(response, reason);
+    }
+
     fn responses_event(&mut self, event: &Value) {
         match event.get("type").and_then(Value::as_str) {
             Some("response.completed" | "response.incomplete") => {
-                self.take_total(&event["response"]["usage"]);
+                self.take_response(&event["response"]);
                 self.ended = true;
             }
             Some("response.failed") => {
-                self.take_total(&event["response"]["usage"]);
+                self.take_response(&event["response"]);
                 self.error = Some(error_of(&event["response"]));
             }
             Some("error") => self.error = Some(error_of(&serde_json::json!({"error": event}))),
@@ -85,6 +117,7 @@ impl Meter {
             self.error = Some(error_of(event));
         }
         let choice = &event["choices"][0];
+        self.take_facts(event, &choice["finish_reason"]);
         self.ended |= choice["finish_reason"].is_string();
         let delta = &choice["delta"];
         self.take_text(&delta["content"]);
@@ -113,7 +146,10 @@ impl Meter {
 
     fn messages_event(&mut self, event: &Value) {
         match event.get("type").and_then(Value::as_str) {
-            Some("message_start") => self.take_usage(&event["message"]["usage"]),
+            Some("message_start") => {
+                self.take_usage(&event["message"]["usage"]);
+                self.take_facts(&event["message"], &Value::Null);
+            }
             Some("content_block_delta") => {
                 let delta = &event["delta"];
                 let text = ["text", "partial_json", "thinking"]
@@ -123,6 +159,7 @@ impl Meter {
             }
             Some("message_delta") => {
                 self.take_usage(&event["usage"]);
+                self.take_facts(&Value::Null, &event["delta"]["stop_reason"]);
                 self.counted = true;
             }
             Some("message_stop") => self.ended = true,
@@ -145,15 +182,23 @@ impl Meter {
     }
 
     /// What the answer used. Of one that was cut off, what was made of it is estimated.
-    pub(crate) fn finish(mut self, status: u16) -> (Usage, Option<String>) {
+    pub(crate) fn finish(mut self, status: u16) -> Measured {
         if !self.streamed {
             let body: Value = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
             match self.api {
-                Api::Messages => self.take_usage(&body["usage"]),
-                Api::Responses | Api::Chat => self.take_total(&body["usage"]),
+                Api::Messages => {
+                    self.take_usage(&body["usage"]);
+                    self.take_facts(&body, &body["stop_reason"]);
+                }
+                Api::Responses => self.take_response(&body),
+                Api::Chat => {
+                    self.take_total(&body["usage"]);
+                    self.take_facts(&body, &body["choices"][0]["finish_reason"]);
+                }
             }
             let failed = !(200..300).contains(&status);
-            return (self.usage, failed.then(|| format!("HTTP {status}: {}", error_of(&body))));
+            let error = failed.then(|| format!("HTTP {status}: {}", error_of(&body)));
+            return Measured { usage: self.usage, facts: self.facts, error };
         }
         if !self.counted {
             let estimate = self.text_bytes.div_ceil(BYTES_PER_TOKEN);
@@ -161,7 +206,7 @@ impl Meter {
         }
         let cut = || (!self.ended).then(|| "the answer was cut off".to_owned());
         let error = self.error.take().or_else(cut);
-        (self.usage, error)
+        Measured { usage: self.usage, facts: self.facts, error }
     }
 }
 

@@ -18,13 +18,14 @@ use axum::extract::State;
 use axum::http::{Method, Request, Response, StatusCode, header};
 use jb_agent_protocol::recording;
 use jb_agent_protocol::{
-    Api, BUDGET_SPENT, Entry, GatewayBudget, GatewaySpec, Limit, Prices, Upstream, Usage,
+    AnswerFacts, Api, BUDGET_SPENT, Entry, GatewayBudget, GatewaySpec, Limit, Prices, Upstream,
+    Usage,
 };
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::exchange::Meter;
+use crate::exchange::{Measured, Meter};
 use crate::output::{Output, cut};
 
 pub(crate) use record::{Exchange, Recorder};
@@ -39,6 +40,8 @@ struct Gateway {
     answers: Answers,
     models: BTreeMap<String, Prices>,
     budget: GatewayBudget,
+    /// Whose the models are.
+    provider: String,
     idle: Duration,
     recorder: Option<Recorder>,
     redact: Vec<String>,
@@ -104,12 +107,20 @@ impl Gateway {
         redact.retain(|text| text.len() > 1);
         redact.sort_by_key(|text| std::cmp::Reverse(text.len()));
         let (models, budget) = (spec.models, spec.budget);
-        let (provider, costs) = (spec.provider, models.clone());
-        let header = recording::Header { api, provider, models: costs, ..Default::default() };
+        let (provider, costs) = (spec.provider.clone(), models.clone());
+        let context_tokens = spec.context_tokens;
+        let header = recording::Header {
+            api,
+            provider,
+            models: costs,
+            context_tokens,
+            ..Default::default()
+        };
         let recorder = spec.recording.as_deref().map(|path| Recorder::create(path, &header));
         let recorder = recorder.transpose()?;
         let used = Mutex::default();
-        Ok(Self { api, answers, models, budget, idle, recorder, redact, output, used })
+        let provider = spec.provider;
+        Ok(Self { api, answers, models, budget, provider, idle, recorder, redact, output, used })
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {
@@ -180,7 +191,7 @@ impl Call {
 
     /// Counts and records the answer, which ended, or ended early for the reason given.
     fn end(self, broken: Option<String>) {
-        let (usage, error) = self.meter.finish(self.status);
+        let Measured { usage, facts, error } = self.meter.finish(self.status);
         let cost_micros = usage.cost_micros(&self.prices);
         let gateway = &self.gateway;
         {
@@ -202,6 +213,7 @@ impl Call {
         gateway.output.say(Entry::ModelCall {
             number: self.number,
             model: self.model,
+            answer: AnswerFacts { provider: gateway.provider.clone(), ..facts },
             status: self.status,
             usage,
             cost_micros,

@@ -28,6 +28,9 @@ pub enum AskError {
     Transient { message: String, after: Option<Duration> },
     #[error("{message}")]
     BudgetSpent { message: String },
+    /// The conversation is longer than the model takes.
+    #[error("{message}")]
+    TooLong { message: String },
     /// Asking again would not help.
     #[error("{message}")]
     Final { message: String },
@@ -121,10 +124,22 @@ impl Client {
     /// # Errors
     /// See [`AskError`].
     pub async fn ask(&self, messages: &[Message]) -> Result<Answer, AskError> {
+        self.send(&self.request(&self.system, &self.tools, messages)).await
+    }
+
+    /// Asks something beside the conversation, without tools.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn ask_beside(&self, system: &str, text: &str) -> Result<Answer, AskError> {
+        self.send(&self.request(system, &[], &[Message::User(text.to_owned())])).await
+    }
+
+    async fn send(&self, request: &Value) -> Result<Answer, AskError> {
         let answer = self
             .http
             .post(format!("http://gateway{}", self.api.path()))
-            .json(&self.request(messages))
+            .json(request)
             .send()
             .await
             .map_err(|error| {
@@ -155,8 +170,8 @@ impl Client {
         assembly.finish()
     }
 
-    fn request(&self, messages: &[Message]) -> Value {
-        let (model, system, tools) = (&self.model, &self.system, &self.tools);
+    fn request(&self, system: &str, tools: &[Value], messages: &[Message]) -> Value {
+        let model = &self.model;
         match self.api {
             Api::Messages => anthropic::request(model, system, tools, messages),
             Api::Responses => responses::request(model, system, tools, messages),
@@ -216,6 +231,9 @@ fn refused(status: u16, body: &Value, after: Option<Duration>) -> AskError {
         (_, Some("budget_spent")) => AskError::BudgetSpent {
             message: body["error"]["message"].as_str().unwrap_or(&message).to_owned(),
         },
+        (400 | 413, _) if is_too_long(body) => {
+            AskError::TooLong { message: format!("HTTP {status}: {message}") }
+        }
         // More money is needed, not more patience.
         (429, Some("insufficient_quota")) => {
             AskError::Final { message: format!("HTTP {status}: {message}") }
@@ -225,6 +243,15 @@ fn refused(status: u16, body: &Value, after: Option<Duration>) -> AskError {
         }
         _ => AskError::Final { message: format!("HTTP {status}: {message}") },
     }
+}
+
+/// Services have no common word for it.
+fn is_too_long(body: &Value) -> bool {
+    let message = body["error"]["message"].as_str().unwrap_or_default();
+    body["error"]["code"] == "context_length_exceeded"
+        || ["prompt is too long", "maximum context length", "exceeds the context window"]
+            .iter()
+            .any(|words| message.contains(words))
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

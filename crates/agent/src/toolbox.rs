@@ -11,6 +11,10 @@ use crate::schema::Schema;
 use crate::step::End;
 use crate::tools::{Called, Tools};
 
+mod batches;
+
+pub(crate) use batches::Call;
+
 /// How often a result that does not keep to its schema is handed back.
 const RESULT_REFUSALS_MAX: u32 = 2;
 /// How often the agent is reminded of its result.
@@ -75,29 +79,53 @@ impl Toolbox {
 
     /// Calls a tool by the name it has here. The id is the model's of the call.
     pub(crate) async fn call(&self, id: &str, name: &str, input: Value) -> Outcome {
-        let (id, name) = (cut(id, 200), cut(name, 200));
-        let shown = cut_value(&input, SHOWN_BYTES);
-        self.output.say(Entry::ToolCall { id: id.clone(), name: name.clone(), input: shown });
-        if let Some((_, schema)) = self.result.as_ref().filter(|_| name == RESULT_TOOL) {
-            return self.take(schema, input);
+        let call = Call { id: id.to_owned(), name: name.to_owned(), input };
+        self.say_call(&call);
+        let done = self.perform(&call).await;
+        self.say_done(&call, done)
+    }
+
+    /// Whether a tool leaves everything as it is.
+    fn only_reads(&self, name: &str) -> bool {
+        self.tools.only_reads(name)
+    }
+
+    fn say_call(&self, call: &Call) {
+        let (id, name) = (cut(&call.id, 200), cut(&call.name, 200));
+        self.output.say(Entry::ToolCall { id, name, input: cut_value(&call.input, SHOWN_BYTES) });
+    }
+
+    /// What a tool answers; nothing of the one for the result, which is taken when it is told.
+    async fn perform(&self, call: &Call) -> Option<Called> {
+        if self.result.is_some() && call.name == RESULT_TOOL {
+            return None;
         }
-        let Called { outcome, text, bytes } = self.tools.call(&name, &input).await;
-        let shown = cut(&text, SHOWN_BYTES);
+        Some(self.tools.call(&cut(&call.name, 200), &call.input).await)
+    }
+
+    fn say_done(&self, call: &Call, done: Option<Called>) -> Outcome {
+        let Some(Called { outcome, text, bytes }) = done else {
+            return match &self.result {
+                Some((_, schema)) => self.take(schema, &call.input),
+                None => Outcome::Over(End::failed("a result was handed in that nobody wants")),
+            };
+        };
+        let (id, name, shown) = (cut(&call.id, 200), cut(&call.name, 200), cut(&text, SHOWN_BYTES));
         self.output.say(Entry::ToolResult { id, name, outcome, text: shown, bytes });
         let text = if text.is_empty() { "(nothing)".to_owned() } else { text };
         Outcome::Answered { text, is_error: outcome != ToolOutcome::Ok }
     }
 
     /// Takes a result that keeps to its schema, or hands it back with what is wrong.
-    fn take(&self, schema: &Schema, input: Value) -> Outcome {
+    fn take(&self, schema: &Schema, input: &Value) -> Outcome {
         let length = input.to_string().len();
         let errors = if length > RESULT_BYTES_MAX {
             vec![format!("the result has {length} bytes; at most {RESULT_BYTES_MAX} are taken")]
         } else {
-            schema.errors(&input)
+            schema.errors(input)
         };
         if errors.is_empty() {
-            return Outcome::Over(End::completed(Some(input)));
+            return Outcome::Over(End::completed(Some(input.clone())));
         }
         let attempt = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
         self.output.say(Entry::ResultRefused { errors: errors.clone(), attempt });

@@ -12,6 +12,8 @@ use jb_agent_protocol::transcript::ToolOutcome;
 use jb_agent_protocol::{LoopSpec, ToolGrant};
 use serde_json::{Value, json};
 
+use std::sync::Arc;
+
 use crate::output::cut;
 use roots::Roots;
 use shell::Shell;
@@ -54,7 +56,7 @@ type Answer = Result<String, Refusal>;
 /// The granted tools.
 pub struct Tools {
     granted: Vec<ToolGrant>,
-    roots: Roots,
+    roots: Arc<Roots>,
     shell: Option<Shell>,
 }
 
@@ -62,7 +64,7 @@ impl Tools {
     /// # Errors
     /// When a directory cannot be opened, or a shell grant cannot be read.
     pub fn new(spec: &LoopSpec) -> Result<Self, String> {
-        let roots = Roots::open(&spec.working_dir, &spec.roots)?;
+        let roots = Arc::new(Roots::open(&spec.working_dir, &spec.roots)?);
         let mut patterns = spec.tools.iter().filter_map(|tool| match tool {
             ToolGrant::Shell(patterns) => Some(patterns),
             _ => None,
@@ -142,14 +144,26 @@ impl Tools {
         }
     }
 
+    /// Whether a tool leaves everything as it is.
+    pub fn only_reads(&self, name: &str) -> bool {
+        ["read", "search"].contains(&name)
+    }
+
+    /// Reads on a thread of its own, so that others may meanwhile.
+    async fn beside(&self, input: &Value, read: fn(&Roots, &Value) -> Answer) -> Answer {
+        let (roots, input) = (Arc::clone(&self.roots), input.clone());
+        let done = tokio::task::spawn_blocking(move || read(&roots, &input)).await;
+        done.unwrap_or_else(|error| Err(Refusal::failed(format!("the tool broke: {error}"))))
+    }
+
     /// Calls a tool by the name the model knows it by.
     pub async fn call(&self, name: &str, input: &Value) -> Called {
         let granted = self.granted.iter().find(|tool| tool_name(tool) == name);
         let answer = match granted {
-            Some(ToolGrant::Read) => files::read(&self.roots, input),
+            Some(ToolGrant::Read) => self.beside(input, files::read).await,
             Some(ToolGrant::Edit) => files::edit(&self.roots, input),
             Some(ToolGrant::Write) => files::write(&self.roots, input),
-            Some(ToolGrant::Search) => search::search(&self.roots, input),
+            Some(ToolGrant::Search) => self.beside(input, search::search).await,
             Some(ToolGrant::Shell(_)) => match &self.shell {
                 Some(shell) => shell.run(input).await,
                 None => Err(Refusal::Denied("no program is granted".to_owned())),

@@ -101,7 +101,7 @@ macro_rules! routes {
         }
 
         /// All routes, in the order of [`Action`].
-        pub static ROUTES: [Route; 115] = [
+        pub static ROUTES: [Route; 118] = [
             $(Route {
                 action: Action::$action,
                 method: Method::$method,
@@ -123,6 +123,7 @@ routes! {
     GetBuildPlan                   Get    api      "/builds/{build_id}/plan"                          BuildReadPublicJob Viewer;
     BuildEvents                    Get    api      "/builds/{build_id}/events"                        BuildReadPublicJob Viewer;
     BuildTranscript                Get    api      "/builds/{build_id}/transcript"                    BuildReadPublicJob Viewer;
+    BuildAgentUsage                Get    api      "/builds/{build_id}/agent-usage"                   BuildReadPublicJob Viewer;
     BuildResources                 Get    api      "/builds/{build_id}/resources"                     BuildRead          Viewer;
     AbortBuild                     Put    api      "/builds/{build_id}/abort"                         BuildWrite         Operator;
     GetBuildPreparation            Get    api      "/builds/{build_id}/preparation"                   BuildReadPublicJob Viewer;
@@ -138,6 +139,7 @@ routes! {
     ListJobs                       Get    pipeline "/jobs"                                            Pipeline           Viewer;
     GetJob                         Get    job      ""                                                 Pipeline           Viewer;
     ListJobBuilds                  Get    job      "/builds"                                          Pipeline           Viewer;
+    JobAgentUsage                  Get    job      "/agent-usage"                                     Pipeline           Viewer;
     CreateJobBuild                 Post   job      "/builds"                                          Team               Operator unless_archived;
     RerunJobBuild                  Post   job      "/builds/{build_name}"                             Team               Operator unless_archived;
     ListJobInputs                  Get    job      "/inputs"                                          Team               Viewer;
@@ -218,6 +220,7 @@ routes! {
     RenameTeam                     Put    team     "/rename"                                          Team               Owner;
     DestroyTeam                    Delete team     ""                                                 Admin              Owner;
     ListTeamBuilds                 Get    team     "/builds"                                          Team               Viewer;
+    TeamAgentUsage                 Get    team     "/agent-usage"                                     Team               Viewer;
     CreateArtifact                 Post   team     "/artifacts"                                       Team               Member;
     GetArtifact                    Get    team     "/artifacts/{artifact_id}"                         Team               Member;
     GetWall                        Get    api      "/wall"                                            Open               Viewer;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-pub use jb_agent_protocol::{Api, Prices};
+pub use jb_agent_protocol::{Api, CONTEXT_TOKENS, Prices};
 
 /// What the operator decided about agents.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct AgentSettings {
     pub providers: BTreeMap<String, Provider>,
     /// Every model that may be used, as `provider/model`.
     pub models: BTreeMap<String, Prices>,
+    /// How many tokens some of them take in; others as many as [`CONTEXT_TOKENS`].
+    pub contexts: BTreeMap<String, u64>,
     /// Answers of the model in one step that names no number.
     pub turns: u32,
     /// A model that says nothing for this long is asked again.
@@ -77,6 +79,7 @@ impl Default for AgentSettings {
             default_model: None,
             providers: BTreeMap::new(),
             models: BTreeMap::new(),
+            contexts: BTreeMap::new(),
             turns: 100,
             idle_timeout: Duration::from_secs(120),
             recordings: Recordings::default(),
@@ -93,6 +96,7 @@ pub(crate) struct Model<'a> {
     /// With its provider.
     pub full_name: &'a str,
     pub prices: Prices,
+    pub context_tokens: u64,
     pub api: Api,
     pub url: &'a str,
     pub key: &'a Key,
@@ -122,7 +126,9 @@ impl AgentSettings {
         let key = provider.key.as_ref().ok_or_else(|| {
             format!("the server has no key for the provider `{provider_name}` of the model `{full_name}`")
         })?;
-        Ok(Model { name, full_name, prices, api: provider.api, url: &provider.url, key })
+        let context_tokens = self.contexts.get(full_name).copied().unwrap_or(CONTEXT_TOKENS);
+        let (api, url) = (provider.api, provider.url.as_str());
+        Ok(Model { name, full_name, prices, context_tokens, api, url, key })
     }
 }
 

@@ -1,5 +1,6 @@
 //! One build as its driver and leaves see it: its rows, its log, its artifacts and its vars.
 
+mod agents;
 mod artifacts;
 mod counts;
 mod environment;
@@ -18,7 +19,7 @@ use crate::Engine;
 use crate::driver::{self, LEASE};
 use crate::leaf::{Leaf, Trouble};
 use crate::log::Redactor;
-use crate::trace::{Marks, Place, build_span};
+use crate::trace::{Marks, Place, Stories, build_span};
 
 pub(crate) use records::CachedResource;
 pub(crate) use values::Secrets;
@@ -39,6 +40,8 @@ pub(crate) struct BuildContext {
     pub(crate) place: Place,
     /// What happened to the containers of steps.
     pub(crate) marks: Marks,
+    /// What its agents have done so far.
+    stories: Stories,
 }
 
 impl BuildContext {
@@ -78,6 +81,7 @@ impl BuildContext {
             build: record,
             place,
             marks: Marks::default(),
+            stories: Stories::default(),
             plan,
             var_sources,
             fence,
@@ -95,9 +99,14 @@ impl BuildContext {
         self.redactor.lock().unwrap_or_else(PoisonError::into_inner).mask(text)
     }
 
-    /// Every text that is masked.
+    /// Masks what an agent said, where secrets may be written in other ways.
+    fn mask_all(&self, text: String) -> String {
+        self.redactor.lock().unwrap_or_else(PoisonError::into_inner).mask_all(text)
+    }
+
+    /// Every text that is masked of what agents say.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        self.redactor.lock().unwrap_or_else(PoisonError::into_inner).texts().to_vec()
+        self.redactor.lock().unwrap_or_else(PoisonError::into_inner).texts()
     }
 
     /// Notes for the trace what happened to a step's container.

@@ -205,7 +205,7 @@ impl Driver {
         }
         self.context.commit(&events, &said).await.map_err(|error| self.store_error(error))?;
         for (node, outcome) in ended {
-            self.trace_step(&node, outcome, now);
+            self.trace_step(&node, outcome, now).await;
         }
         self.perform(acts).await
     }
@@ -231,7 +231,7 @@ impl Driver {
         Ok(false)
     }
 
-    fn trace_step(&mut self, node: &PlanId, outcome: Outcome, now: Timestamp) {
+    async fn trace_step(&mut self, node: &PlanId, outcome: Outcome, now: Timestamp) {
         let context = &self.context;
         let tracer = &context.engine.settings.tracer;
         let Some(plan) = self.machine.plan_of(node).filter(|_| tracer.is_on()) else { return };
@@ -243,8 +243,10 @@ impl Driver {
             url: &context.url(),
             marks: context.marks.take(node),
             pods: &pods,
+            events: context.approval_events(plan).await,
         };
-        for span in self.steps.ended(&step, now) {
+        let agent = context.agent_spans(plan, now);
+        for span in self.steps.ended(&step, now).into_iter().chain(agent) {
             tracer.emit(span);
         }
     }

@@ -5,6 +5,8 @@
 //! A [`Position`] says how much of the runner's journal the returned text covers: stored in the same
 //! transaction as the text, it makes the log exactly-once across restarts.
 
+mod encodings;
+
 /// Text is returned at the latest when this much is held without a line end.
 const HELD_BYTES_MAX: usize = 64 * 1024;
 
@@ -156,6 +158,8 @@ fn whole_characters(bytes: &[u8]) -> usize {
 pub(crate) struct Redactor {
     /// Longest first, so that a secret containing another is masked whole.
     lines: Vec<String>,
+    /// The same in other forms.
+    encoded: Vec<String>,
 }
 
 const MASK: &str = "((redacted))";
@@ -166,21 +170,32 @@ impl Redactor {
             let line = line.trim();
             if line.chars().count() > 1 && !self.lines.iter().any(|known| known == line) {
                 self.lines.push(line.to_owned());
+                self.encoded.extend(encodings::forms(line));
             }
         }
+        self.encoded.sort_by_key(|form| std::cmp::Reverse(form.len()));
         self.lines.sort_by_key(|line| std::cmp::Reverse(line.len()));
     }
 
-    /// What is masked.
-    pub(crate) fn texts(&self) -> &[String] {
-        &self.lines
+    /// What is masked of agents' words.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.lines.iter().chain(&self.encoded).cloned().collect()
     }
 
     pub(crate) fn mask(&self, text: String) -> String {
-        self.lines.iter().fold(text, |text, secret| {
-            if text.contains(secret.as_str()) { text.replace(secret.as_str(), MASK) } else { text }
-        })
+        masked(&self.lines, text)
     }
+
+    /// Masks other forms of secrets, too. Agents may be talked into writing them so.
+    pub(crate) fn mask_all(&self, text: String) -> String {
+        masked(&self.encoded, self.mask(text))
+    }
+}
+
+fn masked(secrets: &[String], text: String) -> String {
+    secrets.iter().fold(text, |text, secret| {
+        if text.contains(secret.as_str()) { text.replace(secret.as_str(), MASK) } else { text }
+    })
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 //! Ids follow from the build, so a trace goes on after a restart, whichever server drives the build then, and steps can be
 //! told theirs before anything is sent. A span is given away when it ends. No value of a var is in one.
 
+mod agents;
 mod spans;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use jb_model::Timestamp;
 use jb_store::BuildRecord;
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use agents::{Invoked, Stories, Story, Told, approval_events, input_tokens};
 pub(crate) use spans::{EndedStep, Marks, Steps, build_span};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,20 +24,78 @@ pub struct TraceId(pub [u8; 16]);
 pub struct SpanId(pub [u8; 8]);
 
 /// One thing that took time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Span {
     pub trace: TraceId,
     pub id: SpanId,
     /// None for a build's.
     pub parent: Option<SpanId>,
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
+    pub kind: Kind,
     pub begin: Timestamp,
     pub end: Timestamp,
     /// Why it counts as an error, in one word.
-    pub error: Option<&'static str>,
-    pub attributes: Vec<(&'static str, String)>,
+    pub error: Option<Cow<'static, str>>,
+    pub attributes: Vec<(&'static str, Fact)>,
     /// What happened meanwhile, in order.
-    pub events: Vec<(String, Timestamp)>,
+    pub events: Vec<SpanEvent>,
+}
+
+/// On which side of a call a span stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A build: it was asked for from outside.
+    Server,
+    Internal,
+    /// A call to another service.
+    Client,
+}
+
+/// What is said of a span or event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    Text(String),
+    Texts(Vec<String>),
+    Count(i64),
+    Seconds(f64),
+}
+
+impl From<String> for Fact {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Fact {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<u64> for Fact {
+    fn from(count: u64) -> Self {
+        Self::Count(i64::try_from(count).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<u32> for Fact {
+    fn from(count: u32) -> Self {
+        Self::Count(count.into())
+    }
+}
+
+/// Something that happened at an instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanEvent {
+    pub name: Cow<'static, str>,
+    pub at: Timestamp,
+    pub attributes: Vec<(&'static str, Fact)>,
+}
+
+impl SpanEvent {
+    pub(crate) fn new(name: impl Into<Cow<'static, str>>, at: Timestamp) -> Self {
+        Self { name: name.into(), at, attributes: Vec::new() }
+    }
 }
 
 /// Takes spans. Without a receiver nothing is made of them.

@@ -19,6 +19,7 @@ mod present;
 mod resources;
 mod system;
 mod teams;
+mod usage;
 mod versions;
 mod workers;
 
@@ -230,6 +231,7 @@ async fn dispatch(call: Call) -> Result<Response> {
         Action::GetBuildPlan => builds::plan(call).await,
         Action::BuildEvents => events::stream(call, events::Log::Build),
         Action::BuildTranscript => events::stream(call, events::Log::Transcript),
+        Action::BuildAgentUsage => usage::of_build(call).await,
         Action::BuildResources => builds::resources(call).await,
         Action::AbortBuild => builds::abort(call).await,
         Action::GetBuildPreparation => builds::preparation(call).await,
@@ -245,6 +247,7 @@ async fn dispatch(call: Call) -> Result<Response> {
         Action::ListJobs => jobs::list(call).await,
         Action::GetJob => jobs::get(call).await,
         Action::ListJobBuilds => jobs::builds(call).await,
+        Action::JobAgentUsage => usage::of_job(call).await,
         Action::CreateJobBuild => Ok(typed(jobs::trigger(call).await)),
         Action::RerunJobBuild => Ok(typed(jobs::rerun(call).await)),
         Action::ListJobInputs => Ok(typed(jobs::inputs(call).await)),
@@ -330,6 +333,7 @@ async fn dispatch(call: Call) -> Result<Response> {
         Action::RenameTeam => teams::rename(call).await,
         Action::DestroyTeam => teams::destroy(call).await,
         Action::ListTeamBuilds => teams::builds(call).await,
+        Action::TeamAgentUsage => usage::of_team(call).await,
         Action::CreateArtifact => artifacts::create(call).await,
         Action::GetArtifact => artifacts::get(call).await,
         Action::GetWall => system::wall(call).await,

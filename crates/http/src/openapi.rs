@@ -138,7 +138,12 @@ fn parameters(route: &Route, query: &[&str]) -> Vec<Value> {
         }));
     }
     for name in query {
-        let number = matches!(*name, "limit" | "from" | "to");
+        let number = match *name {
+            "limit" | "from" | "to" | "until" => true,
+            // Alone it is a date.
+            "since" => query.contains(&"until"),
+            _ => false,
+        };
         let kind = if number { "integer" } else { "string" };
         parameters.push(json!({"name": name, "in": "query", "schema": {"type": kind}}));
     }

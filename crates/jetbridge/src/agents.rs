@@ -33,6 +33,8 @@ const KNOWN: [Known; 2] = [
 ];
 /// US dollars for a million tokens.
 const PRICE_MAX: f64 = 1e6;
+/// The fewest tokens that a model for agents takes in.
+const CONTEXT_MIN: u64 = 1_000;
 
 #[derive(Args)]
 pub(crate) struct AgentOptions {
@@ -61,10 +63,11 @@ struct ProviderFile {
     key_env: Option<String>,
 }
 
-/// US dollars for a million tokens.
+/// US dollars for a million tokens, and how many tokens the model takes in.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct PricesFile {
+    context: Option<u64>,
     input: f64,
     output: f64,
     cache_read: f64,
@@ -90,7 +93,7 @@ fn read(text: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result
     for (name, provider) in file.providers {
         settings.providers.insert(name.clone(), provider_of(&name, provider, &variable)?);
     }
-    for (name, prices) in file.models {
+    for (name, prices_file) in file.models {
         let provider = name.split_once('/').map(|(provider, _)| provider);
         ensure!(
             provider.is_some_and(|provider| settings.providers.contains_key(provider)),
@@ -109,11 +112,18 @@ fn read(text: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result
             Ok((dollars * 1e6).round() as u64)
         };
         let prices = Prices {
-            input: micros("input", prices.input)?,
-            output: micros("output", prices.output)?,
-            cache_read: micros("cache_read", prices.cache_read)?,
-            cache_write: micros("cache_write", prices.cache_write)?,
+            input: micros("input", prices_file.input)?,
+            output: micros("output", prices_file.output)?,
+            cache_read: micros("cache_read", prices_file.cache_read)?,
+            cache_write: micros("cache_write", prices_file.cache_write)?,
         };
+        if let Some(context) = prices_file.context {
+            ensure!(
+                context >= CONTEXT_MIN,
+                "the `context` of `{name}` is {context} tokens; an agent needs {CONTEXT_MIN}"
+            );
+            settings.contexts.insert(name.clone(), context);
+        }
         settings.models.insert(name, prices);
     }
     if let Some(default) = &file.default {
@@ -157,7 +167,7 @@ mod tests {
     #[test]
     fn a_file_names_models_prices_and_keys() {
         let text = "default: anthropic/m\nproviders: {anthropic: {url: 'http://x', key_env: K}}\n\
-                    models: {anthropic/m: {input: 3, output: 15.5, cache_read: 0.3}}\nturns: 7\n";
+                    models: {anthropic/m: {input: 3, output: 15.5, cache_read: 0.3, context: 64000}}\nturns: 7\n";
         let settings = read(text, |name| (name == "K").then(|| "sesame".to_owned())).unwrap();
         assert_eq!(settings.default_model.as_deref(), Some("anthropic/m"));
         let prices =
@@ -165,7 +175,7 @@ mod tests {
         assert_eq!(settings.models["anthropic/m"], prices);
         assert_eq!(settings.providers["anthropic"].url, "http://x");
         assert_eq!(settings.providers["anthropic"].key.as_ref().unwrap().0, "sesame");
-        assert_eq!(settings.turns, 7);
+        assert_eq!((settings.turns, settings.contexts["anthropic/m"]), (7, 64_000));
     }
 
     #[test]
@@ -190,6 +200,7 @@ mod tests {
         assert!(error("providers: {openai: {api: smoke}}").contains("unknown variant `smoke`"));
         assert!(error("models: {m: {}}").contains("`provider/model`"));
         assert!(error("models: {anthropic/m: {input: -1}}").contains("price `input`"));
+        assert!(error("models: {anthropic/m: {context: 9}}").contains("an agent needs 1000"));
         assert!(error("default: anthropic/m").contains("not among the models"));
         assert!(error("model: x").contains("unknown field `model`"));
     }

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use jb_engine::trace::{Span, Tracer};
+use jb_engine::trace::{Fact, Kind, Span, Tracer};
 use jb_model::Timestamp;
 use opentelemetry::trace::{
     Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
-use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
@@ -115,11 +115,10 @@ async fn send(exporter: SpanExporter, mut spans: mpsc::Receiver<Span>, dropped: 
 
 /// A span as the collector gets it.
 fn data(span: Span) -> SpanData {
-    let attributes = span.attributes.into_iter().map(|(name, value)| KeyValue::new(name, value));
-    let mut attributes: Vec<KeyValue> = attributes.collect();
-    attributes.extend(span.error.map(|error| KeyValue::new("error.type", error)));
-    let events =
-        span.events.into_iter().map(|(name, at)| Event::new(name, time(at), Vec::new(), 0));
+    let mut attributes = said(span.attributes);
+    attributes.extend(span.error.clone().map(|error| KeyValue::new("error.type", error)));
+    let events = span.events.into_iter();
+    let events = events.map(|it| Event::new(it.name, time(it.at), said(it.attributes), 0));
     let context = SpanContext::new(
         TraceId::from_bytes(span.trace.0),
         SpanId::from_bytes(span.id.0),
@@ -131,8 +130,12 @@ fn data(span: Span) -> SpanData {
         span_context: context,
         parent_span_id: span.parent.map_or(SpanId::INVALID, |id| SpanId::from_bytes(id.0)),
         parent_span_is_remote: false,
-        span_kind: if span.parent.is_none() { SpanKind::Server } else { SpanKind::Internal },
-        name: span.name.into(),
+        span_kind: match span.kind {
+            Kind::Server => SpanKind::Server,
+            Kind::Internal => SpanKind::Internal,
+            Kind::Client => SpanKind::Client,
+        },
+        name: span.name,
         start_time: time(span.begin),
         end_time: time(span.end),
         attributes,
@@ -146,6 +149,18 @@ fn data(span: Span) -> SpanData {
         status: span.error.map_or(Status::Unset, Status::error),
         instrumentation_scope: InstrumentationScope::builder("jetbridge").build(),
     }
+}
+
+fn said(facts: Vec<(&'static str, Fact)>) -> Vec<KeyValue> {
+    let value = |fact| match fact {
+        Fact::Text(text) => Value::from(text),
+        Fact::Texts(texts) => {
+            Value::Array(Array::String(texts.into_iter().map(StringValue::from).collect()))
+        }
+        Fact::Count(count) => Value::from(count),
+        Fact::Seconds(seconds) => Value::from(seconds),
+    };
+    facts.into_iter().map(|(name, fact)| KeyValue::new(name, value(fact))).collect()
 }
 
 fn time(at: Timestamp) -> SystemTime {

@@ -6,6 +6,7 @@
 //! Labels have bounds. Those that come from code (routes, verbs, kinds) are bounded by it; of those that users choose
 //! (teams, pipelines, jobs) a metric takes so many sets, and counts what comes after them as `other`.
 
+mod agents;
 mod builds;
 mod database;
 mod http;
@@ -17,6 +18,7 @@ mod scheduling;
 
 use prometheus::{Registry, TextEncoder};
 
+pub use agents::{Agents, Chat};
 pub use builds::{Build, BuildEnd, Builds, Running, Step, Steps, Waiting};
 pub use database::Database;
 pub use http::Http;
@@ -39,6 +41,7 @@ pub struct Metrics {
     pub operations: Operations,
     pub calls: Calls,
     pub pods: Pods,
+    pub agents: Agents,
 }
 
 impl Default for Metrics {
@@ -63,6 +66,7 @@ impl Metrics {
             operations: Operations::new(&registry),
             calls: Calls::new(&registry),
             pods: Pods::new(&registry),
+            agents: Agents::new(&registry),
             registry,
         }
     }

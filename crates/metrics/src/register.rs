@@ -2,8 +2,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 #[expect(
@@ -30,6 +30,15 @@ pub(crate) fn counters(
     labels: &[&str],
 ) -> IntCounterVec {
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+pub(crate) fn float_counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> CounterVec {
+    registered(registry, CounterVec::new(Opts::new(name, help), labels))
 }
 
 pub(crate) fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {

@@ -12,7 +12,7 @@ mod speech;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -32,6 +32,8 @@ const ENDLESS_PAUSE: Duration = Duration::from_millis(5);
 /// A request that came.
 #[derive(Clone, Debug)]
 pub struct Received {
+    /// When all of it was there.
+    pub at: SystemTime,
     pub headers: HeaderMap,
     pub body: Value,
 }
@@ -125,7 +127,7 @@ async fn answer(
     };
     let number = {
         let mut received = lock(&service.received);
-        received.push(Received { headers, body: request.clone() });
+        received.push(Received { at: SystemTime::now(), headers, body: request.clone() });
         received.len()
     };
     if let Err(what) = speech::check(api, &request) {

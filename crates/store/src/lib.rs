@@ -11,6 +11,7 @@
 //! integers, text, blobs), read it through [`sql::Row`], and cover it in the conformance suite, which
 //! runs on SQLite in memory, SQLite in a file and PostgreSQL.
 
+pub mod agent_usage;
 pub mod approvals;
 pub mod artifacts;
 pub mod builds;
@@ -38,11 +39,12 @@ mod sql;
 pub mod store;
 pub mod teams;
 pub mod tokens;
-mod transcripts;
+pub mod transcripts;
 pub mod vars;
 pub mod versions;
 pub mod view;
 
+pub use agent_usage::{AgentUsage, AgentUse, BuildUsage, JobUsage, Period, StepUsage};
 pub use approvals::{Answered, ApprovalAnswer, ApprovalArtifact, ApprovalRecord, NewApproval};
 pub use artifacts::{ArtifactRecord, BuildArtifact};
 pub use builds::{
@@ -64,6 +66,7 @@ pub use settings::{ComponentRecord, Wall};
 pub use store::{Allowance, EncryptionKey, Options, Store};
 pub use teams::TeamRecord;
 pub use tokens::{TokenRecord, UserRecord};
+pub use transcripts::Transcribed;
 pub use vars::BuildVar;
 pub use versions::{ResourceVersion, SavedVersions};
 pub use view::{PassedBuild, Pipe, ScopeVersion};

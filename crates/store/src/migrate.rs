@@ -34,7 +34,8 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     1 "0001_initial",
     2 "0002_pipeline_user_data",
     3 "0003_transcripts",
-    4 "0004_approvals"
+    4 "0004_approvals",
+    5 "0005_agent_usage"
 ];
 
 const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (

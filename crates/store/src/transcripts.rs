@@ -2,6 +2,7 @@
 
 use jb_model::BuildId;
 
+use crate::agent_usage::{self, AgentUse};
 use crate::events::{
     FAST, Position, StoredEvent, advance, insert_segment, lost_or_missing, pack, unpack_row,
 };
@@ -12,18 +13,28 @@ use crate::{Change, Fence, Result, Store};
 /// Rows looked at per query.
 const ROWS: i64 = 64;
 
+/// What is stored of an agent's words at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Transcribed<'a> {
+    /// For the transcript.
+    pub entries: &'a [String],
+    /// For the build's log.
+    pub events: &'a [String],
+    /// What it tells of models that were used.
+    pub used: &'a [AgentUse<'a>],
+}
+
 impl Store {
-    /// Appends entries to a build's transcript and events to its log, in one transaction. Whether anything happens is
+    /// Appends entries to a build's transcript and events to its log, and counts what was used, in one transaction. Whether anything happens is
     /// decided as by [`Store::append_events`].
     pub async fn append_transcript(
         &self,
         build: BuildId,
-        entries: &[String],
-        events: &[String],
+        said: Transcribed<'_>,
         fence: Option<Fence>,
         position: Position<'_>,
     ) -> Result<bool> {
-        let (entries, events) = (pack(entries, FAST)?, pack(events, FAST)?);
+        let (entries, events) = (pack(said.entries, FAST)?, pack(said.events, FAST)?);
         transact!(self, async |tx| {
             if !advance(tx, build, &position).await? {
                 return Ok(false);
@@ -40,6 +51,9 @@ impl Store {
             let Some(row) = row else { return Err(lost_or_missing(build, fence)) };
             let first = row.req_int("next_event")? - events.n_events;
             insert_segment(tx, build, first, &events).await?;
+            for used in said.used {
+                agent_usage::add(tx, build, used).await?;
+            }
             if entries.n_events > 0 {
                 let first = row.req_int("next_transcript")? - entries.n_events;
                 tx.execute(

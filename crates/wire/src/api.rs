@@ -16,6 +16,7 @@ mod system;
 mod team;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use approval::{AnswerRequest, Approval, ApprovalAnswer, ApprovalArtifact, Problem};
 pub use build::{
@@ -41,6 +42,10 @@ pub use system::{
     WorkerHealth,
 };
 pub use team::{Team, TeamAuth, TeamResponse};
+pub use usage::{
+    AgentUsage, BuildAgentUsage, JobAgentUsage, OneBuildAgentUsage, OneJobAgentUsage,
+    StepAgentUsage, TeamAgentUsage,
+};
 
 fn is_zero(number: &i64) -> bool {
     *number == 0

@@ -70,20 +70,22 @@ impl Api {
         build: i64,
         mut take: impl FnMut(&Value) -> bool,
     ) -> anyhow::Result<()> {
-        let mut answer = self.open_events(build).await?;
-        let mut pending = Vec::new();
-        while let Some(chunk) = answer.chunk().await? {
-            pending.extend_from_slice(&chunk);
-            let whole = pending.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            for line in pending[..whole].split(|byte| *byte == b'\n') {
-                let Some(data) = line.strip_prefix(b"data: ") else { continue };
-                if !take(&serde_json::from_slice(data)?) {
-                    return Ok(());
-                }
-            }
-            pending.drain(..whole);
-        }
-        Ok(())
+        read_events(self.open_events(build).await?, &mut take).await
+    }
+
+    /// Reads what a build's agents say and do as it comes, until there is no more.
+    pub(crate) async fn transcript(
+        &self,
+        build: i64,
+        mut take: impl FnMut(&Value),
+    ) -> anyhow::Result<()> {
+        let path = format!("/builds/{build}/transcript");
+        let answer = self.request(reqwest::Method::GET, &path).send().await?.error_for_status()?;
+        read_events(answer, &mut |entry| {
+            take(entry);
+            true
+        })
+        .await
     }
 
     /// The whole stream of a build's events, as it came. Read by hand, so that a client built
@@ -169,4 +171,27 @@ fn show(message: &str) -> anyhow::Result<Option<String>> {
         _ => {}
     }
     Ok(None)
+}
+
+/// Reads a stream of events until it ends or `take` says that it is enough. One without data, as the last is, is none.
+async fn read_events(
+    mut answer: reqwest::Response,
+    take: &mut impl FnMut(&Value) -> bool,
+) -> anyhow::Result<()> {
+    let mut pending = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        pending.extend_from_slice(&chunk);
+        let whole = pending.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        for line in pending[..whole].split(|byte| *byte == b'\n') {
+            if line == b"event: end" {
+                return Ok(());
+            }
+            let Some(data) = line.strip_prefix(b"data: ") else { continue };
+            if !take(&serde_json::from_slice(data)?) {
+                return Ok(());
+            }
+        }
+        pending.drain(..whole);
+    }
+    Ok(())
 }

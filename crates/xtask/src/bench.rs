@@ -3,6 +3,7 @@
 //! Every figure comes with a floor or a peer measured in the same run on the same machine, so that
 //! the ratio means something where the figure alone does not. Nothing here fails for being slow.
 
+mod agents;
 mod builds;
 mod figures;
 mod idle;
@@ -42,13 +43,17 @@ pub(crate) struct Options {
     /// Measure steps as pods instead, on a cluster that is started for it unless it runs
     #[arg(long)]
     kubernetes: bool,
+    /// Measure agents instead, whose model is a script
+    #[arg(long, conflicts_with = "kubernetes")]
+    agents: bool,
     /// The cluster's directory
     #[arg(long, value_name = "DIR", default_value = "/var/tmp/jetbridge-bench-cluster")]
     cluster: PathBuf,
     /// Load the images of this directory into the cluster instead of making them
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
-    /// Only these: trigger, steps, webhook, log, idle, size; on a cluster: step, between, check, artifact, burst
+    /// Only these: trigger, steps, webhook, log, idle, size; on a cluster: step, between, check, artifact,
+    /// burst; of agents: start, gateway, transcript, crowd
     filter: Vec<String>,
 }
 
@@ -71,7 +76,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let measured = if options.kubernetes {
         kubernetes::measure(&binary, &dir, options)
     } else {
-        tokio::runtime::Runtime::new()?.block_on(measure(&binary, &dir, options))
+        let runtime = tokio::runtime::Runtime::new()?;
+        if options.agents {
+            runtime.block_on(agents::measure(&binary, &dir, options))
+        } else {
+            runtime.block_on(measure(&binary, &dir, options))
+        }
     };
     if options.state.is_none() {
         std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;

@@ -5,21 +5,43 @@ use std::time::Duration;
 use jb_agent_protocol::transcript::Ending;
 use jb_agent_protocol::{Entry, LoopSpec, RESULT_TOOL};
 
+use super::compaction;
+use super::repeats::{Repeats, Verdict};
 use crate::message::{Answer, AskError, Block, Client, Message, Stop, ToolAnswer};
 use crate::output::{Output, cut};
 use crate::step::{End, system};
-use crate::toolbox::{Done, Outcome, SHOWN_BYTES, Toolbox};
+use crate::toolbox::{Call, Done, Outcome, SHOWN_BYTES, Toolbox};
 
 /// Requests for one answer, and the longest pause between two of them. Together at most ten minutes.
 const ATTEMPTS_MAX: u32 = 14;
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How often in a row a conversation is shortened because the model finds it too long.
+const SHORTENED_MAX: u32 = 3;
 
 pub(super) struct Conversation<'a> {
     client: Client,
     tools: Toolbox,
     output: &'a Output,
+    /// As the pipeline wrote it.
+    prompt: String,
     messages: Vec<Message>,
+    context_tokens: u64,
+    repeats: Repeats,
     pause: Duration,
+}
+
+/// Why there is no answer.
+enum NoAnswer {
+    TooLong(String),
+    Over(End),
+}
+
+/// What is asked.
+#[derive(Clone, Copy)]
+enum Asked<'t> {
+    Conversation,
+    /// For a summary of it.
+    Summary(&'t str),
 }
 
 impl<'a> Conversation<'a> {
@@ -27,14 +49,16 @@ impl<'a> Conversation<'a> {
         let definitions = tools.definitions();
         let system = system(spec, RESULT_TOOL);
         let client = Client::new(&spec.socket, spec.api, spec.model.clone(), system, definitions)?;
-        let messages = vec![Message::User(spec.prompt.clone())];
+        let prompt = spec.prompt.clone();
+        let messages = vec![Message::User(prompt.clone())];
         let pause = Duration::from_millis(spec.retry_pause_ms);
-        Ok(Self { client, tools, output, messages, pause })
+        let (context_tokens, repeats) = (spec.context_tokens, Repeats::default());
+        Ok(Self { client, tools, output, prompt, messages, context_tokens, repeats, pause })
     }
 
     pub(super) async fn run(mut self) -> End {
         loop {
-            let answer = match self.ask().await {
+            let answer = match self.answer().await {
                 Ok(answer) => answer,
                 Err(end) => return end,
             };
@@ -45,24 +69,70 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// The next answer, of a conversation that is shortened before and as often as need be.
+    async fn answer(&mut self) -> Result<Answer, End> {
+        if let Some(kept) = compaction::first_kept(&self.messages, self.context_tokens) {
+            self.shorten(kept).await?;
+        }
+        for _ in 0..SHORTENED_MAX {
+            match self.ask(Asked::Conversation).await {
+                Ok(answer) => return Ok(answer),
+                Err(NoAnswer::Over(end)) => return Err(end),
+                Err(NoAnswer::TooLong(message)) => {
+                    let kept = compaction::first_kept_at_once(&self.messages, self.context_tokens);
+                    let kept = kept.ok_or_else(|| End::new(Ending::ModelFailed, message))?;
+                    self.shorten(kept).await?;
+                }
+            }
+        }
+        let what = "the conversation is too long for the model, however it is shortened";
+        Err(End::new(Ending::ModelFailed, what))
+    }
+
+    /// Puts a summary into the place of all messages before the one that is kept first.
+    async fn shorten(&mut self, kept: usize) -> Result<(), End> {
+        let tokens = compaction::size(&self.messages);
+        let question = compaction::question(&self.messages[..kept]);
+        let summary = match self.ask(Asked::Summary(&question)).await {
+            Ok(answer) => texts(&answer),
+            // It is gone on without one rather than not at all.
+            Err(NoAnswer::TooLong(_)) => String::new(),
+            Err(NoAnswer::Over(end)) => return Err(end),
+        };
+        let prompt = compaction::prompt(&self.prompt, &summary);
+        self.messages.splice(..kept, [Message::User(prompt)]);
+        self.output.say(Entry::Compacted {
+            messages: u32::try_from(kept).unwrap_or(u32::MAX),
+            tokens,
+            summary: cut(&summary, SHOWN_BYTES),
+        });
+        Ok(())
+    }
+
     /// Asks until there is an answer, or asking again is no use.
-    async fn ask(&self) -> Result<Answer, End> {
+    async fn ask(&self, asked: Asked<'_>) -> Result<Answer, NoAnswer> {
+        let over = |ending, message: String| NoAnswer::Over(End::new(ending, message));
         let mut attempt = 1;
         loop {
-            let (message, after) = match self.client.ask(&self.messages).await {
+            let answer = match asked {
+                Asked::Conversation => self.client.ask(&self.messages).await,
+                Asked::Summary(text) => self.client.ask_beside(compaction::SYSTEM, text).await,
+            };
+            let (message, after) = match answer {
                 Ok(answer) => return Ok(answer),
                 Err(AskError::BudgetSpent { message }) => {
-                    return Err(End::new(Ending::BudgetSpent, message));
+                    return Err(over(Ending::BudgetSpent, message));
                 }
+                Err(AskError::TooLong { message }) => return Err(NoAnswer::TooLong(message)),
                 Err(AskError::Final { message }) => {
-                    return Err(End::new(Ending::ModelFailed, message));
+                    return Err(over(Ending::ModelFailed, message));
                 }
                 Err(AskError::Transient { message, after }) => (message, after),
             };
             if attempt == ATTEMPTS_MAX {
                 let what =
                     format!("the model did not answer in {ATTEMPTS_MAX} attempts: {message}");
-                return Err(End::new(Ending::ModelFailed, what));
+                return Err(over(Ending::ModelFailed, what));
             }
             let pause = after.unwrap_or_else(|| self.pause.saturating_mul(1 << (attempt - 1)));
             let pause = pause.min(PAUSE_MAX);
@@ -75,7 +145,7 @@ impl<'a> Conversation<'a> {
 
     /// Acts on an answer; says how the work ended if it did.
     async fn take(&mut self, answer: Answer) -> Option<End> {
-        let mut results = Vec::new();
+        let mut calls = Vec::new();
         for block in answer.blocks {
             match block {
                 Block::Text(text) => {
@@ -84,19 +154,11 @@ impl<'a> Conversation<'a> {
                     }
                 }
                 Block::Kept(_) => {}
-                Block::ToolUse { id, name, input } => {
-                    match self.tools.call(&id, &name, input).await {
-                        Outcome::Answered { text, is_error } => {
-                            results.push(ToolAnswer { id, text, is_error });
-                        }
-                        Outcome::Over(end) => return Some(end),
-                    }
-                }
+                Block::ToolUse { id, name, input } => calls.push(Call { id, name, input }),
             }
         }
-        if !results.is_empty() {
-            self.messages.push(Message::Results(results));
-            return None;
+        if !calls.is_empty() {
+            return self.call(&calls).await;
         }
         match answer.stop {
             Stop::Refused => Some(End::new(Ending::Refused, "the model refused to go on")),
@@ -106,6 +168,31 @@ impl<'a> Conversation<'a> {
             }
             Stop::Done => self.done(),
         }
+    }
+
+    async fn call(&mut self, calls: &[Call]) -> Option<End> {
+        let mut results = Vec::with_capacity(calls.len());
+        for (call, outcome) in calls.iter().zip(self.tools.call_all(calls).await) {
+            match outcome {
+                Outcome::Answered { text, is_error } => {
+                    results.push(ToolAnswer { id: call.id.clone(), text, is_error });
+                }
+                Outcome::Over(end) => return Some(end),
+            }
+        }
+        let made = calls.iter().zip(&results);
+        let made = made.map(|(call, result)| (&*call.name, &call.input, &*result.text));
+        match self.repeats.judge(made) {
+            Verdict::Fine => {}
+            Verdict::Tell(text) => {
+                if let Some(last) = results.last_mut() {
+                    last.text = format!("{}\n{text}", last.text);
+                }
+            }
+            Verdict::Stop(why) => return Some(End::new(Ending::Refused, why)),
+        }
+        self.messages.push(Message::Results(results));
+        None
     }
 
     fn done(&mut self) -> Option<End> {
@@ -125,4 +212,12 @@ impl<'a> Conversation<'a> {
         }
         self.messages.push(Message::User(text.to_owned()));
     }
+}
+
+fn texts(answer: &Answer) -> String {
+    let texts = answer.blocks.iter().filter_map(|block| match block {
+        Block::Text(text) => Some(text.as_str()),
+        _ => None,
+    });
+    texts.collect::<Vec<_>>().join("\n")
 }

@@ -7,14 +7,16 @@ use super::{
     garbage, input_of, no_input, refused, transient,
 };
 
-/// The beginning of the conversation is marked as worth keeping, and so is its end: the next request repeats it.
+/// The tools, the words before the conversation, and the ends of the last two turns to the model are marked as worth
+/// keeping: the next request repeats all of it. The turn before the last is marked, too, as the service looks back only so
+/// far, and an answer with many calls is long. Four marks are all that there may be.
 pub(super) fn request(model: &str, system: &str, tools: &[Value], messages: &[Message]) -> Value {
     let keep = json!({"type": "ephemeral"});
     let mut messages: Vec<Value> = messages.iter().map(message).collect();
-    if let Some(last) = messages.last_mut()
-        && let Some(block) = last["content"].as_array_mut().and_then(|blocks| blocks.last_mut())
-    {
-        block["cache_control"] = keep.clone();
+    for turn in messages.iter_mut().rev().filter(|turn| turn["role"] == "user").take(2) {
+        if let Some(block) = turn["content"].as_array_mut().and_then(|blocks| blocks.last_mut()) {
+            block["cache_control"] = keep.clone();
+        }
     }
     let mut request = json!({
         "model": model,
@@ -24,7 +26,11 @@ pub(super) fn request(model: &str, system: &str, tools: &[Value], messages: &[Me
         "messages": messages,
     });
     if !tools.is_empty() {
-        request["tools"] = Value::Array(tools.to_vec());
+        let mut tools = tools.to_vec();
+        if let Some(last) = tools.last_mut() {
+            last["cache_control"] = json!({"type": "ephemeral"});
+        }
+        request["tools"] = Value::Array(tools);
     }
     request
 }

@@ -39,6 +39,7 @@ fn step(tools: Vec<ToolGrant>) -> Step {
         result_schema: None,
         forbidden: vec![],
         retry_pause_ms: 1,
+        context_tokens: 200_000,
     };
     Step { dir, spec }
 }

@@ -53,6 +53,19 @@ async fn tools_are_called_and_the_result_is_taken() {
             cache_write_tokens: 0,
         };
         assert_eq!(first, Some((usage, 70 * 3 + 10 * 15, None)), "{api:?}");
+        let facts = ran.gateway.iter().find_map(|entry| match entry {
+            Entry::ModelCall { answer, .. } => Some(answer.clone()),
+            _ => None,
+        });
+        let facts = facts.unwrap();
+        let finish_reason = match api {
+            Api::Messages => "tool_use",
+            Api::Responses => "completed",
+            Api::Chat => "tool_calls",
+        };
+        assert_eq!((facts.provider.as_str(), facts.response_model.as_str()), ("scripted", "m"));
+        assert_eq!(facts.finish_reason, finish_reason, "{api:?}");
+        assert!(!facts.response_id.is_empty(), "{api:?}");
         // The key is in the header that the API wants, and the agent's placeholder nowhere.
         let asked = step.model().received();
         let (name, value) = match api {

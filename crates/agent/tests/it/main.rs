@@ -13,6 +13,7 @@ mod apis;
 mod budget;
 mod conformance;
 mod harness;
+mod long;
 mod loops;
 mod recording;
 mod step;

@@ -73,6 +73,7 @@ impl Step {
             result_schema: None,
             forbidden: vec![],
             retry_pause_ms: 1,
+            context_tokens: 200_000,
         };
         let prices = Prices { input: 3_000_000, output: 15_000_000, ..Prices::default() };
         let gateway = GatewaySpec {
@@ -84,6 +85,7 @@ impl Step {
             recording: Some(path("recording.jsonl")),
             redact: vec!["hunter2".into()],
             idle_timeout_ms: 30_000,
+            context_tokens: 200_000,
         };
         Self { dir, spec, gateway, model: None }
     }

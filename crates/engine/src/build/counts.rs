@@ -8,7 +8,7 @@ use jb_store::BuildRecord;
 
 use crate::Engine;
 
-fn described(build: &BuildRecord) -> Build<'_> {
+pub(super) fn described(build: &BuildRecord) -> Build<'_> {
     Build {
         team: &build.team_name,
         pipeline: build

@@ -1,9 +1,9 @@
 //! What a build's agents said and did, on its way to the store.
 
-use jb_agent_protocol::{Line, Source, log_text};
+use jb_agent_protocol::{Entry, Line, Source, log_text};
 use jb_model::event::LogSource;
-use jb_model::{BuildEvent, PlanId, Value};
-use jb_store::Position;
+use jb_model::{BuildEvent, PlanId, Timestamp, Value};
+use jb_store::{AgentUsage, AgentUse, Position, Transcribed};
 use serde_json::json;
 
 use super::{BuildContext, encode};
@@ -28,9 +28,10 @@ impl BuildContext {
     ) -> jb_store::Result<()> {
         let Speaker { agent, source } = speaker;
         let (mut entries, mut shown) = (Vec::new(), String::new());
+        let (mut understood, mut used) = (Vec::new(), Vec::new());
         for line in lines.lines().filter(|line| !line.trim().is_empty()) {
             let Ok(read) = serde_json::from_str::<Value>(line) else {
-                shown.push_str(&self.mask(format!("{line}\n")));
+                shown.push_str(&self.mask_all(format!("{line}\n")));
                 continue;
             };
             // Before its position is stored, so that it is known whenever the journal is not read again.
@@ -40,6 +41,8 @@ impl BuildContext {
             let mut entry = self.masked(read);
             if let Ok(line) = serde_json::from_value::<Line>(entry.clone()) {
                 shown.push_str(&log_text(&line.entry));
+                used.extend(use_of(origin, speaker, &line));
+                understood.push(line);
             }
             if let Value::Object(fields) = &mut entry {
                 fields.insert("source".to_owned(), json!(source));
@@ -60,10 +63,12 @@ impl BuildContext {
             .collect();
         let position = Position { key, from: self.position_of(key), upto };
         let store = &self.engine.store;
-        let stored = store
-            .append_transcript(self.build.id, &entries, &log, Some(self.fence), position)
-            .await?;
-        if !stored {
+        let said = Transcribed { entries: &entries, events: &log, used: &used };
+        let stored =
+            store.append_transcript(self.build.id, said, Some(self.fence), position).await?;
+        if stored {
+            self.tell_story(origin, source, &understood);
+        } else {
             // Only the holder of the lease writes, so this is a defect and not a race.
             tracing::error!(build = %self.build.id, key, upto, "a transcript's position was refused");
         }
@@ -73,11 +78,11 @@ impl BuildContext {
 
     fn masked(&self, value: Value) -> Value {
         match value {
-            Value::String(text) => Value::String(self.mask(text)),
+            Value::String(text) => Value::String(self.mask_all(text)),
             Value::Array(items) => items.into_iter().map(|item| self.masked(item)).collect(),
             Value::Object(fields) => {
                 let fields = fields.into_iter();
-                fields.map(|(key, item)| (self.mask(key), self.masked(item))).collect()
+                fields.map(|(key, item)| (self.mask_all(key), self.masked(item))).collect()
             }
             other => other,
         }
@@ -94,4 +99,23 @@ impl BuildContext {
         let vars = self.engine.store.build_vars(self.build.id).await?;
         Ok(vars.into_iter().find(|var| var.scope == scope).map(|var| var.value))
     }
+}
+
+/// What a line of a gateway's tells of a model that was used.
+fn use_of<'a>(step: &'a PlanId, speaker: Speaker<'a>, line: &Line) -> Option<AgentUse<'a>> {
+    let (Source::Gateway, Entry::ModelCall { model, answer, status, usage, cost_micros, .. }) =
+        (speaker.source, &line.entry)
+    else {
+        return None;
+    };
+    let usage = AgentUsage {
+        turns: u64::from((200..300).contains(status)),
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cache_read_tokens: usage.cache_read_tokens,
+        cache_write_tokens: usage.cache_write_tokens,
+        cost_micros: *cost_micros,
+    };
+    let model = format!("{}/{model}", answer.provider);
+    Some(AgentUse { plan: step, name: speaker.agent, model, usage, at: Timestamp(line.time_us) })
 }

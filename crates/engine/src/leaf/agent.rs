@@ -53,6 +53,7 @@ pub(crate) async fn run(
     let Some(made) = make(context, leaf, plan, agent).await? else {
         return Ok(Done::new(Outcome::Aborted, Vec::new()));
     };
+    context.resume_story(leaf).await?;
     let exits = follow(context, leaf, &made, started).await;
     if let Ok(Some(exit)) = &exits {
         script::settle(context, &leaf.plan.id, &made.agent, exit).await?;

@@ -7,7 +7,7 @@ use jb_model::{BuildStatus, ContainerHandle, Outcome, Plan, PlanId, PlanStep, Ti
 use jb_runtime::PodInfo;
 use jb_store::BuildRecord;
 
-use super::{Place, Span};
+use super::{Fact, Kind, Place, Span, SpanEvent};
 
 /// When steps began, as far as this server saw or read it.
 #[derive(Debug, Default)]
@@ -37,6 +37,8 @@ pub(crate) struct EndedStep<'a> {
     pub(crate) url: &'a str,
     pub(crate) marks: Vec<(ContainerHandle, Marked)>,
     pub(crate) pods: &'a [PodInfo],
+    /// What happened in it, in order.
+    pub(crate) events: Vec<SpanEvent>,
 }
 
 /// When a container was requested, and what happened to it since.
@@ -109,11 +111,12 @@ pub(crate) fn build_span(
         trace: place.trace,
         id: place.root,
         parent: None,
-        name: "build",
+        name: "build".into(),
+        kind: Kind::Server,
         begin: build.start_time.unwrap_or(build.created_at).min(now),
         end: now,
-        error,
-        attributes,
+        error: error.map(Into::into),
+        attributes: facts(attributes),
         events: Vec::new(),
     }
 }
@@ -140,22 +143,27 @@ fn step_span(step: &EndedStep<'_>, begin: Timestamp, now: Timestamp) -> Span {
         trace: step.place.trace,
         id: step.place.span(step.plan.id.as_str()),
         parent: Some(step.place.root),
-        name: kind,
+        name: kind.into(),
+        kind: Kind::Internal,
         begin: begin.min(now),
         end: now,
-        error,
-        attributes,
-        events: Vec::new(),
+        error: error.map(Into::into),
+        attributes: facts(attributes),
+        events: step.events.clone(),
     }
+}
+
+fn facts(texts: Vec<(&'static str, String)>) -> Vec<(&'static str, Fact)> {
+    texts.into_iter().map(|(name, text)| (name, text.into())).collect()
 }
 
 /// `pod` where containers are pods, with what the cluster says of it, at most as late as the step's end.
 fn container_spans(step: &EndedStep<'_>, begin: Timestamp, now: Timestamp) -> Vec<Span> {
     let all = step.marks.iter().map(|(handle, marked)| {
         let pod = step.pods.iter().find(|pod| pod.handle.as_ref() == Some(handle));
-        let seen = marked.events.iter().map(|(what, at)| ((*what).to_owned(), *at));
-        let mut events: Vec<(String, Timestamp)> = seen.collect();
-        let begin = events.first().map_or(begin, |(_, at)| *at).min(now);
+        let seen = marked.events.iter().map(|(what, at)| SpanEvent::new(*what, *at));
+        let mut events: Vec<SpanEvent> = seen.collect();
+        let begin = events.first().map_or(begin, |event| event.at).min(now);
         let mut attributes = vec![("container.id", handle.to_string())];
         if let Some(pod) = pod {
             attributes.extend([
@@ -165,18 +173,19 @@ fn container_spans(step: &EndedStep<'_>, begin: Timestamp, now: Timestamp) -> Ve
             ]);
             // The cluster counts whole seconds.
             let told = phases(pod).into_iter();
-            events.extend(told.map(|(what, at)| (what, at.clamp(begin, now))));
+            events.extend(told.map(|(what, at)| SpanEvent::new(what, at.clamp(begin, now))));
         }
-        events.sort_by_key(|(_, at)| *at);
+        events.sort_by_key(|event| event.at);
         Span {
             trace: step.place.trace,
             id: step.place.span(handle.as_str()),
             parent: Some(step.place.span(step.plan.id.as_str())),
-            name: if pod.is_some() { "pod" } else { "container" },
+            name: if pod.is_some() { "pod" } else { "container" }.into(),
+            kind: Kind::Internal,
             begin,
-            end: events.last().map_or(now, |(_, at)| *at),
+            end: events.last().map_or(now, |event| event.at),
             error: None,
-            attributes,
+            attributes: facts(attributes),
             events,
         }
     });
@@ -202,6 +211,7 @@ fn kind_and_name(step: &PlanStep) -> (&'static str, &str) {
         PlanStep::Check(check) => ("check", &check.name),
         PlanStep::Task(task) if task.agent.is_some() => ("agent", &task.name),
         PlanStep::Task(task) => ("task", &task.name),
+        PlanStep::Approve(approve) => ("approve", &approve.step.name),
         PlanStep::Run(run) => ("run", &run.message),
         PlanStep::SetPipeline(set) => ("set_pipeline", &set.name),
         PlanStep::LoadVar(load) => ("load_var", &load.name),

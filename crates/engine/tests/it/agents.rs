@@ -93,7 +93,7 @@ jobs:
 - name: unknown-context
   plan: [{agent: a, prompt: text x, config: {platform: linux}, context: [{vars: [none]}]}]
 - name: secret
-  plan: [{agent: a, prompt: "text the key is sk-secret-key\nraw no json: sk-secret-key\nresult {\"k\": \"sk-secret-key\"}", config: {platform: linux}}]
+  plan: [{agent: a, prompt: "text the key is sk-secret-key\ntext 736b2d7365637265742d6b6579 or c2stc2VjcmV0LWtleQ== or eHNrLXNlY3JldC1rZXk=\nraw no json: sk-secret-key\nresult {\"k\": \"sk-secret-key\"}", config: {platform: linux}}]
 - name: slow
   plan: [{agent: a, prompt: "text one\nsleep x\ntext two", config: {platform: linux}}]
 - name: late
@@ -273,7 +273,10 @@ async fn the_key_is_in_no_log_and_no_transcript() {
     let log = server.log(build).await;
     let transcript = format!("{:?}", transcript(&server, build).await);
     assert!(!log.contains(KEY) && !transcript.contains(KEY));
-    assert_eq!(log.matches("((redacted))").count(), 3, "{log}");
+    for written in ["736b2d", "c2stc2VjcmV0", "LXNlY3JldC1r"] {
+        assert!(!log.contains(written) && !transcript.contains(written), "{written}");
+    }
+    assert_eq!(log.matches("((redacted))").count(), 6, "{log}");
 }
 
 #[tokio::test]

@@ -22,6 +22,9 @@ pub(crate) struct Shape {
 
 const PAGE: &[&str] = &["limit", "from", "to", "timestamps"];
 
+/// Seconds since the epoch: from when, and until before when, steps began to use a model.
+const PERIOD: &[&str] = &["since", "until"];
+
 /// Does something and says no more than that it worked.
 const fn act(summary: &'static str) -> Shape {
     Shape { summary, query: &[], request: None, statuses: &[200], response: None }
@@ -74,6 +77,7 @@ pub(crate) fn shape(action: Action) -> Shape {
             response: Some(("text/event-stream", "TranscriptStream")),
             ..act("What a build's agents say and do, as it happens")
         },
+        Action::BuildAgentUsage => get("What a build's agents used of models", "BuildAgentUsage"),
         Action::BuildResources => get("The versions a build used and made", "BuildResources"),
         Action::AbortBuild => act("Stop a build").query(&["force"]).says(&[204]),
         Action::GetBuildPreparation => get("What a build waits for", "BuildPreparation"),
@@ -92,6 +96,9 @@ pub(crate) fn shape(action: Action) -> Shape {
         Action::ListJobs => get("A pipeline's jobs", "JobSummaries"),
         Action::GetJob => get("A job", "Job"),
         Action::ListJobBuilds => get("A job's builds", "Builds").query(PAGE),
+        Action::JobAgentUsage => {
+            get("What the agents of a job's builds used of models", "JobAgentUsage").query(PERIOD)
+        }
         Action::CreateJobBuild => get("Trigger a job", "Build"),
         Action::RerunJobBuild => get("Run a build again with the same inputs", "Build"),
         Action::ListJobInputs => get("The inputs of a job's next build", "BuildInputs"),
@@ -208,6 +215,9 @@ pub(crate) fn shape(action: Action) -> Shape {
         }
         Action::RenameTeam => send("Rename a team", "NewName").gives(&[200], "SaveConfigResponse"),
         Action::DestroyTeam => act("Destroy a team").says(&[204]),
+        Action::TeamAgentUsage => {
+            get("What a team's agents used of models", "TeamAgentUsage").query(PERIOD)
+        }
         Action::ListTeamBuilds => get("A team's builds", "Builds").query(PAGE),
         Action::CreateArtifact => Shape {
             request: Some((TAR, "Binary")),
@@ -327,6 +337,30 @@ const OBJECTS: &[(&str, &str)] = &[
     ("ApprovalArtifact", "id: integer, name: string"),
     ("ApprovalAnswer", "name: string, approves: boolean, comment?: string, answered_at: integer"),
     ("AnswerRequest", "comment?: string"),
+    (
+        "AgentUsage",
+        "turns: integer, input_tokens: integer, output_tokens: integer, \
+         cache_read_tokens: integer, cache_write_tokens: integer, cost_micros: integer",
+    ),
+    ("BuildAgentUsage", "total: AgentUsage, steps: [StepAgentUsage]"),
+    (
+        "StepAgentUsage",
+        "plan_id: string, name: string, model: string, turns: integer, input_tokens: integer, output_tokens: integer, \
+         cache_read_tokens: integer, cache_write_tokens: integer, cost_micros: integer",
+    ),
+    ("JobAgentUsage", "total: AgentUsage, builds: [OneBuildAgentUsage]"),
+    (
+        "OneBuildAgentUsage",
+        "build_id: integer, build_name?: string, turns: integer, input_tokens: integer, output_tokens: integer, \
+         cache_read_tokens: integer, cache_write_tokens: integer, cost_micros: integer",
+    ),
+    ("TeamAgentUsage", "total: AgentUsage, jobs: [OneJobAgentUsage]"),
+    (
+        "OneJobAgentUsage",
+        "pipeline_id?: integer, pipeline_name?: string, pipeline_instance_vars?: Object, \
+         job_name?: string, turns: integer, input_tokens: integer, output_tokens: integer, \
+         cache_read_tokens: integer, cache_write_tokens: integer, cost_micros: integer",
+    ),
     ("BuildResources", "inputs: [BuildResourceInput], outputs: [BuildResourceOutput]"),
     (
         "BuildResourceInput",

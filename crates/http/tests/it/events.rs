@@ -194,7 +194,8 @@ async fn transcripts_follow_their_build_on_a_stream_of_their_own() {
     let append = async |entries: &[&str], from, upto| {
         let entries: Vec<String> = entries.iter().map(|&entry| entry.to_owned()).collect();
         let position = jb_store::Position { key: "agent", from, upto };
-        server.store.append_transcript(build, &entries, &[], None, position).await.unwrap();
+        let said = jb_store::Transcribed { entries: &entries, ..Default::default() };
+        server.store.append_transcript(build, said, None, position).await.unwrap();
     };
     append(&[r#"{"type":"prompt"}"#, r#"{"type":"text"}"#], 0, 2).await;
     let token = server.login("test").await;

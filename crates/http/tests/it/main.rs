@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod agent_usage;
 mod archived;
 mod artifacts;
 mod builds;

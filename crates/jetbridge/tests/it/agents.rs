@@ -34,10 +34,15 @@ pub async fn model(script: Script) -> ScriptedModel {
 
 /// A server whose agents may use the model, as containers reach it.
 pub async fn server(dir: &Path, model: &ScriptedModel) -> Option<Server> {
+    server_with(dir, model, &[]).await
+}
+
+pub async fn server_with(dir: &Path, model: &ScriptedModel, flags: &[&str]) -> Option<Server> {
     let port = model.url().rsplit(':').next().unwrap().to_owned();
     let file = models(dir, "http://127.0.0.1:1");
     let env = [("AGENT_TEST_KEY", KEY)];
-    let mut server = Server::with_env(&["--agent-models", &file], &env).await?;
+    let flags = [&["--agent-models", &file], flags].concat();
+    let mut server = Server::with_env(&flags, &env).await?;
     // Only the server knows by which address its containers reach this machine.
     let host = host(&server.login().await).await;
     models(dir, &format!("http://{host}:{port}"));
@@ -59,7 +64,12 @@ pub fn example(name: &str) -> String {
 }
 
 pub fn script(name: &str) -> Script {
-    let node = jb_yaml::parse(&example(name)).unwrap();
+    parsed(&example(name))
+}
+
+/// A script as it is written.
+pub fn parsed(text: &str) -> Script {
+    let node = jb_yaml::parse(text).unwrap();
     serde_json::from_value(node.to_json()).unwrap()
 }
 
@@ -141,7 +151,7 @@ pub async fn change(api: &Api, dir: &Path, host: IpAddr, model: &ScriptedModel, 
 }
 
 /// Files below a directory that hold these bytes.
-fn found_in(dir: &Path, needle: &[u8]) -> Vec<String> {
+pub fn found_in(dir: &Path, needle: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let Ok(kind) = entry.file_type() else { continue };

@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod agent_faults;
 mod agents;
 mod api;
 mod approvals;
@@ -36,4 +37,5 @@ mod refusals;
 mod restart;
 mod runs;
 mod server;
+mod telemetry;
 mod traces;

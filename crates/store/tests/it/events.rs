@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jb_model::{BuildId, BuildStatus};
-use jb_store::{Change, Error, Fence, Position, Store, StoredEvent};
+use jb_store::{Change, Error, Fence, Position, Store, StoredEvent, Transcribed};
 
 use crate::world::{World, at, world};
 
@@ -303,10 +303,9 @@ async fn transcripts_are_stored_once_beside_the_log(store: Store) {
     let mut changes = store.subscribe();
     let append = async |entries, log, from, upto| {
         let position = Position { key: "a", from, upto };
-        store
-            .append_transcript(build, &events(entries), &events(log), None, position)
-            .await
-            .unwrap()
+        let (entries, events) = (events(entries), events(log));
+        let said = Transcribed { entries: &entries, events: &events, used: &[] };
+        store.append_transcript(build, said, None, position).await.unwrap()
     };
     assert!(append(0..3, 0..1, 0, 5).await);
     assert_eq!(changes.recv().await.unwrap(), Change::Build(build));
@@ -324,7 +323,8 @@ async fn transcripts_are_stored_once_beside_the_log(store: Store) {
     assert_eq!(store.events(build, 0, 1_000).await.unwrap(), stored(0..2));
     assert_eq!(store.position(build, "a").await.unwrap(), 9);
     let position = Position { key: "a", from: 9, upto: 10 };
-    let lost = store.append_transcript(build, &[], &[], Some(Fence(77)), position).await;
+    let lost =
+        store.append_transcript(build, Transcribed::default(), Some(Fence(77)), position).await;
     assert!(matches!(lost, Err(Error::FenceLost { .. })), "{lost:?}");
     store.finish_build(build, BuildStatus::Succeeded, None, at(9)).await.unwrap();
     store.delete_logs(&[build], at(10)).await.unwrap();

@@ -31,6 +31,7 @@ macro_rules! conformance {
     )*};
 }
 
+mod agent_usage;
 mod approvals;
 mod builds;
 mod causality;

@@ -83,16 +83,15 @@ impl Stage {
 /// A server that knows the user `test`.
 pub(super) async fn serve(binary: &Path, dir: &Path, port: u16) -> anyhow::Result<Server> {
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    Server::start(binary, &dir.join("server"), address, &local_flags(port)).await
+}
+
+/// The user, and a network of the server's own.
+pub(super) fn local_flags(port: u16) -> [String; 6] {
     let pool = format!("10.{}.0.0/16", 100 + port % 100);
-    let extra = [
-        "--add-local-user",
-        &format!("{USER}:{USER}"),
-        "--main-team-local-user",
-        USER,
-        "--local-network-pool",
-        &pool,
-    ];
-    Server::start(binary, &dir.join("server"), address, &extra.map(str::to_owned)).await
+    let user = format!("{USER}:{USER}");
+    ["--add-local-user", &user, "--main-team-local-user", USER, "--local-network-pool", &pool]
+        .map(str::to_owned)
 }
 
 /// Busybox, and a `date` that knows nanoseconds, which that of busybox often does not.

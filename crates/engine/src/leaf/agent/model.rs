@@ -11,6 +11,8 @@ pub(super) struct Chosen {
     /// With its provider.
     pub(super) full_name: String,
     pub(super) prices: Prices,
+    /// How many tokens it takes in.
+    pub(super) context_tokens: u64,
     pub(super) upstream: Upstream,
     /// What it answers from, when it is not there itself.
     pub(super) recording: Option<String>,
@@ -41,6 +43,7 @@ impl Chosen {
             name: model.name.to_owned(),
             full_name: model.full_name.to_owned(),
             prices: model.prices,
+            context_tokens: model.context_tokens,
             upstream: Upstream::Service { api, url, key },
             recording: None,
         })
@@ -58,7 +61,8 @@ impl Chosen {
         let path = format!("{REPLAY_DIR}/{RECORDING_FILE}");
         let upstream = Upstream::Replay { api: header.api, path };
         let recording = Some(text.to_owned());
-        Ok(Self { name, full_name, prices, upstream, recording })
+        let context_tokens = header.context_tokens;
+        Ok(Self { name, full_name, prices, context_tokens, upstream, recording })
     }
 
     pub(super) fn key(&self) -> Option<&str> {

@@ -93,6 +93,7 @@ impl<'a> Setup<'a> {
             result_schema: self.schema.clone(),
             forbidden: self.settings.forbidden.clone(),
             retry_pause_ms: RETRY_PAUSE_MS,
+            context_tokens: self.model.context_tokens,
         })
     }
 
@@ -115,6 +116,7 @@ impl<'a> Setup<'a> {
             redact,
             idle_timeout_ms: u64::try_from(self.settings.idle_timeout.as_millis())
                 .unwrap_or(u64::MAX),
+            context_tokens: model.context_tokens,
         })
     }
 }

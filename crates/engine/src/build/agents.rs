@@ -1,0 +1,106 @@
+//! A build's agents as traces and metrics see them.
+
+use jb_agent_protocol::{Line, Source};
+use jb_metrics::Chat;
+use jb_model::{Plan, PlanId, PlanStep, Timestamp, Value};
+
+use super::{BuildContext, counts};
+use crate::leaf::{Leaf, Trouble};
+use crate::trace::{Invoked, Span, SpanEvent, Story, Told, approval_events, input_tokens};
+
+/// Bytes of a transcript that are read at once.
+const READ_BYTES: usize = 1 << 20;
+
+impl BuildContext {
+    /// Takes up the story of a step's agent where a server before this one left it.
+    pub(crate) async fn resume_story(&self, leaf: &Leaf) -> Result<(), Trouble> {
+        let origin = &leaf.plan.id;
+        let mut said = 0;
+        for process in ["agent", "gateway"] {
+            said += self.log_position(&format!("{origin}/{process}")).await?;
+        }
+        if said == 0 {
+            return Ok(());
+        }
+        let (mut story, mut from) = (Story::default(), 0);
+        loop {
+            let store = &self.engine.store;
+            let entries = store.transcript(self.build.id, from, READ_BYTES).await?;
+            let Some(last) = entries.last() else { break };
+            from = last.seq + 1;
+            for entry in &entries {
+                let Ok(entry) = serde_json::from_str::<Value>(&entry.json) else { continue };
+                if entry["origin"] != origin.as_str() {
+                    continue;
+                }
+                let source = serde_json::from_value::<Source>(entry["source"].clone());
+                if let (Ok(source), Ok(line)) = (source, serde_json::from_value::<Line>(entry)) {
+                    // It was counted when it was stored.
+                    let _ = story.take(source, &line);
+                }
+            }
+        }
+        self.stories.resume(origin, story);
+        Ok(())
+    }
+
+    /// Adds lines to the story of a step's agent, once they are stored, and counts what they end.
+    pub(super) fn tell_story(&self, step: &PlanId, source: Source, lines: &[Line]) {
+        let agents = &self.engine.settings.metrics.agents;
+        self.stories.with(step, |story| {
+            for line in lines {
+                for told in story.take(source, line) {
+                    match told {
+                        Told::Chat(chat) => {
+                            let of = Chat {
+                                provider: &chat.answer.provider,
+                                model: &chat.model,
+                                input_tokens: input_tokens(chat.usage),
+                                output_tokens: chat.usage.output_tokens,
+                                cost_micros: chat.cost_micros,
+                                took: chat.took,
+                                error: chat.error,
+                            };
+                            agents.asked(&counts::described(&self.build), &of);
+                        }
+                        // The model makes up names of tools that it does not have.
+                        Told::Tool(tool) if tool.error == "denied" => {
+                            agents.called("", tool.took, tool.error);
+                        }
+                        Told::Tool(tool) => agents.called(&tool.name, tool.took, tool.error),
+                        Told::End { took, error } => {
+                            let (provider, model) = story.model();
+                            agents.ended(provider, model, took, error);
+                        }
+                        Told::Budget(limit_of) => agents.budget_spent(limit_of),
+                    }
+                }
+            }
+        });
+    }
+
+    /// The spans of a step's agent, which is over.
+    pub(crate) fn agent_spans(&self, plan: &Plan, now: Timestamp) -> Vec<Span> {
+        let PlanStep::Task(task) = &plan.step else { return Vec::new() };
+        let Some(agent) = &task.agent else { return Vec::new() };
+        let Some(story) = self.stories.end(&plan.id) else { return Vec::new() };
+        let invoked = Invoked {
+            place: &self.place,
+            step: &plan.id,
+            name: &task.name,
+            conversation: format!("{}/{}", self.build.id, plan.id),
+            verdict: agent.verdict.as_ref(),
+        };
+        story.spans(&invoked, now)
+    }
+
+    /// What happened to the question of a step that asks one.
+    pub(crate) async fn approval_events(&self, plan: &Plan) -> Vec<SpanEvent> {
+        if !matches!(plan.step, PlanStep::Approve(_)) {
+            return Vec::new();
+        }
+        let asked = self.engine.store.approvals_of_build(self.build.id).await;
+        let asked = asked.unwrap_or_default().into_iter().find(|asked| asked.plan == plan.id);
+        asked.as_ref().map(approval_events).unwrap_or_default()
+    }
+}

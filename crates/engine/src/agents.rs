@@ -23,7 +23,8 @@ pub struct AgentSettings {
     pub idle_timeout: Duration,
     /// What becomes of what is said to models.
     pub recordings: Recordings,
-    /// Addresses that must not answer inside an agent's container, as `host:port`.
+    /// Addresses that must not answer inside an agent's container, as `host:port`, besides those that the runtime names
+    /// ([`jb_runtime::Runtime::off_limits`]).
     pub forbidden: Vec<String>,
 }
 

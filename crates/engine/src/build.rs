@@ -4,7 +4,7 @@ mod agents;
 mod artifacts;
 mod counts;
 mod environment;
-mod records;
+pub(crate) mod records;
 mod task_config;
 mod transcript;
 mod values;
@@ -220,11 +220,11 @@ impl BuildContext {
     /// A line of a step about `what`, which is told again when the step is begun anew.
     pub(crate) async fn say_anew(
         &self,
-        leaf: &Leaf,
+        origin: &PlanId,
         what: &str,
         text: String,
     ) -> jb_store::Result<()> {
-        let origin = leaf.plan.id.clone();
+        let origin = origin.clone();
         let key = format!("{origin}/{what}");
         let position = self.log_position(&key).await?;
         let event = BuildEvent::Log {

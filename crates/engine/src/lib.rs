@@ -72,6 +72,8 @@ pub struct Timeouts {
     pub quiet: Duration,
     /// Between attempts to reach a runner that does not answer.
     pub reconnect: Duration,
+    /// How long a runner that cannot be reached is waited for when its step is cancelled meanwhile, or was.
+    pub abandon: Duration,
 }
 
 impl Default for Timeouts {
@@ -84,6 +86,7 @@ impl Default for Timeouts {
             grace: Duration::from_secs(10),
             quiet: Duration::from_secs(1),
             reconnect: Duration::from_secs(1),
+            abandon: Duration::from_secs(60),
         }
     }
 }

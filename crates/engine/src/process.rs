@@ -8,12 +8,15 @@ use std::time::Duration;
 use jb_agent_protocol::{LINE_BYTES_MAX, Source};
 use jb_model::event::LogSource;
 use jb_model::{BuildEvent, ContainerHandle, PlanId};
+use jb_runtime::RunnerStream;
 use jb_runtime::client::{
     Attached, JOURNAL_BYTES_MAX, Output, ProcessSpec, RunnerClient, StartError,
 };
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::build::BuildContext;
+use crate::build::records::WAITING_REASONS;
 use crate::cancel::Cancel;
 use crate::log::{LineBuffer, Position};
 
@@ -68,8 +71,8 @@ pub(crate) struct Exit {
 }
 
 impl Exit {
-    /// Of a process that was cancelled before it had a container.
-    pub(crate) fn never_began() -> Self {
+    /// Of a process that was cancelled, and whose end nobody saw: it had no container yet, or its runner is not reached.
+    pub(crate) fn unseen() -> Self {
         Self { status: 0, oom: false, result: Vec::new(), cancelled: true }
     }
 }
@@ -174,11 +177,11 @@ impl Process<'_> {
     /// Reaches the runner, with patience while that may come to work.
     async fn connect(&self, breaks: &mut Breaks) -> Result<RunnerClient, Error> {
         loop {
-            let connected = async {
-                let place = self.context.engine.place_of(self.container).await?;
-                RunnerClient::handshake(place.runtime.connect(self.container).await?).await
+            let connected = match self.stream().await? {
+                Ok(stream) => RunnerClient::handshake(stream).await,
+                Err(error) => Err(error),
             };
-            match connected.await {
+            match connected {
                 Ok(client) => return Ok(client),
                 Err(jb_runtime::Error::NoContainer(handle)) => return Err(Error::Lost(handle)),
                 Err(error @ jb_runtime::Error::Transient { .. }) => {
@@ -186,6 +189,38 @@ impl Process<'_> {
                     self.pause(breaks).await?;
                 }
                 Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn reconnect(&self, breaks: &mut Breaks) -> Result<RunnerClient, Error> {
+        self.pause(breaks).await?;
+        self.connect(breaks).await
+    }
+
+    /// Returns when a cancelled step has waited for its runner for long enough.
+    async fn abandoned(&self, cancel: &Cancel) {
+        cancel.requested().await;
+        tokio::time::sleep(self.context.engine.settings.default_timeouts.abandon).await;
+        tracing::warn!(container = %self.container, "a cancelled step's runner is not reached; the step ends without");
+    }
+
+    /// Makes a stream to the runner; says in the step's log why that takes long.
+    async fn stream(&self) -> Result<jb_runtime::Result<Box<dyn RunnerStream>>, Error> {
+        let (sender, mut reasons) = mpsc::channel(WAITING_REASONS);
+        let place = match self.context.engine.place_of(self.container).await {
+            Ok(place) => place,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut connecting = std::pin::pin!(place.runtime.connect_watched(self.container, sender));
+        loop {
+            tokio::select! {
+                // What was said before the end is stored before the end.
+                biased;
+                Some(reason) = reasons.recv() => {
+                    self.context.say_waits(self.origin, &reason).await?;
+                }
+                connected = &mut connecting => return Ok(connected),
             }
         }
     }
@@ -246,8 +281,11 @@ impl Follower<'_, '_> {
                 Err(jb_runtime::Error::Transient { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            self.process.pause(&mut self.breaks).await?;
-            client = self.process.connect(&mut self.breaks).await?;
+            tokio::select! {
+                connected = self.process.reconnect(&mut self.breaks) => client = connected?,
+                // Its end comes with its container's, whenever that is reached.
+                () = self.process.abandoned(cancel) => return Ok(Exit::unseen()),
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! Calls to the API server, repeated while that may help.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
+use http::Uri;
 use jb_metrics::Calls;
 use jb_runtime::{Error, Result};
 use kube::client::ClientBuilder;
@@ -37,7 +39,8 @@ const PACE: Pace = Pace {
 /// pings, once a minute, and it ends watches after 290 seconds.
 const SILENCE: Duration = Duration::from_secs(310);
 
-pub(crate) async fn client(access: &Access, calls: Calls) -> Result<Client> {
+/// A client, and where it finds the API server.
+pub(crate) async fn client(access: &Access, calls: Calls) -> Result<(Client, Uri)> {
     let options =
         KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
     let unusable = |error: String| {
@@ -59,8 +62,29 @@ pub(crate) async fn client(access: &Access, calls: Calls) -> Result<Client> {
         None => Config::infer().await.map_err(|error| unusable(error.to_string()))?,
     };
     config.read_timeout = Some(SILENCE);
+    let url = config.cluster_url.clone();
     let builder = ClientBuilder::try_from(config).map_err(|error| unusable(error.to_string()))?;
-    Ok(builder.with_layer(&Counting(calls)).build())
+    Ok((builder.with_layer(&Counting(calls)).build(), url))
+}
+
+/// The API server's addresses, as `host:port`: where this server and where pods find it. Those that cannot be found out
+/// are left out.
+pub(crate) async fn addresses(client: &Client, url: &Uri) -> Vec<String> {
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 });
+    let mut all = BTreeSet::new();
+    match tokio::net::lookup_host((host, port)).await {
+        Ok(found) => all.extend(found.map(|address| address.to_string())),
+        Err(error) => tracing::warn!(host, %error, "the API server's address cannot be looked up"),
+    }
+    match call("ask for the API server's address", || client.list_core_api_versions()).await {
+        Ok(versions) => {
+            let told = versions.server_address_by_client_cidrs;
+            all.extend(told.into_iter().map(|told| told.server_address));
+        }
+        Err(error) => tracing::warn!(%error, "the API server does not tell its address"),
+    }
+    all.into_iter().collect()
 }
 
 /// An error in the words of the port.
@@ -86,7 +110,7 @@ pub(crate) fn failed(context: impl Into<String>, error: kube::Error) -> Error {
     }
 }
 
-fn text_of(error: &kube::Error) -> String {
+pub(crate) fn text_of(error: &kube::Error) -> String {
     let kube::Error::Api(status) = error else {
         let mut text = error.to_string();
         let mut source = std::error::Error::source(error);

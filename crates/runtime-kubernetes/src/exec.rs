@@ -15,6 +15,8 @@ use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, ReadHalf, SimplexStream, WriteHalf,
 };
 
+use crate::api::text_of;
+
 /// How long an executed command may take to show that it runs.
 const ANNOUNCEMENT: Duration = Duration::from_secs(15);
 /// Bytes on their way to and from a command.
@@ -37,7 +39,7 @@ pub(crate) enum Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Api(error) => write!(f, "{error}"),
+            Self::Api(error) => write!(f, "{}", text_of(error)),
             Self::NotRun(why) => write!(f, "{why}"),
             Self::Status(status, said) => write!(f, "status {status}: {}", said.trim()),
             Self::Lost(error) => write!(f, "{error}"),

@@ -96,21 +96,7 @@ fn ended(pod: &Pod, status: &PodStatus) -> Option<Problem> {
         status.message.as_deref().unwrap_or_default(),
     );
     let other = |text: String| Some(Problem::Other(text));
-    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("unknown");
-    let target = status.conditions.iter().flatten();
-    let mut target = target.filter(|c| c.type_ == "DisruptionTarget" && c.status == "True");
-    let disruption = target.next().map(|condition| {
-        let reason = condition.reason.as_deref().unwrap_or_default();
-        let why = match reason {
-            "PreemptionByScheduler" => "its place was given to a pod of higher priority",
-            "DeletionByTaintManager" => "its node does not answer or takes no pods any more",
-            "EvictionByEvictionAPI" => "it was evicted to empty its node",
-            "TerminationByKubelet" => "its node needed what it used",
-            _ => "it was stopped by the cluster",
-        };
-        let detail = condition.message.as_deref().unwrap_or_default();
-        format!("{why} ({reason} on node {node}): {detail}")
-    });
+    let node = node_of(pod);
     match reason {
         "Evicted" => return other(format!("the pod was evicted from node {node}: {message}")),
         "NodeLost" => return other(format!("node {node} was lost: {message}")),
@@ -129,8 +115,10 @@ fn ended(pod: &Pod, status: &PodStatus) -> Option<Problem> {
     let init = status.init_container_statuses.iter().flatten();
     let containers = status.container_statuses.iter().flatten();
     let ended = init.chain(containers).find_map(|container| terminated(pod, container));
-    if let Some(disruption) = disruption.filter(|_| ended.is_some() || reason == "Terminated") {
-        return other(format!("the pod was lost: {disruption}"));
+    if (ended.is_some() || reason == "Terminated")
+        && let Some(why) = lost(pod)
+    {
+        return other(why);
     }
     if ended.is_some() {
         return ended;
@@ -139,6 +127,41 @@ fn ended(pod: &Pod, status: &PodStatus) -> Option<Problem> {
         Some("Failed" | "Succeeded") => other(format!("the pod ended: {reason} {message}")),
         _ => None,
     }
+}
+
+/// Why the cluster itself ends a pod, once it has decided to.
+pub(crate) fn lost(pod: &Pod) -> Option<String> {
+    let mut conditions = pod.status.as_ref()?.conditions.iter().flatten();
+    let target = conditions.find(|c| c.type_ == "DisruptionTarget" && c.status == "True")?;
+    let reason = target.reason.as_deref().unwrap_or_default();
+    let why = match reason {
+        "PreemptionByScheduler" => "its place was given to a pod of higher priority",
+        "DeletionByTaintManager" => "its node does not answer or takes no pods any more",
+        "EvictionByEvictionAPI" => "it was evicted to empty its node",
+        "TerminationByKubelet" => "its node needed what it used",
+        _ => "it was stopped by the cluster",
+    };
+    let detail = target.message.as_deref().unwrap_or_default();
+    Some(format!("the pod was lost: {why} ({reason} on node {}): {detail}", node_of(pod)))
+}
+
+/// Whether a runner could not be reached because its node's kubelet is not there, or does not answer, in the API
+/// server's words.
+pub(crate) fn is_of_node(why: &str) -> bool {
+    why.contains("error dialing backend")
+}
+
+/// What to say of a pod whose runner did not answer when it was asked.
+pub(crate) fn unreachable(pod: &Pod, why: &str) -> String {
+    let node = node_of(pod);
+    if is_of_node(why) {
+        return format!("node {node} does not answer: {why}");
+    }
+    format!("the runner on node {node} cannot be reached: {why}")
+}
+
+fn node_of(pod: &Pod) -> &str {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("unknown")
 }
 
 /// What an ended container means for its pod; init containers are meant to end well.

@@ -22,19 +22,19 @@ use tokio::time::Instant;
 
 use crate::artifacts::{Artifacts, Known};
 use crate::checks::Checks;
-use crate::exec::{Failure, RunnerExec};
+use crate::exec::RunnerExec;
 use crate::failure::{Answer, Problem, Standing, answer_of, standing};
 use crate::image::Reference;
 use crate::image::pointer::Pointer;
 use crate::logins::Logins;
 use crate::network::kept::Kept;
-use crate::pod::{MAIN, Published};
+use crate::pod::Published;
 use crate::probe::Features;
 use crate::settings::{Access, ArtifactStore, Settings};
 use crate::starts::Starts;
 use crate::table::{PodTable, handle_of, is_meant};
 use crate::waits::Waits;
-use crate::{api, exec, names, pod, pods, probe};
+use crate::{api, names, pod, pods, probe};
 
 mod attempts;
 mod birth;
@@ -42,6 +42,7 @@ mod check;
 mod create;
 mod link;
 mod prepare;
+mod reach;
 mod settle;
 mod store;
 
@@ -51,11 +52,6 @@ const SPARE_STREAM: Duration = Duration::from_secs(20);
 const FIRST_LIST: Duration = Duration::from_secs(60);
 /// Between SIGTERM and SIGKILL for what is not needed any more.
 const DESTROY_SECONDS: u32 = 1;
-/// Between attempts to reach a runner whose API server or kubelet does not answer.
-const CONNECT_PAUSE: Duration = Duration::from_millis(500);
-/// How long those are waited for.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(120);
-
 /// Containers on a cluster. Cheap to clone; all clones are one runtime.
 #[derive(Clone)]
 pub struct KubernetesRuntime {
@@ -74,6 +70,8 @@ struct Inner {
     spare: Mutex<HashMap<ContainerHandle, (Instant, RunnerExec)>>,
     starts: Starts,
     watches: [JoinHandle<()>; 3],
+    /// The API server's.
+    api_addresses: Vec<String>,
 }
 
 impl Drop for Inner {
@@ -85,7 +83,8 @@ impl Drop for Inner {
 impl KubernetesRuntime {
     /// Connects to a cluster, finds out what it offers, and finds the pods of earlier servers again.
     pub async fn new(settings: Settings, access: &Access) -> Result<Self> {
-        let client = api::client(access, settings.metrics.calls.clone()).await?;
+        let (client, url) = api::client(access, settings.metrics.calls.clone()).await?;
+        let api_addresses = api::addresses(&client, &url).await;
         let settings = Arc::new(settings);
         let namespace = settings.namespace.as_str();
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
@@ -144,6 +143,7 @@ impl KubernetesRuntime {
             spare,
             starts,
             watches,
+            api_addresses,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -206,55 +206,6 @@ impl Inner {
         let pod = pod.ok_or_else(|| Error::NoContainer(handle.clone()))?;
         self.table.created(pod.clone());
         Ok(Arc::new(pod))
-    }
-
-    /// Tries once to reach the runner in one of a pod's containers.
-    async fn attempt(&self, pod: &str, container: &str) -> Result<RunnerExec, Failure> {
-        let silence_max = self.settings.stream_silence;
-        exec::connect(&self.pods, pod, container, pod::connect(), silence_max).await
-    }
-
-    /// Reaches the runner in one of a pod's containers. What may pass is waited for.
-    async fn reach(&self, handle: &ContainerHandle, container: &str) -> Result<RunnerExec> {
-        let context = || format!("cannot connect to the runner of container `{handle}`");
-        let until = Instant::now() + CONNECT_PATIENCE;
-        loop {
-            let pod = self.pod_of(handle).await?;
-            if let Standing::Over(problem) = standing(&pod) {
-                return Err(Error::io(context(), io::Error::other(words(problem))));
-            }
-            let name = pod.metadata.name.clone().unwrap_or_default();
-            let failure = match self.attempt(&name, container).await {
-                Ok(stream) => return Ok(stream),
-                Err(failure) => failure,
-            };
-            let (kind, text) = match failure {
-                Failure::Api(error) => match answer_of(&error) {
-                    // The next look finds out whether the pod is gone.
-                    Answer::Missing | Answer::Busy | Answer::Full | Answer::Exists => {
-                        (io::ErrorKind::ConnectionRefused, error.to_string())
-                    }
-                    Answer::Forbidden | Answer::Ending | Answer::Refused => {
-                        return Err(api::failed(context(), error));
-                    }
-                },
-                other => (io::ErrorKind::ConnectionReset, other.to_string()),
-            };
-            tracing::debug!(%handle, container, failure = text, "a runner cannot be reached");
-            if Instant::now() > until {
-                return Err(Error::Transient {
-                    context: context(),
-                    source: io::Error::new(kind, text),
-                });
-            }
-            // A pod that went meanwhile is only known to be gone once the watch says so.
-            let (mut changes, mut starts) = (self.table.changes(), self.starts.changes());
-            tokio::select! {
-                _ = changes.changed() => {}
-                _ = starts.changed() => {}
-                () = tokio::time::sleep(CONNECT_PAUSE) => {}
-            }
-        }
     }
 
     /// Every pod that is not about to go, in the API server's own words: what the watch has not told of yet, or does
@@ -351,6 +302,10 @@ impl Runtime for KubernetesRuntime {
         true
     }
 
+    fn off_limits(&self) -> &[String] {
+        &self.inner.api_addresses
+    }
+
     async fn create(&self, spec: &ContainerSpec) -> Result<()> {
         self.inner.create(spec, &Waits::unwatched()).await
     }
@@ -364,17 +319,15 @@ impl Runtime for KubernetesRuntime {
     }
 
     async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>> {
-        let spare = self.inner.spare().remove(handle);
-        if let Some((_, stream)) = spare {
-            return Ok(Box::new(stream));
-        }
-        // A pod of its own is known by its label, and most containers have one.
-        if self.inner.table.of(handle).is_none()
-            && let Some(stream) = self.inner.connect_check(handle).await?
-        {
-            return Ok(stream);
-        }
-        Ok(Box::new(self.inner.reach(handle, MAIN).await?))
+        self.inner.connect(handle, &Waits::unwatched()).await
+    }
+
+    async fn connect_watched(
+        &self,
+        handle: &ContainerHandle,
+        waits: mpsc::Sender<String>,
+    ) -> Result<Box<dyn RunnerStream>> {
+        self.inner.connect(handle, &Waits::new(waits)).await
     }
 
     async fn settle(&self, handle: &ContainerHandle) -> Result<()> {

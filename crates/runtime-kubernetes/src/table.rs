@@ -13,7 +13,7 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::watch;
 
-use crate::failure::{Standing, standing};
+use crate::failure::{Standing, lost, standing};
 use crate::names;
 use crate::pods::{is_of_build, phase};
 
@@ -118,6 +118,15 @@ impl PodTable {
         let mut found =
             pods.by_name.values().filter(|entry| handle_of(&entry.pod) == Some(handle.as_str()));
         found.find(|entry| is_meant(&entry.pod)).map(|entry| Arc::clone(&entry.pod))
+    }
+
+    /// Why a container's pod is about to go, if the cluster itself takes it away.
+    pub(crate) fn lost(&self, handle: &ContainerHandle) -> Option<String> {
+        let pods = self.lock();
+        let mut found = pods.by_name.values().filter(|entry| {
+            handle_of(&entry.pod) == Some(handle.as_str()) && !is_meant(&entry.pod)
+        });
+        found.find_map(|entry| lost(&entry.pod))
     }
 
     /// The pods of a build's steps, those that are about to go too.

@@ -112,6 +112,11 @@ pub trait Runtime: Send + Sync + 'static {
         false
     }
 
+    /// Where this runtime's own machinery listens, as `host:port`: no agent may reach it.
+    fn off_limits(&self) -> &[String] {
+        &[]
+    }
+
     /// Finds or creates the container and starts its runner; returns when the runner can be connected to.
     async fn create(&self, spec: &ContainerSpec) -> Result<()>;
 
@@ -129,6 +134,17 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Opens a new stream to the runner of a container.
     async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>>;
+
+    /// As [`Self::connect`]. While the runner cannot be reached for long, `waits` is sent why, as by
+    /// [`Self::create_watched`].
+    async fn connect_watched(
+        &self,
+        handle: &ContainerHandle,
+        waits: mpsc::Sender<String>,
+    ) -> Result<Box<dyn RunnerStream>> {
+        drop(waits);
+        self.connect(handle).await
+    }
 
     /// Makes what a container wrote to its outputs theirs, wherever its volumes are kept; called after the process
     /// that writes them ended, and harmless to repeat. Runtimes whose containers write to the volumes themselves have

@@ -61,6 +61,10 @@ impl Runtime for Measured {
         self.runtime.runs_agents()
     }
 
+    fn off_limits(&self) -> &[String] {
+        self.runtime.off_limits()
+    }
+
     async fn create(&self, spec: &ContainerSpec) -> Result<()> {
         self.timed(What::Container, "create", self.runtime.create(spec)).await
     }
@@ -75,6 +79,15 @@ impl Runtime for Measured {
 
     async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>> {
         self.timed(What::Container, "connect", self.runtime.connect(handle)).await
+    }
+
+    async fn connect_watched(
+        &self,
+        handle: &ContainerHandle,
+        waits: mpsc::Sender<String>,
+    ) -> Result<Box<dyn RunnerStream>> {
+        let connecting = self.runtime.connect_watched(handle, waits);
+        self.timed(What::Container, "connect", connecting).await
     }
 
     async fn settle(&self, handle: &ContainerHandle) -> Result<()> {

@@ -23,6 +23,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::cluster::configuration::Component;
 use crate::cluster::place::Place;
 use crate::cluster::programs::Programs;
 
@@ -63,6 +64,10 @@ enum Action {
         #[arg(required = true)]
         archives: Vec<PathBuf>,
     },
+    /// End one of its components without a word, such as `kubelet` or `apiserver`; its pods go on
+    Stop { component: String },
+    /// Start a component that was stopped
+    Start { component: String },
     /// Print how a shell's programs reach it, for `eval "$(cargo xtask cluster env)"`
     Env,
     /// Build what it is made of, which `up` does, too; needs no root
@@ -89,6 +94,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             return Err(command.args(arguments).exec()).context("start kubectl");
         }
         Action::Load { archives } => import(&place, &Programs::built()?, archives)?,
+        Action::Stop { component } => {
+            component_of(&place, component)?;
+            processes::stop(&place, component)?;
+        }
+        Action::Start { component } => {
+            let component = component_of(&place, component)?;
+            if !processes::alive(&place, component.name) {
+                processes::start(&place, &Programs::built()?, &component)?;
+            }
+        }
         Action::Env => {
             for (name, value) in place.variables() {
                 println!("export {name}={value}");
@@ -98,6 +113,24 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         Action::Build => build()?,
     }
     Ok(())
+}
+
+/// A component of a cluster that is up, by its name.
+fn component_of(place: &Place, name: &str) -> anyhow::Result<Component> {
+    let programs = Programs::built()?;
+    let policy = if place.log("network-policy").exists() {
+        NetworkPolicy::Enforced
+    } else {
+        NetworkPolicy::Stored
+    };
+    let mut all = configuration::foundation(place, &programs);
+    all.extend(configuration::controllers(place, &programs, policy));
+    let names: Vec<&str> = all.iter().map(|component| component.name).collect();
+    let unknown = format!("there is no component `{name}`; there are {}", names.join(", "));
+    if !place.kubeconfig().exists() {
+        bail!("there is no cluster in {}: `cargo xtask cluster up` makes one", place.dir.display());
+    }
+    all.into_iter().find(|component| component.name == name).context(unknown)
 }
 
 /// Starts the cluster of a directory unless it runs.

@@ -23,7 +23,7 @@ use crate::service::StepProcess;
 use crate::workspace::clean_path;
 
 /// Reasons why a container waits that are not in its step's log yet.
-const WAITING_REASONS: usize = 16;
+pub(crate) const WAITING_REASONS: usize = 16;
 
 /// A fetched version: where it lies and what its `get` said about it.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ impl BuildContext {
                     biased;
                     Some(reason) = reasons.recv() => {
                         waits = true;
-                        self.say_anew(leaf, "waits", format!("waiting: {reason}\n")).await?;
+                        self.say_waits(&leaf.plan.id, &reason).await?;
                     }
                     created = &mut creating => return Ok(created.map(|()| true)?),
                     () = leaf.cancel.requested(), if waits => break,
@@ -118,6 +118,11 @@ impl BuildContext {
             tracing::warn!(container = %spec.handle, %error, "giving up a container that waits");
         }
         Ok(false)
+    }
+
+    /// Says in a step's log what it waits for.
+    pub(crate) async fn say_waits(&self, origin: &PlanId, reason: &str) -> jb_store::Result<()> {
+        self.say_anew(origin, "waits", format!("waiting: {reason}\n")).await
     }
 
     /// Where a step's container belongs.

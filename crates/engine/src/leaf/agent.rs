@@ -110,7 +110,8 @@ async fn make(
     env.push(("ATC_EXTERNAL_URL".to_owned(), context.engine.settings.external_url.clone()));
     env.extend(config.params.iter().map(|(name, value)| (name.clone(), value.clone())));
     let working_dir = task_dir(&plan.name);
-    let told = setup.harness(&plan.name, &working_dir, &layout.mounts, &config);
+    let off_limits = leaf.place(context).runtime.off_limits();
+    let told = setup.harness(&plan.name, &working_dir, &layout.mounts, &config, off_limits);
     let verb = setup::verb(agent.harness);
     let harness = process(verb, told.to_string(), env, working_dir, image_config.user);
     context.keep_process(&handle, &harness).await?;
@@ -231,7 +232,7 @@ async fn follow(
         tokio::select! {
             biased;
             () = began.notified() => {}
-            () = harness_stopped.requested() => return Ok(Exit::never_began()),
+            () = harness_stopped.requested() => return Ok(Exit::unseen()),
         }
         let ended = harness
             .run(made.harness.clone(), &harness_stopped, async || {

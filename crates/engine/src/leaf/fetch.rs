@@ -88,6 +88,6 @@ impl Said<'_> {
     async fn line(&mut self, text: String) -> Result<(), Trouble> {
         self.begin().await?;
         // After a restart the image is fetched again, and that is said again.
-        Ok(self.context.say_anew(self.leaf, "image", text).await?)
+        Ok(self.context.say_anew(&self.leaf.plan.id, "image", text).await?)
     }
 }

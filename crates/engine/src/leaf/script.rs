@@ -92,7 +92,7 @@ pub(crate) async fn run(
         coordinates: context.coordinates(leaf, script.step_name),
     };
     if !context.create_container(leaf, &spec, script.step_name).await? {
-        return Ok(Exit::never_began());
+        return Ok(Exit::unseen());
     }
     let process = ProcessSpec {
         path: script.path.to_owned(),

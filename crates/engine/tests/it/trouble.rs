@@ -121,6 +121,23 @@ async fn a_signal_that_a_broken_stream_swallowed_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_step_whose_runner_is_not_reached_any_more_can_be_aborted() {
+    let mut server = Server::stopped(FakeRuntime::new(), PIPELINE).await;
+    server.timeouts.abandon = Duration::from_millis(1);
+    server.start(None);
+    let build = server.trigger("sleeper").await;
+    server.logged(build, "before").await;
+    server.fake.set_hook(Some(Arc::new(|call: &Call| match call.what {
+        "connect" => Fate::Unanswered,
+        _ => Fate::Done,
+    })));
+    server.fake.cut_streams(&server.container(build, "t").await);
+    server.engine().abort(build, false).await.unwrap();
+    assert_eq!(server.ended(build).await, BuildStatus::Aborted);
+    assert_eq!(server.log(build).await, "before\r\n");
+}
+
+#[tokio::test]
 async fn what_the_runtime_refuses_is_the_steps_error() {
     let server = Server::new(PIPELINE).await;
     server.fake.set_hook(Some(Arc::new(|call: &Call| match call.what {

@@ -90,6 +90,25 @@ fn ends_are_told_by_their_cause() {
 }
 
 #[test]
+fn what_the_cluster_takes_away_is_told_before_it_has_ended() {
+    let of = |conditions: serde_json::Value| {
+        let mut pod = pod(json!({"phase": "Running", "conditions": conditions}));
+        pod.spec.get_or_insert_default().node_name = Some("n1".to_owned());
+        lost(&pod)
+    };
+    let taken = json!([{
+        "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+        "message": "deleting due to NoExecute taint",
+    }]);
+    assert_eq!(
+        of(taken).unwrap(),
+        "the pod was lost: its node does not answer or takes no pods any more \
+         (DeletionByTaintManager on node n1): deleting due to NoExecute taint"
+    );
+    assert_eq!(of(json!([])), None);
+}
+
+#[test]
 fn inputs_that_are_gone_are_told_as_such() {
     let prepare = |code, message| {
         let status = ended("prepare", code, "Error", message);

@@ -179,7 +179,7 @@ impl Inner {
         let spare = self.spare().remove(&place.pod);
         let stream = match spare {
             Some((_, stream)) => stream,
-            None => self.reach(&place.pod, MAIN).await?,
+            None => self.reach(&place.pod, MAIN, &Waits::unwatched()).await?,
         };
         Ok(mux.insert(Mux::new(stream).await?).clone())
     }

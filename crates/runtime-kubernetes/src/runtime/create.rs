@@ -212,7 +212,7 @@ impl Inner {
         loop {
             changes.mark_unchanged();
             starts.mark_unchanged();
-            let pod = self.pod_of(handle).await?;
+            let pod = self.pod_of(handle).await.map_err(|error| self.explained(handle, error))?;
             match standing(&pod) {
                 Standing::Over(Problem::Image(text)) => return Err(Error::Image(text)),
                 Standing::Over(Problem::NoVolume(volume)) => {

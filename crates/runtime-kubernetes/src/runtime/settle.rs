@@ -11,6 +11,7 @@ use jb_runtime::{Error, Result};
 use super::{Inner, published};
 use crate::artifacts::Known;
 use crate::pod::{self, HELPER};
+use crate::waits::Waits;
 
 /// The process that publishes, in the `artifact-helper`.
 const PROCESS: &str = "publish";
@@ -74,7 +75,8 @@ impl Inner {
 
     async fn publish(&self, handle: &ContainerHandle, spec: ProcessSpec) -> Result<()> {
         let context = || format!("cannot keep the outputs of container `{handle}`");
-        let stream = self.reach(handle, HELPER).await?;
+        let stream = self.reach(handle, HELPER, &Waits::unwatched()).await;
+        let stream = stream.map_err(|error| self.explained(handle, error))?;
         let client = RunnerClient::handshake(Box::new(stream)).await?;
         run(&client, PROCESS, spec, context).await
     }

@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod addresses;
 mod checks;
 mod cluster;
 mod conformance;

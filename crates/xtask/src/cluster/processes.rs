@@ -21,7 +21,9 @@ pub(crate) fn start(
     component: &Component,
 ) -> anyhow::Result<()> {
     let log = place.log(component.name);
-    let output = File::create(&log).with_context(|| format!("write {}", log.display()))?;
+    // One that is started again goes on with its log.
+    let output = File::options().create(true).append(true).open(&log);
+    let output = output.with_context(|| format!("write {}", log.display()))?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     // containerd looks its shim up; plugins and proxies, iptables and nft.
     let mut paths = vec![programs.containerd.clone()];
@@ -61,6 +63,11 @@ pub(crate) fn start(
         ),
         None => bail!("{} has not entered the cluster's network after 20 s", component.name),
     }
+}
+
+/// Kills a component; returns once it is gone.
+pub(crate) fn stop(place: &Place, component: &str) -> anyhow::Result<()> {
+    kill_all(component, || pid(place, component).into_iter().collect())
 }
 
 /// Whether a component runs.

@@ -80,6 +80,7 @@ impl<'a> Setup<'a> {
         working_dir: &str,
         mounts: &[Mount],
         config: &TaskConfig,
+        off_limits: &[String],
     ) -> Value {
         json!(LoopSpec {
             name: name.to_owned(),
@@ -91,7 +92,7 @@ impl<'a> Setup<'a> {
             roots: roots(working_dir, mounts, config),
             tools: self.agent.tools.iter().map(grant).collect(),
             result_schema: self.schema.clone(),
-            forbidden: self.settings.forbidden.clone(),
+            forbidden: [&self.settings.forbidden, off_limits].concat(),
             retry_pause_ms: RETRY_PAUSE_MS,
             context_tokens: self.model.context_tokens,
         })

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::Place;
-use super::connection::{PIPELINE, assert_whole};
+use super::pipeline::{PIPELINE, assert_whole};
 use crate::api::{Api, events_of};
 use crate::server::until;
 

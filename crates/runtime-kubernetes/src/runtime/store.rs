@@ -19,6 +19,7 @@ use super::settle::{SAID_BYTES_MAX, judge};
 use super::{Inner, prepare};
 use crate::artifacts::failed;
 use crate::pod::{self, HELPER, Published};
+use crate::waits::Waits;
 
 /// The process that stores, in the `artifact-helper`.
 const PROCESS: &str = "store";
@@ -91,7 +92,8 @@ impl Inner {
             let source = io::ErrorKind::ConnectionAborted.into();
             Error::Transient { context: context(), source }
         };
-        let stream = self.reach(handle, HELPER).await?;
+        let stream = self.reach(handle, HELPER, &Waits::unwatched()).await;
+        let stream = stream.map_err(|error| self.explained(handle, error))?;
         let client = RunnerClient::handshake(Box::new(stream)).await?;
         let spec = ProcessSpec {
             path: pod::program("jb-artifacts"),

@@ -18,6 +18,7 @@ fn spec() -> LoopSpec {
         result_schema: None,
         forbidden: vec![],
         retry_pause_ms: 1,
+        context_tokens: 200_000,
     }
 }
 

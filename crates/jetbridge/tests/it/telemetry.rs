@@ -48,23 +48,7 @@ fn count(span: &Span, name: &str) -> i64 {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_agents_do_is_in_traces_metrics_and_accounts() {
-    let dir = tempfile::tempdir().unwrap();
-    let model = agents::model(agents::parsed(SCRIPT)).await;
-    let (collector, address) = Collector::start().await;
-    let (metrics, url) = served();
-    let mut flags: Vec<&str> = metrics.iter().map(String::as_str).collect();
-    flags.extend(sent_to(&address));
-    let Some(server) = agents::server_with(dir.path(), &model, &flags).await else { return };
-    let api = server.login().await;
-    api.set_pipeline("p", PIPELINE).await;
-    let build = api.trigger("p", "review").await;
-    let approval = crate::approvals::asked(&api, build).await;
-    api.put(&format!("/builds/{build}/approvals/{}/approve", approval["id"])).await;
-    api.succeeded(build).await;
-
-    let spans = collector.trace_of(build).await;
+fn assert_traced(spans: &[Span]) {
     let named = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
     let (step, agent) = (named("agent")[0], named("invoke_agent look")[0]);
     assert_eq!(step.parent_span_id, named("build")[0].span_id);
@@ -98,16 +82,9 @@ async fn what_agents_do_is_in_traces_metrics_and_accounts() {
     for private in [KEY, "nobody shall read", "hidden", "it is well", "I look."] {
         assert!(!all.contains(private), "{private}");
     }
+}
 
-    let spent = api.trigger("p", "spent").await;
-    assert_eq!(api.ended(spent).await.0, "failed");
-    let spans = collector.trace_of(spent).await;
-    let agent = spans.iter().find(|span| span.name == "invoke_agent talk").unwrap();
-    assert_eq!(texts(&agent.attributes)["error.type"], "budget_spent");
-    assert_eq!(agent.events[0].name, "budget spent");
-    assert_eq!(texts(&agent.events[0].attributes)["limit_of"], "turns");
-
-    let scrape = Scrape::of(&url).await;
+fn assert_measured(scrape: &Scrape) {
     let calls = "gen_ai_client_operation_duration_seconds_count";
     assert_eq!(scrape.sum(calls, &[r#"gen_ai_request_model="scripted""#]), 4.0);
     assert_eq!(scrape.sum(calls, &[r#"error_type="529""#]), 1.0);
@@ -117,6 +94,34 @@ async fn what_agents_do_is_in_traces_metrics_and_accounts() {
     assert_eq!(scrape.sum(ended, &[r#"error_type="budget_spent""#]), 1.0);
     assert_eq!(scrape.sum("gen_ai_execute_tool_duration_seconds_count", &[]), 4.0);
     scrape.is(r#"jetbridge_agent_budgets_spent_total{limit_of="turns"}"#, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_agents_do_is_in_traces_metrics_and_accounts() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = agents::model(agents::parsed(SCRIPT)).await;
+    let (collector, address) = Collector::start().await;
+    let (metrics, url) = served();
+    let mut flags: Vec<&str> = metrics.iter().map(String::as_str).collect();
+    flags.extend(sent_to(&address));
+    let Some(server) = agents::server_with(dir.path(), &model, &flags).await else { return };
+    let api = server.login().await;
+    api.set_pipeline("p", PIPELINE).await;
+    let build = api.trigger("p", "review").await;
+    let approval = crate::approvals::asked(&api, build).await;
+    api.put(&format!("/builds/{build}/approvals/{}/approve", approval["id"])).await;
+    api.succeeded(build).await;
+
+    assert_traced(&collector.trace_of(build).await);
+    let spent = api.trigger("p", "spent").await;
+    assert_eq!(api.ended(spent).await.0, "failed");
+    let spans = collector.trace_of(spent).await;
+    let agent = spans.iter().find(|span| span.name == "invoke_agent talk").unwrap();
+    assert_eq!(texts(&agent.attributes)["error.type"], "budget_spent");
+    assert_eq!(agent.events[0].name, "budget spent");
+    assert_eq!(texts(&agent.events[0].attributes)["limit_of"], "turns");
+
+    assert_measured(&Scrape::of(&url).await);
 
     // 70 and 100 and 100 tokens in at $3, three times 10 out at $15 for a million; what a cache had costs nothing here.
     let usage = async |path: &str| api.get(path).await["total"].clone();

@@ -2,6 +2,7 @@
 //! the directory they are extracted into, whatever they and it hold.
 
 pub mod merged;
+pub mod owner;
 pub mod pack;
 pub mod privilege;
 pub mod unpack;

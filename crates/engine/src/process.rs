@@ -174,11 +174,11 @@ impl Process<'_> {
     /// Reaches the runner, with patience while that may come to work.
     async fn connect(&self, breaks: &mut Breaks) -> Result<RunnerClient, Error> {
         loop {
-            let connected = match self.context.engine.runtime.connect(self.container).await {
-                Ok(stream) => RunnerClient::handshake(stream).await,
-                Err(error) => Err(error),
+            let connected = async {
+                let place = self.context.engine.place_of(self.container).await?;
+                RunnerClient::handshake(place.runtime.connect(self.container).await?).await
             };
-            match connected {
+            match connected.await {
                 Ok(client) => return Ok(client),
                 Err(jb_runtime::Error::NoContainer(handle)) => return Err(Error::Lost(handle)),
                 Err(error @ jb_runtime::Error::Transient { .. }) => {

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
+use jb_archive::owner::give_tree_once;
 use jb_runner_protocol::record::MAX_RECORD;
 use jb_runner_protocol::{MAX_CHUNK, Reply};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::args::{Options, Socket};
 use crate::say;
 use crate::sys::{self, Signals};
+use crate::user::identify;
 use connection::Connection;
 use echo::Echo;
 use pace::Pace;
@@ -37,6 +39,11 @@ pub(crate) fn serve(options: Options) -> Result<u8, String> {
     if rustix::process::getpid() != rustix::process::Pid::INIT {
         sys::adopt_orphans().map_err(|error| failed("adopt orphans", error))?;
     }
+    for directory in &options.make {
+        let what = || format!("make {}", directory.display());
+        fs::create_dir_all(directory).map_err(|error| failed(&what(), error))?;
+    }
+    hand_over(&options);
     let listener = listen(&options.socket).map_err(|error| failed("listen", error))?;
     let supervisor = Supervisor::new(&options)?;
     let echo = options.echo.then(|| Echo::new(options.main.clone()));
@@ -52,6 +59,20 @@ pub(crate) fn serve(options: Options) -> Result<u8, String> {
         farewell: None,
     };
     server.run()
+}
+
+/// Gives the user its directories. What cannot be given, as on some network file systems, the process may still use.
+fn hand_over(options: &Options) {
+    if options.own.is_empty() {
+        return;
+    }
+    // A user who is not there is told of when a process is to run as them.
+    let Ok(user) = identify(options.user.as_deref()) else { return };
+    for directory in &options.own {
+        if let Err(error) = give_tree_once(directory, user.uid, user.gid) {
+            say(&format!("cannot give {} to user {}: {error}", directory.display(), user.uid));
+        }
+    }
 }
 
 fn listen(socket: &Socket) -> io::Result<UnixListener> {

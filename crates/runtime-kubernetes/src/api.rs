@@ -33,6 +33,10 @@ const PACE: Pace = Pace {
     longest_pause: Duration::from_secs(5),
 };
 
+/// The longest that nothing comes on a connection that is whole: on those of executed commands the API server answers
+/// pings, once a minute, and it ends watches after 290 seconds.
+const SILENCE: Duration = Duration::from_secs(310);
+
 pub(crate) async fn client(access: &Access, calls: Calls) -> Result<Client> {
     let options =
         KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
@@ -41,7 +45,7 @@ pub(crate) async fn client(access: &Access, calls: Calls) -> Result<Client> {
             "no Kubernetes cluster can be used: {error}; name one with --kubernetes-kubeconfig"
         ))
     };
-    let config = match &access.kubeconfig {
+    let mut config = match &access.kubeconfig {
         Some(path) => {
             let file = Kubeconfig::read_from(path)
                 .map_err(|error| unusable(format!("{}: {error}", path.display())))?;
@@ -54,6 +58,7 @@ pub(crate) async fn client(access: &Access, calls: Calls) -> Result<Client> {
         }
         None => Config::infer().await.map_err(|error| unusable(error.to_string()))?,
     };
+    config.read_timeout = Some(SILENCE);
     let builder = ClientBuilder::try_from(config).map_err(|error| unusable(error.to_string()))?;
     Ok(builder.with_layer(&Counting(calls)).build())
 }

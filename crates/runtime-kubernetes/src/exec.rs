@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use jb_runtime::RunnerStream;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Api;
@@ -164,6 +165,7 @@ pub(crate) async fn connect(
     pod: &str,
     container: &str,
     command: Vec<String>,
+    silence_max: Duration,
 ) -> Result<RunnerExec, Failure> {
     let mut exec = Exec::start(pods, pod, container, command).await?;
     let mut announcement = [1];
@@ -171,7 +173,7 @@ pub(crate) async fn connect(
     let lost = |kind: io::ErrorKind| Failure::Lost(kind.into());
     match read {
         Ok(Ok(1)) if announcement == [0] => {
-            Ok(RunnerExec { stdout: exec.stdout, stdin: exec.stdin })
+            Ok(RunnerExec { stdout: exec.stdout, stdin: exec.stdin, silence_max })
         }
         Ok(Ok(0)) => {
             Err(exec.end().await.err().unwrap_or_else(|| lost(io::ErrorKind::UnexpectedEof)))
@@ -186,6 +188,13 @@ pub(crate) async fn connect(
 pub(crate) struct RunnerExec {
     stdout: Output,
     stdin: WriteHalf<SimplexStream>,
+    silence_max: Duration,
+}
+
+impl RunnerStream for RunnerExec {
+    fn silence_max(&self) -> Option<Duration> {
+        Some(self.silence_max)
+    }
 }
 
 impl AsyncRead for RunnerExec {

@@ -1,6 +1,7 @@
 //! From a container's spec to its pod. Pure.
 
 pub(crate) mod link;
+mod owned;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -95,6 +96,16 @@ pub(crate) struct Published {
     pub(crate) path: String,
 }
 
+/// A volume that a pod gets before its step begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    pub(crate) volume: String,
+    /// Where it goes in the container `prepare`.
+    pub(crate) path: String,
+    /// It stays an archive.
+    pub(crate) is_file: bool,
+}
+
 /// All a step's pod follows from. An error says what the cluster cannot do, and what to change.
 pub(crate) fn step(
     spec: &ContainerSpec,
@@ -119,15 +130,16 @@ pub(crate) fn step(
         user::decide(&spec.user, image.user.as_deref(), spec.kind, features, settings.pod_security)?
     };
     let security = Security { settings, features, run_as, privileged: spec.privileged };
-    let mut layout = Layout::new(spec, image, found, settings, features)?;
+    let mut layout = Layout::new(spec, image, found, settings, &security)?;
     let main = main_container(spec, image, &security, &layout);
+    let wanted = layout.wanted();
     let mut init = layout.install(settings, &security);
-    init.extend(layout.prepare(image, &security));
+    init.extend(layout.prepare(&wanted, &security));
     let mut containers = vec![main];
     containers.extend(layout.helper(image, &security));
     containers.extend(layout.forwarder.iter().map(|link| link.container(settings, &security)));
-    let needs_claim = layout.uses_claim();
-    layout.add_claim(settings);
+    let needs_claim = layout.uses_volumes() && settings.artifact_claim().is_some();
+    layout.add_claim(&wanted, settings);
     let network = match (spec.kind, spec.network) {
         (ContainerKind::Gateway, _) => network::link::GATEWAY,
         (ContainerKind::Agent, _) => network::link::AGENT,
@@ -139,6 +151,10 @@ pub(crate) fn step(
     if !layout.published.is_empty() {
         let outputs = serde_json::to_string(&layout.published).unwrap_or_default();
         annotations.insert(names::OUTPUTS.to_owned(), outputs);
+    }
+    if !wanted.is_empty() && settings.artifact_claim().is_none() {
+        let inputs = serde_json::to_string(&wanted).unwrap_or_default();
+        annotations.insert(names::INPUTS.to_owned(), inputs);
     }
     let mut labels = names::labels(spec, &settings.worker_name, network);
     if let Some(link) = link::of(spec) {
@@ -171,16 +187,12 @@ pub(crate) fn artifacts(name: &str, settings: &Settings, features: Features) -> 
         RunAs::User { uid: 65532, gid: None }
     };
     let security = Security { settings, features, run_as, privileged: false };
-    let mut volumes = vec![
-        empty_dir("state"),
-        empty_dir("scratch"),
-        claim("artifacts", &settings.artifact_claim),
-    ];
-    let mut mounts = vec![
-        mount("state", STATE_DIR),
-        mount("scratch", SCRATCH_DIR),
-        mount("artifacts", ARTIFACTS_DIR),
-    ];
+    let mut volumes = vec![empty_dir("state"), empty_dir("scratch")];
+    let mut mounts = vec![mount("state", STATE_DIR), mount("scratch", SCRATCH_DIR)];
+    if let Some(artifacts) = settings.artifact_claim() {
+        volumes.push(claim("artifacts", artifacts));
+        mounts.push(mount("artifacts", ARTIFACTS_DIR));
+    }
     if let Some(caches) = &settings.cache_claim {
         volumes.push(claim("caches", caches));
         mounts.push(mount("caches", CACHES_DIR));
@@ -382,6 +394,7 @@ fn main_container(
     };
     let none = resources == ResourceRequirements::default();
     let mut first = serve(&program("jb-runner"), spec.kind == ContainerKind::Task);
+    first.extend(layout.handed_over(user::becomes(&spec.user, security.run_as)));
     if image.root.is_some() {
         // Who owns what can be kept where containers have the capabilities for it.
         let owners = security.settings.pod_security > PodSecurity::Restricted;
@@ -405,8 +418,16 @@ struct Layout<'a> {
     features: Features,
     volumes: Vec<Volume>,
     main: Vec<VolumeMount>,
-    /// Inputs to extract, with their mounts in the init container.
-    extracted: Vec<(VolumeHandle, VolumeMount)>,
+    /// Whether directories shall belong to the step's user.
+    owned: bool,
+    /// Mounts of the init container.
+    prepared: Vec<VolumeMount>,
+    /// Inputs to extract, and where to.
+    extracted: Vec<(String, String)>,
+    /// Directories to make.
+    made: Vec<String>,
+    /// Where the step's container has what its process may write to.
+    writable: Vec<String>,
     published: Vec<Published>,
     helper: Vec<VolumeMount>,
     forwarder: Option<link::Forwarder>,
@@ -418,16 +439,21 @@ impl<'a> Layout<'a> {
         image: &'a PodImage,
         found: &'a Found,
         settings: &Settings,
-        features: Features,
+        security: &Security<'_>,
     ) -> Result<Self, String> {
         let placed = place(&spec.mounts, &spec.working_dir)?;
+        let features = security.features;
         let mut layout = Self {
             image,
             found,
             features,
+            owned: owned::is_wanted(&placed, image, security.run_as),
             volumes: vec![empty_dir("state")],
             main: vec![mount("state", STATE_DIR), read_only("runner", PROGRAMS_DIR)],
+            prepared: Vec::new(),
             extracted: Vec::new(),
+            made: Vec::new(),
+            writable: Vec::new(),
             published: Vec::new(),
             helper: Vec::new(),
             forwarder: None,
@@ -448,8 +474,7 @@ impl<'a> Layout<'a> {
         let working_dir = absolute(&spec.working_dir, "/");
         if working_dir != "/" && !placed.iter().any(|mount| mount.target == working_dir) {
             // Of its own, so that whoever the step runs as can write there.
-            layout.volumes.push(empty_dir("work"));
-            layout.main.push(mount("work", &working_dir));
+            layout.empty("work", &working_dir, &format!("{VOLUMES_DIR}/work"));
         }
         for (n, placed) in placed.iter().enumerate() {
             layout.place(n, placed, settings)?;
@@ -477,15 +502,19 @@ impl<'a> Layout<'a> {
             |volume: &VolumeHandle| Published { volume: volume.to_string(), path: path.clone() };
         match &placed.source {
             MountSource::Input { volume, copy } => {
-                self.extracted.push((volume.clone(), mount(&name, &path)));
+                self.filled(&name, &placed.target, &path, volume);
                 if let Some(copy) = copy {
                     self.published.push(publish(copy));
-                    self.helper.push(mount(&name, &path));
+                    self.helper.push(self.own(mount(&name, &path)));
+                }
+                if let Some(image) = self.found.images.get(volume) {
+                    self.image_input(n, &image.reference, placed, copy.is_some())?;
                 }
             }
             MountSource::Output(volume) => {
+                self.empty(&name, &placed.target, &path);
                 self.published.push(publish(volume));
-                self.helper.push(mount(&name, &path));
+                self.helper.push(self.own(mount(&name, &path)));
             }
             MountSource::Cache(volume) => {
                 if let Some(caches) = &settings.cache_claim {
@@ -496,21 +525,20 @@ impl<'a> Layout<'a> {
                     if !self.volumes.iter().any(|volume| volume.name == "caches") {
                         self.volumes.push(claim("caches", caches));
                     }
+                    self.writable.push(placed.target.clone());
                     self.main.push(VolumeMount {
                         sub_path: Some(sub_path),
                         ..mount("caches", &placed.target)
                     });
-                    return Ok(());
+                } else {
+                    self.empty(&name, &placed.target, &path);
                 }
             }
-            MountSource::Link(link) => self.link(&name, &path, link, self.found.peer)?,
-        }
-        self.volumes.push(empty_dir(&name));
-        self.main.push(mount(&name, &placed.target));
-        if let MountSource::Input { volume, copy } = &placed.source
-            && let Some(image) = self.found.images.get(volume)
-        {
-            self.image_input(n, &image.reference, placed, copy.is_some())?;
+            MountSource::Link(link) => {
+                self.link(&name, &path, link, self.found.peer)?;
+                self.volumes.push(empty_dir(&name));
+                self.main.push(mount(&name, &placed.target));
+            }
         }
         Ok(())
     }
@@ -539,13 +567,31 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
-    fn uses_claim(&self) -> bool {
+    fn uses_volumes(&self) -> bool {
         !self.extracted.is_empty() || !self.published.is_empty() || self.image.root.is_some()
     }
 
-    fn add_claim(&mut self, settings: &Settings) {
-        if self.uses_claim() {
-            self.volumes.push(claim("artifacts", &settings.artifact_claim));
+    fn wanted(&self) -> Vec<Wanted> {
+        let inputs = self.extracted.iter().map(|(volume, path)| Wanted {
+            volume: volume.clone(),
+            path: path.clone(),
+            is_file: false,
+        });
+        let root = self.image.root.iter().map(|volume| Wanted {
+            volume: volume.to_string(),
+            path: ROOT_FILE.to_owned(),
+            is_file: true,
+        });
+        inputs.chain(root).collect()
+    }
+
+    fn add_claim(&mut self, wanted: &[Wanted], settings: &Settings) {
+        match settings.artifact_claim() {
+            Some(artifacts) if self.uses_volumes() => {
+                self.volumes.push(claim("artifacts", artifacts));
+            }
+            None if !wanted.is_empty() => self.volumes.push(empty_dir("prepare")),
+            _ => {}
         }
         if !self.published.is_empty() {
             self.volumes.push(empty_dir("helper"));
@@ -593,26 +639,42 @@ impl<'a> Layout<'a> {
         containers
     }
 
-    /// Extracts inputs, as the step's own user: it has the step's image.
-    fn prepare(&self, image: &PodImage, security: &Security<'_>) -> Option<Container> {
-        let root =
-            self.image.root.as_ref().map(|volume| (volume.to_string(), ROOT_FILE.to_owned()));
-        if self.extracted.is_empty() && root.is_none() {
+    /// Makes the step's directories and extracts inputs, as the step's own user: it has the step's image. Without a claim
+    /// it waits to be told where they are.
+    fn prepare(&self, wanted: &[Wanted], security: &Security<'_>) -> Option<Container> {
+        if self.prepared.is_empty() && wanted.is_empty() {
             return None;
         }
-        let volumes = self.extracted.iter();
-        let volumes =
-            volumes.map(|(volume, mount)| (volume.to_string(), mount.mount_path.clone())).collect();
-        let mut mounts: Vec<_> = self.extracted.iter().map(|(_, mount)| mount.clone()).collect();
-        mounts.extend([read_only("runner", PROGRAMS_DIR), read_only("artifacts", ARTIFACTS_DIR)]);
-        if root.is_some() {
+        let mut mounts = self.prepared.clone();
+        mounts.push(read_only("runner", PROGRAMS_DIR));
+        let has_claim = security.settings.artifact_claim().is_some();
+        let is_told = !has_claim && !wanted.is_empty();
+        if has_claim {
+            mounts.push(read_only("artifacts", ARTIFACTS_DIR));
+        } else if is_told {
+            mounts.push(mount("prepare", STATE_DIR));
+        }
+        if self.image.root.is_some() {
             mounts.push(mount("root", ROOT_DIR));
         }
-        let extract = Command::Extract { volumes, owners: false, image: root };
+        let pair = |wanted: &Wanted| (wanted.volume.clone(), wanted.path.clone());
+        let extract = Command::Extract {
+            volumes: wanted.iter().filter(|wanted| !wanted.is_file).map(pair).collect(),
+            owners: false,
+            image: wanted.iter().find(|wanted| wanted.is_file).map(pair),
+            made: self.made.clone(),
+        };
         Some(Container {
             name: PREPARE.to_owned(),
-            image: Some(image.reference.clone()),
-            command: Some(command(&extract)),
+            image: Some(self.image.reference.clone()),
+            command: Some(if is_told {
+                let make = self.made.iter().flat_map(|directory| ["--make", directory]);
+                let mut serve = serve(&program("jb-runner"), false);
+                serve.extend(make.map(str::to_owned));
+                serve
+            } else {
+                command(&extract)
+            }),
             volume_mounts: Some(mounts),
             ..security.container()
         })
@@ -624,11 +686,10 @@ impl<'a> Layout<'a> {
             return None;
         }
         let mut mounts = self.helper.clone();
-        mounts.extend([
-            mount("helper", STATE_DIR),
-            read_only("runner", PROGRAMS_DIR),
-            mount("artifacts", ARTIFACTS_DIR),
-        ]);
+        mounts.extend([mount("helper", STATE_DIR), read_only("runner", PROGRAMS_DIR)]);
+        if security.settings.artifact_claim().is_some() {
+            mounts.push(mount("artifacts", ARTIFACTS_DIR));
+        }
         Some(Container {
             name: HELPER.to_owned(),
             image: Some(image.reference.clone()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jb_model::{BuildId, ContainerHandle, VolumeHandle};
+use jb_object_store::ObjectStore;
 use jb_runtime::{
     BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, ImageFetch, ImageRequest, PodInfo,
     Result, RunnerStream, Runtime,
@@ -14,7 +15,7 @@ use jb_runtime::{
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -24,21 +25,25 @@ use crate::checks::Checks;
 use crate::exec::{Failure, RunnerExec};
 use crate::failure::{Answer, Problem, Standing, answer_of, standing};
 use crate::image::Reference;
+use crate::image::pointer::Pointer;
 use crate::logins::Logins;
+use crate::network::kept::Kept;
 use crate::pod::{MAIN, Published};
 use crate::probe::Features;
-use crate::settings::{Access, Settings};
+use crate::settings::{Access, ArtifactStore, Settings};
 use crate::starts::Starts;
 use crate::table::{PodTable, handle_of, is_meant};
 use crate::waits::Waits;
-use crate::{api, exec, names, network, pod, pods, probe};
+use crate::{api, exec, names, pod, pods, probe};
 
 mod attempts;
 mod birth;
 mod check;
 mod create;
 mod link;
+mod prepare;
 mod settle;
+mod store;
 
 /// A stream made while a container was created is kept this long for the first who connects.
 const SPARE_STREAM: Duration = Duration::from_secs(20);
@@ -68,7 +73,7 @@ struct Inner {
     checks: Checks,
     spare: Mutex<HashMap<ContainerHandle, (Instant, RunnerExec)>>,
     starts: Starts,
-    watches: [JoinHandle<()>; 2],
+    watches: [JoinHandle<()>; 3],
 }
 
 impl Drop for Inner {
@@ -85,10 +90,11 @@ impl KubernetesRuntime {
         let namespace = settings.namespace.as_str();
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-        for claim in [Some(&settings.artifact_claim), settings.cache_claim.as_ref()] {
-            let Some(claim) = claim else { continue };
+        let named = [settings.artifact_claim(), settings.cache_claim.as_deref()];
+        for claim in named.into_iter().flatten() {
             check_claim(&claims, claim, namespace).await?;
         }
+        let store = store(&settings.artifacts).await?;
         let name = names::of_worker(&settings.worker_name, "artifacts");
         let probed = probe::probe(&pods, &settings, |features| {
             pod::artifacts(&format!("{name}-probe"), &settings, features)
@@ -104,7 +110,7 @@ impl KubernetesRuntime {
             "a cluster to run containers on"
         );
         let policies = Api::namespaced(client.clone(), namespace);
-        isolate(&policies, &settings).await?;
+        let kept = Kept::put(policies.clone(), &settings).await?;
         let table = PodTable::new(settings.metrics.pods.clone());
         let watch = tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
         let mut changes = table.changes();
@@ -118,13 +124,14 @@ impl KubernetesRuntime {
             let context = format!("cannot list the pods of namespace `{namespace}`");
             return Err(Error::Transient { context, source });
         }
-        let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features);
+        let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features, store);
         let logins = Logins::new(Api::namespaced(client.clone(), namespace), Arc::clone(&settings));
         let spare = Mutex::default();
         let checks = Checks::new(settings.check_pods, server_id());
         let events: Api<Event> = Api::namespaced(client, &settings.namespace);
         let starts = Starts::new();
-        let watches = [watch, tokio::spawn(starts.clone().follow(events))];
+        let watches =
+            [watch, tokio::spawn(starts.clone().follow(events)), tokio::spawn(kept.follow())];
         let inner = Inner {
             settings,
             features,
@@ -140,6 +147,15 @@ impl KubernetesRuntime {
         };
         Ok(Self { inner: Arc::new(inner) })
     }
+}
+
+/// The bucket that volumes are kept in, if they are, once it is known to be there.
+async fn store(settings: &ArtifactStore) -> Result<Option<Arc<ObjectStore>>> {
+    let ArtifactStore::Objects(settings) = settings else { return Ok(None) };
+    let unusable = |why: String| Error::Unsupported(format!("artifacts cannot be kept: {why}"));
+    let store = ObjectStore::new(settings.clone()).map_err(|error| unusable(error.to_string()))?;
+    store.check().await.map_err(|error| unusable(error.to_string()))?;
+    Ok(Some(Arc::new(store)))
 }
 
 /// Differs between servers that run at the same time or one after the other.
@@ -164,27 +180,6 @@ async fn check_claim(
         Err(error) if answer_of(&error) == Answer::Forbidden => Ok(()),
         Err(error) => Err(api::failed(format!("cannot look for claim `{claim}`"), error)),
     }
-}
-
-/// Makes a policy what it shall be, whatever it was.
-async fn apply(policies: &Api<NetworkPolicy>, policy: &NetworkPolicy) -> kube::Result<()> {
-    let name = policy.metadata.name.clone().unwrap_or_default();
-    let (params, patch) = (PatchParams::apply("jetbridge").force(), Patch::Apply(policy));
-    api::call("apply a network policy", || policies.patch(&name, &params, &patch)).await.map(drop)
-}
-
-/// Puts the policies in place.
-async fn isolate(api: &Api<NetworkPolicy>, settings: &Settings) -> Result<()> {
-    for policy in network::policies(settings) {
-        apply(api, &policy).await.map_err(|error| {
-            let name = policy.metadata.name.unwrap_or_default();
-            api::failed(
-                format!("cannot apply network policy `{name}`, without which no step runs"),
-                error,
-            )
-        })?;
-    }
-    Ok(())
 }
 
 impl Inner {
@@ -213,6 +208,12 @@ impl Inner {
         Ok(Arc::new(pod))
     }
 
+    /// Tries once to reach the runner in one of a pod's containers.
+    async fn attempt(&self, pod: &str, container: &str) -> Result<RunnerExec, Failure> {
+        let silence_max = self.settings.stream_silence;
+        exec::connect(&self.pods, pod, container, pod::connect(), silence_max).await
+    }
+
     /// Reaches the runner in one of a pod's containers. What may pass is waited for.
     async fn reach(&self, handle: &ContainerHandle, container: &str) -> Result<RunnerExec> {
         let context = || format!("cannot connect to the runner of container `{handle}`");
@@ -223,7 +224,7 @@ impl Inner {
                 return Err(Error::io(context(), io::Error::other(words(problem))));
             }
             let name = pod.metadata.name.clone().unwrap_or_default();
-            let failure = match exec::connect(&self.pods, &name, container, pod::connect()).await {
+            let failure = match self.attempt(&name, container).await {
                 Ok(stream) => return Ok(stream),
                 Err(failure) => failure,
             };
@@ -426,6 +427,32 @@ impl Runtime for KubernetesRuntime {
             Some(reference) => reference.read(path, limit),
             None => self.inner.artifacts.read(volume, path, limit).await,
         }
+    }
+
+    async fn pointer(&self, volume: &VolumeHandle) -> Result<Option<Vec<u8>>> {
+        match self.inner.artifacts.find(volume).await? {
+            Some(Known::Image(json)) => {
+                let reference = Reference::parse(volume, &json)?;
+                Pointer { reference, login: self.inner.logins.of(volume) }.to_json().map(Some)
+            }
+            Some(Known::Archive) => Ok(None),
+            None => Err(Error::NoVolume(volume.clone())),
+        }
+    }
+
+    async fn adopt(&self, volume: &VolumeHandle, pointer: &[u8]) -> Result<bool> {
+        let Inner { artifacts, logins, settings, .. } = &*self.inner;
+        let Some(pointer) = Pointer::parse(pointer) else { return Ok(false) };
+        let (reference, login) = pointer.adopted(volume, settings)?;
+        let json = serde_json::to_vec(&reference).map_err(|error| {
+            Error::Image(format!("cannot note image `{}`: {error}", reference.name))
+        })?;
+        // The login last, as when it is fetched.
+        artifacts.put_image(volume, json).await?;
+        if let Some(login) = login {
+            logins.adopt(volume, login).await?;
+        }
+        Ok(true)
     }
 
     async fn fetch_image(

@@ -95,6 +95,16 @@ pub(crate) fn decide_over_nothing(
     Ok(RunAs::User { uid: 0, gid: None })
 }
 
+/// Whom the runner becomes for the step's process, where the container itself runs as root.
+pub(crate) fn becomes(wanted: &User, run_as: RunAs) -> Option<&str> {
+    match (wanted, run_as) {
+        (User::Named(name), RunAs::User { uid: 0, .. }) if !name.is_empty() && !is_root(name) => {
+            Some(name)
+        }
+        _ => None,
+    }
+}
+
 /// Whether a user, with or without a group, is root.
 fn is_root(name: &str) -> bool {
     let user = name.split_once(':').map_or(name, |(user, _)| user);

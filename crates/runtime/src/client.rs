@@ -27,6 +27,7 @@ pub use jb_runner_protocol::{
 use crate::{Error, Result, RunnerStream};
 
 mod attached;
+pub mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -72,6 +73,7 @@ pub enum StartError {
 impl RunnerClient {
     /// Says hello and checks that both sides speak the same version.
     pub async fn handshake(stream: Box<dyn RunnerStream>) -> Result<Self> {
+        let silence_max = stream.silence_max();
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut frames = FrameBuffer::new();
         let greeting = greet(&mut reader, &mut writer, &mut frames);
@@ -81,8 +83,9 @@ impl RunnerClient {
         }
         let (outgoing, to_send) = mpsc::channel(64);
         let state = Arc::new(Mutex::new(State::default()));
-        let read = tokio::spawn(read_replies(reader, frames, Arc::clone(&state)));
-        tokio::spawn(write_requests(writer, to_send));
+        let asking = Asking { outgoing: outgoing.clone(), silence_max };
+        let read = tokio::spawn(read_replies(reader, frames, Arc::clone(&state), asking));
+        tokio::spawn(write_requests(writer, to_send, silence_max));
         Ok(Self { connection: Arc::new(Connection { outgoing, state, read }) })
     }
 
@@ -319,12 +322,13 @@ async fn greet(
 async fn write_requests(
     mut writer: WriteHalf<Box<dyn RunnerStream>>,
     mut to_send: mpsc::Receiver<Vec<u8>>,
+    silence_max: Option<Duration>,
 ) {
     while let Some(mut frames) = to_send.recv().await {
         while let Ok(more) = to_send.try_recv() {
             frames.extend_from_slice(&more);
         }
-        if writer.write_all(&frames).await.is_err() || writer.flush().await.is_err() {
+        if silence::write(&mut writer, &frames, silence_max).await.is_err() {
             return;
         }
     }
@@ -332,11 +336,28 @@ async fn write_requests(
     let _ = writer.shutdown().await;
 }
 
+/// How a runner that is silent is asked whether it is there.
+struct Asking {
+    outgoing: mpsc::Sender<Vec<u8>>,
+    silence_max: Option<Duration>,
+}
+
+impl Asking {
+    /// The answer goes to nobody.
+    fn ask(&self, state: &Mutex<State>) {
+        let mut frame = Vec::new();
+        Request::List { token: lock(state).next_number() }.encode(&mut frame);
+        // Where so much waits to be written, there is no need to ask.
+        let _ = self.outgoing.try_send(frame);
+    }
+}
+
 /// Hands out replies until the stream ends, then tells everyone why.
 async fn read_replies(
     mut reader: ReadHalf<Box<dyn RunnerStream>>,
     mut frames: FrameBuffer,
     state: Arc<Mutex<State>>,
+    asking: Asking,
 ) {
     let why = loop {
         if let Err(why) = hand_out(&mut frames, &mut lock(&state)) {
@@ -344,7 +365,8 @@ async fn read_replies(
         }
         let tail = frames.tail();
         tail.reserve(4 * record::MAX_RECORD);
-        match reader.read_buf(tail).await {
+        let ask = || asking.ask(&state);
+        match silence::read(&mut reader, tail, asking.silence_max, ask).await {
             Ok(0) => break "talk to the runner: it closed the connection".to_owned(),
             Ok(_) => {}
             Err(error) => break format!("talk to the runner: {error}"),

@@ -22,9 +22,12 @@ pub mod placement;
 pub mod pods;
 pub mod spec;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jb_model::{BuildId, ContainerHandle, Metadata, Object, Version, VolumeHandle};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 
 pub use pods::{PodContainer, PodInfo};
@@ -34,8 +37,24 @@ pub use spec::{
 };
 
 /// A two-way byte stream to a runner.
-pub trait RunnerStream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> RunnerStream for T {}
+pub trait RunnerStream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// How long its other side may say nothing although it was asked, before the stream counts as broken. `None` for
+    /// streams that do not break without a word.
+    fn silence_max(&self) -> Option<Duration> {
+        None
+    }
+}
+
+impl<T: RunnerStream + ?Sized> RunnerStream for Box<T> {
+    fn silence_max(&self) -> Option<Duration> {
+        (**self).silence_max()
+    }
+}
+
+/// Within this machine.
+impl RunnerStream for UnixStream {}
+/// Within this process.
+impl RunnerStream for DuplexStream {}
 
 /// A one-way stream of bytes, such as a tar archive.
 pub type ByteStream = Box<dyn AsyncRead + Send + Unpin>;
@@ -141,6 +160,19 @@ pub trait Runtime: Send + Sync + 'static {
         path: &str,
         limit: usize,
     ) -> Result<Option<Vec<u8>>>;
+
+    /// What a volume is that holds no content but the name of something that others can have, too, such as an image
+    /// that nodes pull; none for all others.
+    async fn pointer(&self, volume: &VolumeHandle) -> Result<Option<Vec<u8>>> {
+        let _ = volume;
+        Ok(None)
+    }
+
+    /// Makes a volume of a [`Self::pointer`] of another runtime. False when that means nothing to this one.
+    async fn adopt(&self, volume: &VolumeHandle, pointer: &[u8]) -> Result<bool> {
+        let _ = (volume, pointer);
+        Ok(false)
+    }
 
     /// Does the work of the `registry-image` resource's `in` without a container: afterwards the volume
     /// is what the script would have made, whatever it was before. The lines that the script would

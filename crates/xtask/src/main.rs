@@ -14,6 +14,7 @@ mod go;
 mod harnesses;
 mod images;
 mod install;
+mod object_store;
 mod server;
 mod test;
 

@@ -2,7 +2,6 @@
 //! through it.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
@@ -24,9 +23,11 @@ pub struct Proxy {
     mode: watch::Sender<Mode>,
     /// All connections end when this changes.
     cuts: watch::Sender<u64>,
+    /// Nothing passes on the connections there are when this changes, and nobody is told.
+    silences: watch::Sender<u64>,
     /// Attempts to connect while there was nobody.
     refused: watch::Receiver<u64>,
-    tasks: Vec<JoinHandle<()>>,
+    accepting: JoinHandle<()>,
     kubeconfig: tempfile::NamedTempFile,
 }
 
@@ -54,17 +55,19 @@ impl Proxy {
         let kubeconfig = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(kubeconfig.path(), config.to_string()).unwrap();
 
-        let (mode, cuts) = (watch::Sender::new(Mode::Open), watch::Sender::new(0));
+        let mode = watch::Sender::new(Mode::Open);
+        let (cuts, silences) = (watch::Sender::new(0), watch::Sender::new(0));
         let (count, refused) = watch::channel(0);
-        let (seen, cut) = (mode.subscribe(), cuts.subscribe());
+        let (seen, cut, silence) = (mode.subscribe(), cuts.subscribe(), silences.subscribe());
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if *seen.borrow() == Mode::Refusing {
                     count.send_modify(|count| *count += 1);
                     continue;
                 }
-                let (host, mut cut) = (host.clone(), cut.clone());
+                let (host, mut cut, mut silence) = (host.clone(), cut.clone(), silence.clone());
                 cut.mark_unchanged();
+                silence.mark_unchanged();
                 tokio::spawn(async move {
                     let mut client = client;
                     let Ok(mut server) = TcpStream::connect((host.as_str(), port)).await else {
@@ -73,11 +76,12 @@ impl Proxy {
                     tokio::select! {
                         _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
                         _ = cut.changed() => {}
+                        _ = silence.changed() => drop(cut.changed().await),
                     }
                 });
             }
         });
-        Self { mode, cuts, refused, tasks: vec![accepting], kubeconfig }
+        Self { mode, cuts, silences, refused, accepting, kubeconfig }
     }
 
     /// Access to the cluster through this.
@@ -90,16 +94,9 @@ impl Proxy {
         self.cuts.send_modify(|count| *count += 1);
     }
 
-    /// Ends all connections again and again.
-    pub fn cut_every(&mut self, period: Duration) {
-        let cuts = self.cuts.clone();
-        self.tasks.push(tokio::spawn(async move {
-            let mut times = tokio::time::interval(period);
-            loop {
-                times.tick().await;
-                cuts.send_modify(|count| *count += 1);
-            }
-        }));
+    /// All connections there are stay, and carry nothing any more.
+    pub fn silence(&self) {
+        self.silences.send_modify(|count| *count += 1);
     }
 
     /// Nobody is there any more.
@@ -121,6 +118,6 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.accepting.abort();
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use jb_runner_protocol::{
     FailureKind, FrameBuffer, MAX_ID, MAX_START_PAYLOAD, Reply, Request, VERSION,
 };
+use jb_runtime::client::silence;
 use jb_runtime::{Error, Result, RunnerStream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -60,6 +61,7 @@ fn lock(routes: &Mutex<Routes>) -> MutexGuard<'_, Routes> {
 impl Mux {
     /// Says hello to the runner.
     pub(crate) async fn new(stream: impl RunnerStream + 'static) -> Result<Self> {
+        let silence_max = stream.silence_max();
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut frames = FrameBuffer::new();
         let greeted = tokio::time::timeout(HANDSHAKE, greet(&mut reader, &mut writer, &mut frames));
@@ -67,13 +69,15 @@ impl Mux {
         let (outgoing, mut to_send) = mpsc::channel::<Vec<u8>>(QUEUE);
         tokio::spawn(async move {
             while let Some(frame) = to_send.recv().await {
-                if writer.write_all(&frame).await.is_err() || writer.flush().await.is_err() {
+                if silence::write(&mut writer, &frame, silence_max).await.is_err() {
                     return;
                 }
             }
         });
         let routes = Arc::new(Mutex::new(Routes::default()));
-        let read = tokio::spawn(hand_out(reader, frames, Arc::clone(&routes)));
+        let asking = outgoing.clone();
+        let given_out = hand_out(reader, frames, Arc::clone(&routes), silence_max, asking);
+        let read = tokio::spawn(given_out);
         Ok(Self { shared: Arc::new(Shared { outgoing, routes, read }) })
     }
 
@@ -145,11 +149,18 @@ async fn hand_out(
     mut reader: ReadHalf<impl RunnerStream>,
     mut frames: FrameBuffer,
     routes: Arc<Mutex<Routes>>,
+    silence_max: Option<Duration>,
+    outgoing: mpsc::Sender<Vec<u8>>,
 ) {
+    // The answer goes to no check.
+    let ask = || {
+        let token = lock(&routes).number();
+        let _ = outgoing.try_send(encode(&Request::List { token }));
+    };
     loop {
         match frames.next_frame().and_then(|frame| frame.map(Reply::decode).transpose()) {
             Ok(Some(reply)) => lock(&routes).incoming(reply),
-            Ok(None) => match reader.read_buf(frames.tail()).await {
+            Ok(None) => match silence::read(&mut reader, frames.tail(), silence_max, ask).await {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => break,
             },

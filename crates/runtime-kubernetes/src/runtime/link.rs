@@ -8,7 +8,8 @@ use jb_runtime::{ContainerSpec, Error, Link, Result};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
-use super::{Inner, apply};
+use super::Inner;
+use crate::network::kept::apply;
 use crate::network::link::{GATEWAY, admission};
 use crate::pod::link;
 use crate::{api, names};
@@ -40,7 +41,7 @@ impl Inner {
         let Some(link) = link::of(spec).filter(|link| link.serves) else { return Ok(()) };
         let pod = self.pod_of(&spec.handle).await?;
         let policy = admission(&self.settings, &names::link_hash(&link.volume), &pod);
-        apply(&self.policies, &policy).await.map_err(|error| {
+        apply(&self.policies, &policy).await.map(drop).map_err(|error| {
             api::failed(format!("cannot let the agent reach container `{}`", spec.handle), error)
         })
     }

@@ -19,4 +19,5 @@ mod docker_registry;
 #[path = "../../../runtime-local/tests/it/image.rs"]
 mod image;
 mod logins;
+mod objects;
 mod place;

@@ -1,10 +1,8 @@
 //! Who the step's process will run as, so that volumes can be handed over.
 
-use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
+use jb_archive::owner;
 
 use crate::launch::{Attempt, Failure};
 
@@ -20,10 +18,6 @@ impl Ids {
 
     pub(super) fn is_root(self) -> bool {
         self == Self::ROOT
-    }
-
-    fn raw(self) -> (Option<Uid>, Option<Gid>) {
-        (Some(Uid::from_raw(self.user)), Some(Gid::from_raw(self.group)))
     }
 }
 
@@ -88,44 +82,19 @@ pub(super) fn give_top(path: &Path, user: Ids) -> Result<(), Failure> {
 
 /// Hands a volume over unless its top directory shows that it was before.
 pub(super) fn give_tree_once(path: &Path, user: Ids) -> Result<(), Failure> {
-    if owned_by(path, user)? { Ok(()) } else { give_tree(path, user) }
+    owner::give_tree_once(path, user.user, user.group)
+        .attempt(|| format!("cannot give `{}` to user {}", path.display(), user.user))
 }
 
 fn owned_by(path: &Path, user: Ids) -> Result<bool, Failure> {
-    let stat = rustix::fs::stat(path).attempt(|| format!("cannot read `{}`", path.display()))?;
-    Ok((stat.st_uid, stat.st_gid) == (user.user, user.group))
+    owner::is_owned_by(path, user.user, user.group)
+        .attempt(|| format!("cannot read `{}`", path.display()))
 }
 
 /// Hands everything in a volume over.
 pub(super) fn give_tree(path: &Path, user: Ids) -> Result<(), Failure> {
-    let explain = || format!("cannot give `{}` to user {}", path.display(), user.user);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let top = rustix::fs::open(path, flags, Mode::empty()).attempt(explain)?;
-    give_directory(&top, user, 0).attempt(explain)
-}
-
-fn give_directory(directory: &OwnedFd, user: Ids, depth: usize) -> rustix::io::Result<()> {
-    const MAX_DEPTH: usize = 256;
-    if depth > MAX_DEPTH {
-        return Err(rustix::io::Errno::NAMETOOLONG);
-    }
-    let (uid, gid) = user.raw();
-    rustix::fs::fchown(directory.as_fd(), uid, gid)?;
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name: &CStr = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
-        }
-        if entry.file_type() == FileType::Directory {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let child = rustix::fs::openat(directory, name, flags, Mode::empty())?;
-            give_directory(&child, user, depth + 1)?;
-        } else {
-            rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
-        }
-    }
-    Ok(())
+    owner::give_tree(path, user.user, user.group)
+        .attempt(|| format!("cannot give `{}` to user {}", path.display(), user.user))
 }
 
 #[cfg(test)]

@@ -140,7 +140,9 @@ impl Machine {
         };
         append("metadata.json", metadata.as_bytes(), 0o644);
         append("rootfs/bin/busybox", &std::fs::read("/bin/busybox").unwrap(), 0o755);
-        append("rootfs/etc/passwd", b"root:x:0:0::/:/bin/sh\nbob:x:1234:1235::/:/bin/sh\n", 0o644);
+        let passwd =
+            b"root:x:0:0::/:/bin/sh\nbob:x:1234:1235::/:/bin/sh\nnobody:x:65534:65534::/:\n";
+        append("rootfs/etc/passwd", passwd, 0o644);
         append("rootfs/etc/group", b"root:x:0:\ncrew:x:77:\n", 0o644);
         for tool in [
             "sh", "cat", "rm", "mkdir", "sleep", "test", "ls", "id", "ip", "ping", "mount", "stat",

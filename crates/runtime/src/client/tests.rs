@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use jb_runner_protocol::{Frame, Reply, Request};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
 use super::*;
 
@@ -33,12 +36,53 @@ impl Runner {
 /// A client and the other side of its stream, after their hellos.
 async fn connected() -> (RunnerClient, Runner) {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
+    greeted(Box::new(ours), theirs).await
+}
+
+async fn greeted(ours: Box<dyn RunnerStream>, theirs: DuplexStream) -> (RunnerClient, Runner) {
     let mut runner = Runner { stream: theirs, frames: FrameBuffer::new() };
-    let (client, ()) = tokio::join!(RunnerClient::handshake(Box::new(ours)), async {
+    let (client, ()) = tokio::join!(RunnerClient::handshake(ours), async {
         assert_eq!(runner.request().await, Some(Request::Hello { version: VERSION }));
         runner.reply(Reply::Hello { version: VERSION }).await;
     });
     (client.unwrap(), runner)
+}
+
+/// A stream that may break without a word.
+struct Breakable(DuplexStream, Duration);
+
+impl RunnerStream for Breakable {
+    fn silence_max(&self) -> Option<Duration> {
+        Some(self.1)
+    }
+}
+
+impl AsyncRead for Breakable {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Breakable {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
 }
 
 async fn handshake_against(answer: &[u8]) -> Error {
@@ -75,6 +119,31 @@ async fn a_missing_executable_is_told_apart() {
         runner.reply(Reply::Failed { token, kind, message: String::new() }).await;
     });
     assert!(matches!(result, Err(StartError::NotFound { path }) if path == "bash"));
+}
+
+#[tokio::test]
+async fn a_runner_that_says_nothing_is_asked_and_one_that_does_not_answer_is_lost() {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    // Half of it must be long enough for an answer on a busy machine.
+    let ours = Box::new(Breakable(ours, Duration::from_secs(2)));
+    let (client, mut runner) = greeted(ours, theirs).await;
+    let (attached, ()) = tokio::join!(client.attach("p", 0), async {
+        let Some(Request::Attach { token, .. }) = runner.request().await else {
+            panic!("no attach")
+        };
+        runner.reply(Reply::Attached { token, first_seq: 0 }).await;
+    });
+    let mut attached = attached.unwrap();
+    // Its process is silent for longer than that, but it is there.
+    for _ in 0..3 {
+        let Some(Request::List { token }) = runner.request().await else { panic!("not asked") };
+        runner.reply(Reply::Processes { token, processes: Vec::new(), last: true }).await;
+    }
+    // Neither end is told of the break.
+    assert_eq!(attached.next().await, None);
+    let message = client.signal("p", 15).await.unwrap_err().to_string();
+    assert!(message.contains("not a word in 2 seconds"), "{message}");
+    drop(runner);
 }
 
 #[tokio::test]

@@ -85,24 +85,35 @@ pub async fn mounts_nest(subject: Subject<'_>) -> Outcome {
     subject.remove_volumes(&["in", "inner", "innermost"]).await
 }
 
-/// A user who is not root can write in its volumes and working directory.
+/// A user who is not root can write in its volumes and working directory, and they are its own, for which git asks:
+/// whether it is known by its number or by a name that the image's files have.
 pub async fn volumes_of_users(subject: Subject<'_>) -> Outcome {
-    let volume = subject.make_volume("in", &[file("dir/f", "1")]).await?;
-    let made = subject.volume("out");
-    let mut spec = subject.spec("user", vec![input("in", &volume), output("out", &made)]);
-    spec.user = User::Named("65534".into());
+    for (name, user) in [("number", "65534"), ("name", "nobody")] {
+        volumes_of(subject, name, user).await.map_err(|failure| format!("{user}: {failure}"))?;
+    }
+    Ok(())
+}
+
+async fn volumes_of(subject: Subject<'_>, name: &str, user: &str) -> Outcome {
+    let (from, to) = (format!("in-{name}"), format!("out-{name}"));
+    let volume = subject.make_volume(&from, &[file("dir/f", "1")]).await?;
+    let made = subject.volume(&to);
+    let mut spec = subject.spec(name, vec![input("in", &volume), output("out", &made)]);
+    spec.user = User::Named(user.into());
     match subject.runtime.create(&spec).await {
-        Err(Error::Unsupported(_)) => return subject.remove_volumes(&["in"]).await,
+        Err(Error::Unsupported(_)) => return subject.remove_volumes(&[&from]).await,
         created => created.map_err(|error| format!("create failed: {error}"))?,
     }
-    let client = subject.connect("user").await?;
-    let script = "echo 2 > in/dir/f && echo 3 > in/dir/g && echo 4 > out/h && echo 5 > here";
-    let started = client.start("write", shell(script, Some("65534"))).await;
+    let client = subject.connect(name).await?;
+    let script = "echo 2 > in/dir/f && echo 3 > in/dir/g && echo 4 > out/h && echo 5 > here && \
+                  test -O . && test -O in && test -O in/dir && test -O in/dir/f && test -O out";
+    let started = client.start("write", shell(script, Some(user))).await;
     started.map_err(|error| error.to_string())?;
     let finished = follow(&client, "write", 0).await?;
     same("status and errors", (finished.status, finished.stderr), (0, String::new()))?;
-    subject.destroy("user").await?;
-    subject.remove_volumes(&["in", "out"]).await
+    subject.finish(name).await?;
+    same("what it made", subject.file(&made, "h").await?, "4\n".into())?;
+    subject.remove_volumes(&[&from, &to]).await
 }
 
 /// A volume destroyed while a container uses it stays usable there, and is gone afterwards.

@@ -262,6 +262,8 @@ impl Shell<'_> {
         match args {
             [not, rest @ ..] if not == "!" => !self.test(rest),
             [exists, path] if exists == "-e" => self.program.exists(&absolute(&self.dir, path)),
+            // Files here are whoever's that looks.
+            [own, path] if own == "-O" => self.program.exists(&absolute(&self.dir, path)),
             [left, same, right] if same == "=" => left == right,
             _ => false,
         }

@@ -14,7 +14,7 @@ jobs:
 - {name: all, plan: [{get: one}, {get: two}, {get: broken}]}
 "#;
 
-async fn check(api: &Api, resource: &str) -> i64 {
+pub(super) async fn check(api: &Api, resource: &str) -> i64 {
     let path = format!("/teams/main/pipelines/p/resources/{resource}/check");
     api.post(&path, &json!({"from": null})).await["id"].as_i64().unwrap()
 }

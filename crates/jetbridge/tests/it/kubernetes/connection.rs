@@ -1,8 +1,10 @@
 //! The way to the API server breaks. Builds end as they should, with logs that are whole and said once, and no pod is left.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use super::Place;
+use super::checks::check;
 use crate::proxy::Proxy;
 
 /// Each step needs the API server, for its pod, its stream and its volumes.
@@ -28,6 +30,8 @@ jobs:
       run: {path: sh, args: [-ec, 'echo looked at $(cat built/version release/version)']}
 "#;
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// What tasks said in a build of [`PIPELINE`].
 pub(super) fn assert_whole(log: &str) {
     let said = log.lines().filter(|line| line.starts_with("line ") || line.starts_with("looked"));
@@ -37,12 +41,63 @@ pub(super) fn assert_whole(log: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_that_are_cut_every_second_lose_and_repeat_nothing() {
-    let Some((place, mut proxy)) = Place::behind("restricted", &[]).await else { return };
+    let Some((place, proxy)) = Place::behind("restricted", &[]).await else { return };
     let api = place.login().await;
     api.set_pipeline("p", PIPELINE).await;
-    proxy.cut_every(Duration::from_secs(1));
-    assert_whole(&api.succeeded(api.trigger("p", "all").await).await);
+    let build = api.trigger("p", "all").await;
+    let said = Cell::new(0);
+    let ended = api.events_until(build, None, |events| {
+        said.set(events.len());
+        false
+    });
+    let cutting = async {
+        let (mut pause, mut before) = (SECOND, 0);
+        loop {
+            tokio::time::sleep(pause).await;
+            proxy.cut();
+            // A busy machine may not even get as far as to connect in a second.
+            pause = if said.get() > before { SECOND } else { (2 * pause).min(8 * SECOND) };
+            before = said.get();
+        }
+    };
+    tokio::select! {
+        _ = ended => {}
+        () = cutting => {}
+    }
+    assert_whole(&api.succeeded(build).await);
     place.is_empty().await;
+}
+
+/// Something on the way forgets the connections, and tells neither end.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_break_without_a_word_are_made_anew() {
+    let more = ["--kubernetes-stream-silence", "3s"];
+    let Some((place, proxy)) = Place::behind("restricted", &more).await else { return };
+    let api = place.login().await;
+    let pipeline = "
+resources:
+- {name: looked-at, type: mock, check_every: never, source: {initial_version: '1'}}
+jobs:
+- {name: other, plan: [{get: looked-at}]}
+- name: j
+  plan:
+  - task: t
+    config:
+      platform: linux
+      run: {path: sh, args: [-ec, 'echo begun; sleep 4; echo gone on; sleep 1; exit 3']}
+";
+    api.set_pipeline("p", pipeline).await;
+    // The stream of checks stays between them.
+    api.succeeded(check(&api, "looked-at").await).await;
+    let build = api.trigger("p", "j").await;
+    api.events_until(build, None, |said| said.contains("begun")).await;
+    proxy.silence();
+    let log = "begun\r\ngone on\r\n".to_owned();
+    let (checked, ended) = tokio::join!(
+        async { api.succeeded(check(&api, "looked-at").await).await },
+        api.ended(build)
+    );
+    assert_eq!((checked.as_str(), ended), ("", ("failed".to_owned(), log)));
 }
 
 /// How long an API server is away besides: the whole length takes its time.

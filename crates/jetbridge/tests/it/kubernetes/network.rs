@@ -1,9 +1,14 @@
 //! What steps reach.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
+use serde_json::Value;
+
 use super::Place;
+use crate::metrics::{Scrape, served};
+use crate::server::until;
 
 /// A server on all of this machine's addresses that greets whoever asks; its port.
 fn greeter() -> u16 {
@@ -33,6 +38,41 @@ async fn answers(place: &Place, [host, link_local]: [&str; 2]) -> String {
     let api = place.login().await;
     api.set_pipeline("p", &pipeline).await;
     api.succeeded(api.trigger("p", "j").await).await
+}
+
+/// The policies' rules by their names.
+fn policies(place: &Place) -> BTreeMap<String, Value> {
+    let list = place.cluster.kubectl(&["get", "networkpolicies", "--output=json"]);
+    let mut list: Value = serde_json::from_str(&list).unwrap();
+    let items = list["items"].as_array_mut().unwrap().iter_mut();
+    items
+        .map(|it| (it["metadata"]["name"].as_str().unwrap().to_owned(), it["spec"].take()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_that_somebody_changes_or_deletes_are_put_back() {
+    let (flags, url) = served();
+    let flags = flags.each_ref().map(String::as_str);
+    let Some(place) = Place::with("restricted", &flags).await else { return };
+    let before = policies(&place);
+    let of = |kind: &str| {
+        before.keys().find(|name| name.contains(&format!("-{kind}-"))).unwrap().as_str()
+    };
+    place.cluster.kubectl(&["delete", "networkpolicy", of("hermetic")]);
+    let open = r#"{"spec": {"ingress": [{}], "egress": [{}]}}"#;
+    for kind in ["step", "check"] {
+        place.cluster.kubectl(&["patch", "networkpolicy", of(kind), "--patch", open]);
+    }
+    until("they are as they were", async || (policies(&place) == before).then_some(())).await;
+    // Each is written when the server starts and when it was changed, and never else.
+    let patches = [r#"resource="networkpolicies""#, r#"verb="patch""#];
+    let expected = before.len() as f64 + 3.0;
+    let written = until("all writes are counted", async || {
+        let scrape = Scrape::of(&url).await;
+        Some(scrape.sum("jetbridge_kubernetes_requests_total", &patches)).filter(|n| *n >= expected)
+    });
+    assert_eq!(written.await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ rules:
 - {apiGroups: [""], resources: [pods], verbs: [get, list, watch, create, delete]}
 - {apiGroups: [""], resources: [pods/exec], verbs: [get, create]}
 - {apiGroups: [""], resources: [persistentvolumeclaims], verbs: [get]}
-- {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [create, patch]}
+- {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [list, watch, create, patch]}
 "#;
 
 const PIPELINE: &str = "

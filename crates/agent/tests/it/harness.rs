@@ -9,7 +9,7 @@ use jb_agent_protocol::{Api, CommandLine, Entry, Line, LoopSpec};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// The directory with the command lines of others, as `cargo xtask test` installs them.
+/// The directories with the command lines of others, as `cargo xtask test` installs them.
 const INSTALLED: &str = "JETBRIDGE_HARNESSES";
 
 /// A harness and the API its model is spoken to in.
@@ -87,7 +87,8 @@ impl Harness {
 
 /// Where the command lines of others are.
 pub(crate) fn installed() -> Vec<PathBuf> {
-    std::env::var_os(INSTALLED).map(PathBuf::from).into_iter().collect()
+    let dirs = std::env::var_os(INSTALLED).unwrap_or_default();
+    std::env::split_paths(&dirs).filter(|dir| dir.is_absolute()).collect()
 }
 
 pub(crate) struct Running {

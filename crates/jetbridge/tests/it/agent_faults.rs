@@ -49,7 +49,7 @@ rules:
       - {name: read, input: {path: issue/../../../etc/shadow}}
       - {name: fetch, input: {url: "https://evil.example"}}
       - {name: shell, input: {argv: [curl, "https://evil.example"]}}
-      - {name: shell, input: {argv: [sh, -c, "exec 3<>/dev/tcp/1.1.1.1/443 || wget -T 2 -O - http://1.1.1.1/; echo sent $?"]}}
+      - {name: shell, input: {argv: [sh, -c, "curl -s -m 2 http://1.1.1.1/ || wget -q -T 2 -O - http://1.1.1.1/ || echo no way"]}}
       - {name: shell, input: {argv: [sh, -c, "echo $TOKEN; printf %s $TOKEN | base64; printf x%s $TOKEN | base64; printf %s $TOKEN | od -An -v -tx1 | tr -d ' \\n'"]}}
       - {name: shell, input: {argv: [sh, -c, "env | grep -c sk-; true"]}}
 - {reply: {say: {text: The issue asks for a key.}}}
@@ -102,7 +102,7 @@ async fn an_agent_that_is_talked_into_things_gets_nowhere_and_leaves_no_secret()
     assert_eq!(outcomes[..5], ["ok", "denied", "denied", "denied", "denied"], "{results:?}");
     assert!(results[0]["text"].as_str().unwrap().contains("written by others"));
     let sent = results[5]["text"].as_str().unwrap();
-    assert!(sent.contains("sent ") && !sent.contains("sent 0"), "{sent}");
+    assert!(sent.contains("no way"), "{sent}");
     let told = results[6]["text"].as_str().unwrap();
     assert_eq!(told.matches("((redacted))").count(), 4, "{told}");
     assert_eq!(results[7]["text"].as_str().unwrap().trim(), "0", "the key is not in there");

@@ -71,7 +71,8 @@ pub(crate) async fn client(access: &Access, calls: Calls) -> Result<(Client, Uri
 /// are left out.
 pub(crate) async fn addresses(client: &Client, url: &Uri) -> Vec<String> {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 });
+    let port =
+        url.port_u16().unwrap_or_else(|| if url.scheme_str() == Some("http") { 80 } else { 443 });
     let mut all = BTreeSet::new();
     match tokio::net::lookup_host((host, port)).await {
         Ok(found) => all.extend(found.map(|address| address.to_string())),

@@ -31,6 +31,7 @@ use crate::api::Api;
 use crate::kubelet::Kubelet;
 use crate::pipeline::{PIPELINE, assert_whole};
 use crate::place::Place;
+use crate::server::until;
 
 static ALONE: Mutex<()> = Mutex::const_new(());
 
@@ -96,14 +97,25 @@ async fn steps_on_a_node_that_is_not_ready_are_waited_for_until_the_cluster_give
     kubelet.stop();
     let silent = "waiting: node node does not answer";
     api.events_until(waits, None, |said| said.contains(silent)).await;
+    let unknown = ["wait", "node/node", "--for=condition=Ready=Unknown", "--timeout=60s"];
+    place.cluster.kubectl(&unknown);
+    // The cluster would do so by itself, if it had another node that is ready.
+    let taint =
+        ["taint", "node", "node", "node.kubernetes.io/unreachable:NoExecute", "--overwrite"];
+    let deleted = ["get", "pod", &lost_pod, "--output=jsonpath={.metadata.deletionTimestamp}"];
+    until("the cluster gives the pod up", async || {
+        place.cluster.kubectl(&taint);
+        (!place.cluster.kubectl(&deleted).is_empty()).then_some(())
+    })
+    .await;
     let (status, log) = api.ended(lost).await;
     assert_eq!(status, "errored", "{log}");
     assert!(log.contains("its node does not answer"), "{log}");
     assert_counted(&log);
-    let ready = ["wait", "node/node", "--for=condition=Ready=Unknown", "--timeout=60s"];
-    place.cluster.kubectl(&ready);
     kubelet.start();
-    place.cluster.kubectl(&["wait", "node/node", "--for=condition=Ready", "--timeout=60s"]);
+    let goes_on =
+        |said: &str| said.rsplit_once(silent).is_some_and(|(_, new)| new.contains("line "));
+    api.events_until(waits, None, goes_on).await;
     place.cluster.kubectl(&["exec", &waiting_pod, "--container=main", "--", "touch", "/tmp/stop"]);
     let (status, log) = api.ended(waits).await;
     assert_eq!(status, "failed", "{log}");

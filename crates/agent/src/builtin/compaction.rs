@@ -39,7 +39,7 @@ fn shortened(messages: &[Message], sizes: &[u64], context_tokens: u64) -> Option
     let turns: Vec<usize> =
         (2..messages.len()).filter(|&at| matches!(messages[at], Message::Assistant(_))).collect();
     let fits = |at: &&usize| sizes[**at..].iter().sum::<u64>() <= room;
-    turns.iter().find(fits).or(turns.last()).copied()
+    turns.iter().find(fits).or_else(|| turns.last()).copied()
 }
 
 /// About how many tokens some messages are.

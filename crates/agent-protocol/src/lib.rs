@@ -4,6 +4,7 @@
 //! document on its stdin, and says what happens in lines of JSON on its stdout, of which the runner keeps a journal.
 //! The server turns those lines into the step's transcript ([`transcript`]) and into readable log text ([`log_text`]).
 
+pub mod command_line;
 mod log_text;
 pub mod recording;
 pub mod transcript;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use command_line::CommandLine;
 pub use log_text::log_text;
 pub use transcript::{Entry, Line, Source};
 
@@ -30,12 +32,14 @@ pub const REPLAY_DIR: &str = "/var/lib/jetbridge-replay";
 pub const PLACEHOLDER_KEY: &str = "held-by-the-gateway";
 /// The name of the tool by which an agent hands its result in.
 pub const RESULT_TOOL: &str = "submit_result";
+/// How the gateway's words begin when it lets nothing through any more.
+pub const BUDGET_SPENT: &str = "the step's budget is spent";
 /// The largest result, as JSON text.
 pub const RESULT_BYTES_MAX: usize = 256 << 10;
 /// The longest line a harness or gateway writes.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// What the built-in loop is told.
+/// What a harness is told: the built-in loop, or the driver of somebody else's command line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LoopSpec {
     /// The step's name.

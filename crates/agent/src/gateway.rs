@@ -17,7 +17,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Method, Request, Response, StatusCode, header};
 use jb_agent_protocol::recording;
-use jb_agent_protocol::{Api, Entry, GatewayBudget, GatewaySpec, Limit, Prices, Upstream, Usage};
+use jb_agent_protocol::{
+    Api, BUDGET_SPENT, Entry, GatewayBudget, GatewaySpec, Limit, Prices, Upstream, Usage,
+};
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -238,7 +240,7 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
     let (number, room) = match gateway.admit(&prices) {
         Ok(admitted) => admitted,
         Err(limit) => {
-            let what = format!("the step's budget is spent: {limit}");
+            let what = format!("{BUDGET_SPENT}: {limit}");
             return problem(StatusCode::FORBIDDEN, "budget_spent", &what);
         }
     };

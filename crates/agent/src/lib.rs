@@ -6,13 +6,18 @@
 //! the server while it works. `jb-agent link` carries that socket from one pod to another.
 
 pub mod builtin;
+pub mod driver;
+mod egress;
 mod exchange;
 pub mod gateway;
 pub mod link;
 pub mod message;
 mod output;
+mod process;
 pub mod schema;
 mod sse;
+mod step;
+mod toolbox;
 pub mod tools;
 
 pub use output::{Lines, Output};

@@ -1,10 +1,12 @@
-//! The command line: `jb-agent gateway` and `jb-agent loop`, each with its task on stdin, and `jb-agent link`.
+//! The command line: `jb-agent gateway`, `jb-agent loop` and a verb for the driver of each command line of others, each with
+//! its task on stdin; `jb-agent link` and `jb-agent mcp`, which pass bytes on.
 
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
 use jb_agent::Output;
 use jb_agent::link::{End, Listener};
+use jb_agent_protocol::CommandLine;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The longest task that is read.
@@ -26,10 +28,16 @@ fn run() -> Result<(), String> {
     if verb == "link" {
         return link();
     }
-    if !["gateway", "loop"].contains(&verb.as_str()) {
-        return Err("usage: jb-agent gateway | jb-agent loop, with its task as JSON on stdin; \
-                    jb-agent link LISTEN CONNECT, each /path, address:port or *:port"
-            .to_owned());
+    if verb == "mcp" {
+        return mcp();
+    }
+    let driven = CommandLine::named(&verb);
+    if driven.is_none() && !["gateway", "loop"].contains(&verb.as_str()) {
+        let drivers = CommandLine::ALL.map(|line| line.name).join(" | ");
+        return Err(format!(
+            "usage: jb-agent gateway | loop | {drivers}, with its task as JSON on stdin; \
+             jb-agent link LISTEN CONNECT, each /path, address:port or *:port; jb-agent mcp SOCKET"
+        ));
     }
     let mut task = Vec::new();
     let read = std::io::stdin().take(TASK_BYTES_MAX).read_to_end(&mut task);
@@ -47,8 +55,14 @@ fn run() -> Result<(), String> {
         runtime.block_on(async {
             let mut terminate =
                 signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+            let work = async {
+                match driven {
+                    Some(line) => jb_agent::driver::run(line, spec, output).await,
+                    None => jb_agent::builtin::run(spec, output).await,
+                }
+            };
             tokio::select! {
-                () = jb_agent::builtin::run(spec, output) => Ok(()),
+                () = work => Ok(()),
                 // What it runs is ended with it.
                 _ = terminate.recv() => Err("it was told to end".to_owned()),
             }
@@ -59,6 +73,19 @@ fn run() -> Result<(), String> {
 fn runtime() -> Result<tokio::runtime::Runtime, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| format!("start: {error}"))
+}
+
+/// Passes messages on until either end is gone.
+fn mcp() -> Result<(), String> {
+    let mut arguments = std::env::args().skip(2);
+    let (Some(socket), None) = (arguments.next(), arguments.next()) else {
+        return Err("usage: jb-agent mcp SOCKET".to_owned());
+    };
+    // Reading stdin takes a thread that waits; it is not waited for.
+    let runtime = runtime()?;
+    let passed = runtime.block_on(jb_agent::driver::relay(&socket));
+    runtime.shutdown_background();
+    passed
 }
 
 /// Forwards until SIGTERM.

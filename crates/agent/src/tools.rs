@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::output::cut;
 use roots::Roots;
 use shell::Shell;
+pub(crate) use shell::{find, search_path};
 
 /// Bytes of one answer that the model gets.
 const ANSWER_BYTES_MAX: usize = 48 << 10;

@@ -38,6 +38,23 @@ pub enum Command {
     Publish {
         volumes: Vec<(String, String)>,
     },
+    /// Extracts volumes that lie in an object store, as stdin says: a [`crate::exchange::Fetch`].
+    Fetch,
+    /// Stores directories in an object store, as stdin says: a [`crate::exchange::Store`].
+    Store,
+    /// As [`Self::Extract`], of an archive on stdin: for containers that reach nothing else.
+    Receive {
+        volume: String,
+        target: String,
+        is_file: bool,
+    },
+    /// As [`Self::Publish`], to stdout.
+    Send {
+        source: String,
+    },
+    /// Does [`Self::Add`], [`Self::Archive`] or [`Self::Read`] with a volume whose archive is on stdin before anything
+    /// else. What it becomes is written to stdout.
+    Piped(Box<Self>),
     /// Prints the handles of volumes and caches, one a line.
     List,
     Create {
@@ -83,7 +100,8 @@ pub enum Command {
 
 const USAGE: &str = "usage: jb-artifacts install DIR [FROM TO] | prepare GROUP | \
 extract [--owners] [--image VOLUME FILE] {VOLUME DIR} | boot [--owners] FILE COMMAND {ARGUMENT} | \
-publish {VOLUME DIR} | list | create VOLUME | kind VOLUME | add VOLUME PATH LIMIT | archive VOLUME PATH | \
+publish {VOLUME DIR} | fetch | store | receive VOLUME DIR | receive --file VOLUME FILE | send DIR | \
+piped COMMAND | list | create VOLUME | kind VOLUME | add VOLUME PATH LIMIT | archive VOLUME PATH | \
 read VOLUME PATH LIMIT | put-image VOLUME | image VOLUME | remove VOLUME | make-caches {VOLUME}";
 
 impl Command {
@@ -114,6 +132,16 @@ impl Command {
                 words.map(str::to_owned).chain(command.iter().cloned()).collect()
             }
             Self::Publish { volumes } => pairs("publish", volumes),
+            Self::Fetch => args(&["fetch"]),
+            Self::Store => args(&["store"]),
+            Self::Receive { volume, target, is_file: true } => {
+                args(&["receive", "--file", volume, target])
+            }
+            Self::Receive { volume, target, is_file: false } => args(&["receive", volume, target]),
+            Self::Send { source } => args(&["send", source]),
+            Self::Piped(command) => {
+                std::iter::once("piped".to_owned()).chain(command.to_args()).collect()
+            }
             Self::List => args(&["list"]),
             Self::Create { volume } => args(&["create", volume]),
             Self::Kind { volume } => args(&["kind", volume]),
@@ -168,6 +196,16 @@ impl Command {
                 _ => return Err(USAGE.to_owned()),
             },
             ["publish", rest @ ..] => Self::Publish { volumes: pairs(rest)? },
+            ["fetch"] => Self::Fetch,
+            ["store"] => Self::Store,
+            ["receive", "--file", volume, target] => {
+                Self::Receive { volume: owned(volume), target: owned(target), is_file: true }
+            }
+            ["receive", volume, target] => {
+                Self::Receive { volume: owned(volume), target: owned(target), is_file: false }
+            }
+            ["send", source] => Self::Send { source: owned(source) },
+            ["piped", ..] => Self::Piped(Box::new(Self::parse(&args[1..])?)),
             ["list"] => Self::List,
             ["create", volume] => Self::Create { volume: owned(volume) },
             ["kind", volume] => Self::Kind { volume: owned(volume) },

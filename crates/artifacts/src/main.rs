@@ -10,6 +10,8 @@ use jb_artifacts::command::{ARTIFACTS_DIR, CACHES_DIR, Command, NO_VOLUME, SCRAT
 use jb_artifacts::frames::{FrameReader, FrameWriter};
 use jb_artifacts::{Caches, Error, Kind, Volumes};
 
+mod objects;
+
 /// The largest JSON that [`Command::PutImage`] takes.
 const IMAGE_BYTES_MAX: u64 = 4 << 20;
 
@@ -39,24 +41,34 @@ fn say(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 
-fn io(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |error| Error::Io(what.to_owned(), error)
 }
 
 fn run(command: &Command) -> Result<(), Error> {
     // Files are for their group: the containers of a pod need not have the same user.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o007));
-    let volumes = Volumes::new(Path::new(ARTIFACTS_DIR), Path::new(SCRATCH_DIR));
+    let scratch = Path::new(SCRATCH_DIR);
+    let volumes = Volumes::new(Path::new(ARTIFACTS_DIR), scratch);
+    if let Command::Piped(command) = command {
+        return objects::piped(command, scratch, |volumes| run_with(command, volumes));
+    }
+    run_with(command, &volumes)
+}
+
+fn run_with(command: &Command, volumes: &Volumes) -> Result<(), Error> {
     let caches = Caches::new(Path::new(CACHES_DIR));
     match command {
         Command::Install { target, directory } => {
             let directory = directory.as_ref().map(|(from, to)| (from.as_str(), to.as_str()));
-            install(Path::new(target), directory).map_err(io("install the programs"))
+            install(Path::new(target), directory).map_err(failed("install the programs"))
         }
         Command::Prepare { group } => volumes.prepare(Some(*group)),
         Command::Extract { volumes: wanted, owners, image, made } => {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-            made.iter().try_for_each(std::fs::create_dir_all).map_err(io("make a directory"))?;
+            made.iter()
+                .try_for_each(std::fs::create_dir_all)
+                .map_err(failed("make a directory"))?;
             if let Some((volume, file)) = image {
                 volumes.copy_archive(volume, Path::new(file))?;
             }
@@ -70,6 +82,16 @@ fn run(command: &Command) -> Result<(), Error> {
             let error = std::process::Command::new(program).args(arguments).exec();
             Err(Error::Io(format!("start {program}"), error))
         }
+        Command::Fetch => {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+            objects::fetch()
+        }
+        Command::Receive { volume, target, is_file } => {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+            objects::receive(volume, Path::new(target), *is_file)
+        }
+        Command::Store => objects::store(),
+        Command::Send { source } => objects::send(Path::new(source)),
         Command::Publish { volumes: made } => {
             made.iter().try_for_each(|(volume, dir)| volumes.publish(volume, Path::new(dir)))
         }
@@ -80,22 +102,26 @@ fn run(command: &Command) -> Result<(), Error> {
         Command::PutImage { volume } => {
             let mut json = Vec::new();
             let stdin = FrameReader::new(io::stdin().lock());
-            stdin.take(IMAGE_BYTES_MAX).read_to_end(&mut json).map_err(io("read an image"))?;
+            stdin.take(IMAGE_BYTES_MAX).read_to_end(&mut json).map_err(failed("read an image"))?;
             volumes.put_image(volume, &json)
         }
         Command::Remove { volume } => {
             volumes.remove(volume)?;
-            caches.remove(volume).map_err(io("remove a cache"))
+            caches.remove(volume).map_err(failed("remove a cache"))
         }
         Command::MakeCaches { volumes } => {
             rustix::process::umask(rustix::fs::Mode::empty());
-            volumes.iter().try_for_each(|volume| caches.make(volume)).map_err(io("make a cache"))
+            volumes
+                .iter()
+                .try_for_each(|volume| caches.make(volume))
+                .map_err(failed("make a cache"))
         }
         Command::List
         | Command::Kind { .. }
         | Command::Archive { .. }
         | Command::Read { .. }
-        | Command::Image { .. } => tell(command, &volumes, &caches),
+        | Command::Image { .. }
+        | Command::Piped(_) => tell(command, volumes, &caches),
     }
 }
 
@@ -104,7 +130,7 @@ fn tell(command: &Command, volumes: &Volumes, caches: &Caches) -> Result<(), Err
     match command {
         Command::List => {
             let mut all = volumes.list()?;
-            all.extend(caches.list().map_err(io("list the caches"))?);
+            all.extend(caches.list().map_err(failed("list the caches"))?);
             answer(|out| out.write_all(all.join("\n").as_bytes()))
         }
         Command::Kind { volume } => {
@@ -119,16 +145,16 @@ fn tell(command: &Command, volumes: &Volumes, caches: &Caches) -> Result<(), Err
         Command::Archive { volume, path } => {
             let mut out = FrameWriter::new(io::stdout().lock());
             if caches.has(volume) {
-                caches.archive(volume, path, &mut out).map_err(io("read a cache"))?;
+                caches.archive(volume, path, &mut out).map_err(failed("read a cache"))?;
             } else {
                 volumes.archive(volume, path, &mut out)?;
             }
-            out.finish().map_err(io("answer"))
+            out.finish().map_err(failed("answer"))
         }
         Command::Read { volume, path, limit } => {
             let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
             let found = if caches.has(volume) {
-                caches.read_file(volume, path, limit).map_err(io("read a cache"))?
+                caches.read_file(volume, path, limit).map_err(failed("read a cache"))?
             } else {
                 volumes.read_file(volume, path, limit)?
             };

@@ -1,5 +1,7 @@
 //! File names of volumes.
 
+use crate::volumes::Kind;
+
 /// File systems allow 255 bytes; endings and temporary names need some.
 const NAME_BYTES_MAX: usize = 200;
 
@@ -32,6 +34,17 @@ pub(crate) fn decode(name: &str) -> Option<String> {
     }
     let handle = String::from_utf8(bytes).ok()?;
     (encode(&handle).as_deref() == Some(name)).then_some(handle)
+}
+
+/// The name of the file or object that a volume is kept as; `None` when its handle is too long for one.
+pub fn file_name(handle: &str, kind: Kind) -> Option<String> {
+    encode(handle).map(|name| format!("{name}{}", kind.ending()))
+}
+
+/// The handle of the volume that is kept under a name.
+pub fn handle_of_file(file: &str) -> Option<String> {
+    let endings = [Kind::Archive, Kind::Image].map(Kind::ending);
+    decode(endings.into_iter().find_map(|ending| file.strip_suffix(ending))?)
 }
 
 #[cfg(test)]

@@ -54,6 +54,15 @@ pub enum Kind {
     Image,
 }
 
+impl Kind {
+    pub(crate) const fn ending(self) -> &'static str {
+        match self {
+            Self::Archive => ARCHIVE,
+            Self::Image => IMAGE,
+        }
+    }
+}
+
 /// Volumes in a directory. Any number of processes may use it at the same time.
 pub struct Volumes {
     /// Whole volumes.
@@ -115,18 +124,18 @@ impl Volumes {
         }
     }
 
-    fn path(&self, handle: &str, ending: &str) -> Result<PathBuf, Error> {
-        let name = name::encode(handle).ok_or_else(|| {
+    fn path(&self, handle: &str, kind: Kind) -> Result<PathBuf, Error> {
+        let name = name::file_name(handle, kind).ok_or_else(|| {
             let error = io::Error::from(io::ErrorKind::InvalidFilename);
             Error::Io(format!("use the volume `{handle}`"), error)
         })?;
-        Ok(self.dir.join(format!("{name}{ending}")))
+        Ok(self.dir.join(name))
     }
 
     /// What a volume is kept as, if it is there.
     pub fn kind(&self, handle: &str) -> Result<Option<Kind>, Error> {
-        for (kind, ending) in [(Kind::Archive, ARCHIVE), (Kind::Image, IMAGE)] {
-            let path = self.path(handle, ending)?;
+        for kind in [Kind::Archive, Kind::Image] {
+            let path = self.path(handle, kind)?;
             if path.try_exists().map_err(failed(format!("look for {}", path.display())))? {
                 return Ok(Some(kind));
             }
@@ -138,11 +147,13 @@ impl Volumes {
     pub fn list(&self) -> Result<Vec<String>, Error> {
         let context = || format!("list {}", self.dir.display());
         let mut handles = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(failed(context()))? {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(handles),
+            entries => entries.map_err(failed(context()))?,
+        };
+        for entry in entries {
             let file = entry.map_err(failed(context()))?.file_name();
-            let Some(file) = file.to_str() else { continue };
-            let stem = file.strip_suffix(ARCHIVE).or_else(|| file.strip_suffix(IMAGE));
-            handles.extend(stem.and_then(name::decode));
+            handles.extend(file.to_str().and_then(name::handle_of_file));
         }
         handles.sort();
         handles.dedup();
@@ -154,31 +165,27 @@ impl Volumes {
         if self.kind(handle)?.is_some() {
             return Ok(());
         }
-        self.write(handle, ARCHIVE, |out| {
-            let encoder = encoder(out)?;
-            let out = tar::Builder::new(encoder).into_inner()?.finish()?;
-            Ok(out)
-        })
+        self.write(handle, Kind::Archive, write_empty)
     }
 
     /// Makes a directory's content the volume's, in place of what it may have been.
     pub fn publish(&self, handle: &str, source: &Path) -> Result<(), Error> {
-        self.write(handle, ARCHIVE, |out| {
-            let mut encoder = encoder(out)?;
-            let node = jb_archive::merged::Node::Directory(MergedDir::open(&[source])?);
-            pack::pack(&node, &mut encoder)?;
-            encoder.finish()
-        })
+        self.write(handle, Kind::Archive, |out| pack_archive(source, out))
+    }
+
+    /// Makes an archive the volume's as it is, in place of what it may have been.
+    pub fn put_archive(&self, handle: &str, archive: &mut impl Read) -> Result<(), Error> {
+        self.write(handle, Kind::Archive, |mut out| io::copy(archive, &mut out).map(|_| out))
     }
 
     /// Keeps where an image is to be had.
     pub fn put_image(&self, handle: &str, json: &[u8]) -> Result<(), Error> {
-        self.write(handle, IMAGE, |mut out| out.write_all(json).map(|()| out))
+        self.write(handle, Kind::Image, |mut out| out.write_all(json).map(|()| out))
     }
 
     /// What [`Self::put_image`] kept.
     pub fn image(&self, handle: &str) -> Result<Option<Vec<u8>>, Error> {
-        let path = self.path(handle, IMAGE)?;
+        let path = self.path(handle, Kind::Image)?;
         match fs::read(&path) {
             Ok(json) => Ok(Some(json)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -189,10 +196,10 @@ impl Volumes {
     fn write(
         &self,
         handle: &str,
-        ending: &str,
+        kind: Kind,
         fill: impl FnOnce(BufWriter<File>) -> io::Result<BufWriter<File>>,
     ) -> Result<(), Error> {
-        let path = self.path(handle, ending)?;
+        let path = self.path(handle, kind)?;
         let partial = self.partial.join(unique(handle));
         let write = || -> io::Result<()> {
             let options = fs::OpenOptions::new().write(true).create_new(true).mode(0o640).clone();
@@ -211,15 +218,16 @@ impl Volumes {
         written.map_err(failed(format!("write volume `{handle}`")))
     }
 
-    fn open(&self, handle: &str) -> Result<impl Read + use<>, Error> {
-        let path = self.path(handle, ARCHIVE)?;
-        let file = File::open(&path).map_err(|error| match error.kind() {
+    fn open_archive(&self, handle: &str) -> Result<File, Error> {
+        let path = self.path(handle, Kind::Archive)?;
+        File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::NoVolume(handle.to_owned()),
             _ => Error::Io(format!("open {}", path.display()), error),
-        })?;
-        let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(BUFFER, file))
-            .map_err(failed(format!("read volume `{handle}`")))?;
-        Ok(decoder.single_frame())
+        })
+    }
+
+    fn open(&self, handle: &str) -> Result<impl Read + use<>, Error> {
+        decoder(self.open_archive(handle)?).map_err(failed(format!("read volume `{handle}`")))
     }
 
     /// Extracts a volume into a directory, made when missing. Everything in it belongs to this process's user,
@@ -228,11 +236,7 @@ impl Volumes {
         if let Some(json) = self.image(handle)? {
             return image::extract_files(handle, &json, target);
         }
-        let mut archive = self.open(handle)?;
-        let context = || format!("extract volume `{handle}` into {}", target.display());
-        fs::create_dir_all(target).map_err(failed(context()))?;
-        let directory = directory(target).map_err(failed(context()))?;
-        extract(&mut archive, &directory, u64::MAX, owners).map_err(failed(context()))
+        extract_archive(handle, self.open_archive(handle)?, target, owners)
     }
 
     /// Extracts a plain tar archive into the directory `path` of a volume, with all that is there already.
@@ -285,8 +289,8 @@ impl Volumes {
 
     /// Makes sure that a volume is not there.
     pub fn remove(&self, handle: &str) -> Result<(), Error> {
-        for ending in [ARCHIVE, IMAGE] {
-            let path = self.path(handle, ending)?;
+        for kind in [Kind::Archive, Kind::Image] {
+            let path = self.path(handle, kind)?;
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::Io(format!("remove {}", path.display()), error));
@@ -296,6 +300,42 @@ impl Volumes {
         }
         Ok(())
     }
+}
+
+/// Extracts a volume's archive, as [`Volumes::extract`] does. `volume` is for messages.
+pub fn extract_archive(
+    volume: &str,
+    archive: impl Read,
+    target: &Path,
+    owners: bool,
+) -> Result<(), Error> {
+    let extract = || -> io::Result<()> {
+        fs::create_dir_all(target)?;
+        extract(&mut decoder(archive)?, &directory(target)?, u64::MAX, owners)
+    };
+    extract().map_err(failed(format!("extract volume `{volume}` into {}", target.display())))
+}
+
+/// Writes a directory's content as a volume's archive.
+pub fn pack_archive<W: Write>(source: &Path, out: W) -> io::Result<W> {
+    let mut encoder = encoder(out)?;
+    let node = jb_archive::merged::Node::Directory(MergedDir::open(&[source])?);
+    pack::pack(&node, &mut encoder)?;
+    encoder.finish()
+}
+
+/// The archive of a volume with nothing in it.
+pub fn empty_archive() -> io::Result<Vec<u8>> {
+    write_empty(Vec::new())
+}
+
+fn write_empty<W: Write>(out: W) -> io::Result<W> {
+    tar::Builder::new(encoder(out)?).into_inner()?.finish()
+}
+
+fn decoder<R: Read>(archive: R) -> io::Result<impl Read> {
+    let archive = BufReader::with_capacity(BUFFER, archive);
+    Ok(zstd::Decoder::with_buffer(archive)?.single_frame())
 }
 
 fn encoder<W: Write>(out: W) -> io::Result<zstd::Encoder<'static, W>> {
@@ -362,7 +402,7 @@ impl Drop for Scratch {
 mod image;
 mod tree;
 
-pub use image::extract_root;
+pub use image::{extract_files, extract_root};
 
 #[cfg(test)]
 mod tests;

@@ -126,9 +126,9 @@ impl BuildContext {
     }
 
     /// Says where a step runs.
-    pub(crate) fn selected_worker(&self, origin: &PlanId) -> BuildEvent {
-        let worker = self.engine.runtime.worker_name().to_owned();
-        BuildEvent::SelectedWorker { origin: origin.clone(), time: self.now(), worker }
+    pub(crate) fn selected_worker(&self, leaf: &Leaf) -> BuildEvent {
+        let worker = leaf.place(self).name().to_owned();
+        BuildEvent::SelectedWorker { origin: leaf.plan.id.clone(), time: self.now(), worker }
     }
 
     /// The stored events of the machine with the times they were applied at.

@@ -235,7 +235,7 @@ impl Driver {
         let context = &self.context;
         let tracer = &context.engine.settings.tracer;
         let Some(plan) = self.machine.plan_of(node).filter(|_| tracer.is_on()) else { return };
-        let pods = context.engine.runtime.pods(context.build.id).unwrap_or_default();
+        let pods = context.engine.places.pods(context.build.id).unwrap_or_default();
         let step = EndedStep {
             place: &context.place,
             plan,
@@ -260,6 +260,7 @@ impl Driver {
             across_vars: self.machine.across_vars_of(node),
             hook_status: self.machine.hook_status(node),
             cancel,
+            place: std::sync::OnceLock::new(),
         })
     }
 

@@ -10,17 +10,17 @@
 
 pub mod decide;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jb_metrics::{Collection, Metrics};
 use jb_model::{BuildId, ContainerHandle, Timestamp, VolumeHandle};
-use jb_runtime::Runtime;
 use jb_store::{ContainerFilter, Store};
 use tokio::sync::watch;
 
 use crate::Clock;
+use crate::places::{Place, Places};
 use decide::{GraceSettings, Strays};
 
 /// How often a round is made.
@@ -63,18 +63,19 @@ pub struct Collected {
 /// Collects garbage.
 pub struct Collector {
     store: Store,
-    runtime: Arc<dyn Runtime>,
+    places: Places,
     settings: GraceSettings,
-    containers: Mutex<Strays>,
-    volumes: Mutex<Strays>,
+    /// By place.
+    containers: Mutex<BTreeMap<String, Strays>>,
+    volumes: Mutex<BTreeMap<String, Strays>>,
     counts: Collection,
 }
 
 impl Collector {
-    pub fn new(store: Store, runtime: Arc<dyn Runtime>, settings: GraceSettings) -> Self {
+    pub fn new(store: Store, places: impl Into<Places>, settings: GraceSettings) -> Self {
         let (containers, volumes) = (Mutex::default(), Mutex::default());
         let counts = Metrics::default().collection;
-        Self { store, runtime, settings, containers, volumes, counts }
+        Self { store, places: places.into(), settings, containers, volumes, counts }
     }
 
     /// Counts in these.
@@ -87,12 +88,13 @@ impl Collector {
     pub async fn run(self: Arc<Self>, clock: Clock) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut endings = self.runtime.endings();
+        let mut endings: Vec<_> =
+            self.places.iter().filter_map(|place| place.runtime.endings()).collect();
         loop {
             tokio::select! {
                 _ = interval.tick() => drop(self.run_once(clock()).await),
                 () = ending(&mut endings) => {
-                    log(self.collect_ended().await);
+                    self.collect_ended().await;
                     tokio::time::sleep(LOOK_SPACING).await;
                 }
             }
@@ -104,7 +106,7 @@ impl Collector {
         let cutoffs = self.settings.cutoffs(now);
         let begin = Instant::now();
         let mut containers = log(self.collect_containers(&cutoffs, now).await);
-        containers += log(self.collect_ended().await);
+        containers += self.collect_ended().await;
         self.counts.containers(begin.elapsed(), containers);
         let artifacts = self.store.delete_old_artifacts(cutoffs.artifacts).await;
         let artifacts = log(artifacts.map_err(stored("delete old artifacts"))).len();
@@ -147,35 +149,50 @@ impl Collector {
         for handle in unneeded {
             n_removed += usize::from(self.remove_container(&handle).await);
         }
-        let running = self.runtime.list().await.map_err(ran("list the runtime's containers"))?;
+        let places = self.places.iter().map(|place| self.stray_containers(place, now));
+        n_removed +=
+            futures_util::future::join_all(places).await.into_iter().map(log).sum::<usize>();
+        Ok(n_removed)
+    }
+
+    /// Removes what only one side of a place knows of. One that does not answer is left as it is.
+    async fn stray_containers(&self, place: &Place, now: Timestamp) -> Result<usize, Error> {
+        let running = place.runtime.list().await.map_err(ran("list a worker's containers"))?;
         let running = running.into_iter().map(|container| container.handle.0).collect();
-        let recorded = self.store.container_handles(self.runtime.worker_name()).await;
+        let recorded = self.store.container_handles(place.name()).await;
         let recorded = recorded.map_err(stored("list containers"))?;
         let recorded: BTreeSet<String> = recorded.into_iter().map(|handle| handle.0).collect();
         let stale = {
             let mut strays = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
+            let strays = strays.entry(place.name().to_owned()).or_default();
             strays.look(&running, &recorded, self.settings.missing, now)
         };
+        let mut n_removed = 0;
         for handle in stale.unknown.into_iter().chain(stale.missing).map(ContainerHandle) {
-            n_removed += usize::from(self.remove_container(&handle).await);
+            n_removed += usize::from(self.remove_container_from(place, &handle).await);
         }
         Ok(n_removed)
     }
 
     /// Removes the containers of builds that are over which ended by themselves or are gone: what they said is stored,
     /// and nobody can look into them.
-    async fn collect_ended(&self) -> Result<usize, Error> {
-        let over = self.store.containers_of_ended_builds(self.runtime.worker_name()).await;
+    async fn collect_ended(&self) -> usize {
+        let places = self.places.iter().map(|place| self.collect_ended_of(place));
+        futures_util::future::join_all(places).await.into_iter().map(log).sum()
+    }
+
+    async fn collect_ended_of(&self, place: &Place) -> Result<usize, Error> {
+        let over = self.store.containers_of_ended_builds(place.name()).await;
         let over = over.map_err(stored("list containers of builds that are over"))?;
         if over.is_empty() {
             return Ok(0);
         }
-        let present = self.runtime.list().await.map_err(ran("list the runtime's containers"))?;
+        let present = place.runtime.list().await.map_err(ran("list a worker's containers"))?;
         let running = present.into_iter().filter(|container| container.running);
         let running: BTreeSet<ContainerHandle> = running.map(|it| it.handle).collect();
         let mut n_removed = 0;
         for handle in over.iter().filter(|handle| !running.contains(*handle)) {
-            n_removed += usize::from(self.remove_container(handle).await);
+            n_removed += usize::from(self.remove_container_from(place, handle).await);
         }
         Ok(n_removed)
     }
@@ -194,7 +211,24 @@ impl Collector {
 
     /// Destroys a container and forgets it; one that cannot be destroyed now is tried again later.
     async fn remove_container(&self, handle: &ContainerHandle) -> bool {
-        if let Err(error) = self.runtime.destroy(handle).await {
+        let row = self.store.container(handle).await;
+        let row = log(row.map_err(stored("find a container")));
+        match self.place(row.map(|row| row.worker)) {
+            Some(place) => self.remove_container_from(place, handle).await,
+            None => false,
+        }
+    }
+
+    /// The place of a row's worker. What has no row is nowhere, unless there is but one place.
+    fn place(&self, worker: Option<String>) -> Option<&Arc<Place>> {
+        if let Some(only) = self.places.only() {
+            return Some(only);
+        }
+        self.places.named(&worker?)
+    }
+
+    async fn remove_container_from(&self, place: &Place, handle: &ContainerHandle) -> bool {
+        if let Err(error) = place.runtime.destroy(handle).await {
             tracing::warn!(container = %handle, %error, "failed to destroy a container");
             return false;
         }
@@ -217,24 +251,44 @@ impl Collector {
         for handle in unneeded.map_err(stored("list volumes to collect"))? {
             n_removed += usize::from(self.remove_volume(&handle).await);
         }
-        let present =
-            self.runtime.list_volumes().await.map_err(ran("list the runtime's volumes"))?;
+        let places = self.places.iter().map(|place| self.stray_volumes(place, now));
+        n_removed +=
+            futures_util::future::join_all(places).await.into_iter().map(log).sum::<usize>();
+        Ok(n_removed)
+    }
+
+    /// As [`Self::stray_containers`]. Tells whether a place answers, too.
+    async fn stray_volumes(&self, place: &Place, now: Timestamp) -> Result<usize, Error> {
+        let present = place.runtime.list_volumes().await;
+        place.answered(!matches!(present, Err(jb_runtime::Error::Transient { .. })));
+        let present = present.map_err(ran("list a worker's volumes"))?;
         let present = present.into_iter().map(|volume| volume.0).collect();
-        let recorded = self.store.volume_handles(self.runtime.worker_name()).await;
+        let recorded = self.store.volume_handles(place.name()).await;
         let recorded = recorded.map_err(stored("list volumes"))?;
         let recorded: BTreeSet<String> = recorded.into_iter().map(|handle| handle.0).collect();
         let stale = {
             let mut strays = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+            let strays = strays.entry(place.name().to_owned()).or_default();
             strays.look(&present, &recorded, self.settings.missing, now)
         };
+        let mut n_removed = 0;
         for handle in stale.unknown.into_iter().chain(stale.missing).map(VolumeHandle) {
-            n_removed += usize::from(self.remove_volume(&handle).await);
+            n_removed += usize::from(self.remove_volume_from(place, &handle).await);
         }
         Ok(n_removed)
     }
 
     async fn remove_volume(&self, handle: &VolumeHandle) -> bool {
-        if let Err(error) = self.runtime.destroy_volume(handle).await {
+        let row = self.store.volume(handle).await;
+        let row = log(row.map_err(stored("find a volume")));
+        match self.place(row.map(|row| row.volume.worker)) {
+            Some(place) => self.remove_volume_from(place, handle).await,
+            None => false,
+        }
+    }
+
+    async fn remove_volume_from(&self, place: &Place, handle: &VolumeHandle) -> bool {
+        if let Err(error) = place.runtime.destroy_volume(handle).await {
             tracing::warn!(volume = %handle, %error, "failed to destroy a volume");
             return false;
         }
@@ -271,12 +325,15 @@ impl Collector {
     }
 }
 
-/// Returns when containers have ended; never where nobody tells.
-async fn ending(endings: &mut Option<watch::Receiver<u64>>) {
-    if let Some(endings) = endings
-        && endings.changed().await.is_ok()
-    {
-        return;
+/// Returns when containers have ended in any place; never where nobody tells.
+async fn ending(endings: &mut Vec<watch::Receiver<u64>>) {
+    while !endings.is_empty() {
+        let changes = endings.iter_mut().map(|endings| Box::pin(endings.changed()));
+        let (changed, n, _) = futures_util::future::select_all(changes).await;
+        if changed.is_ok() {
+            return;
+        }
+        endings.swap_remove(n);
     }
     std::future::pending().await
 }

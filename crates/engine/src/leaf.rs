@@ -13,12 +13,15 @@ mod script;
 mod set_pipeline;
 mod task;
 
+use std::sync::Arc;
+
 use jb_build::{Event, ImageNeed, LeafResult, Phase};
 use jb_model::plan::{PlanStep, RunPlan};
 use jb_model::{BuildEvent, BuildStatus, Outcome, Plan, PlanId, Timestamp, Value};
 
 use crate::build::BuildContext;
 use crate::cancel::Cancel;
+use crate::places::Place;
 
 /// A leaf to run, with what the machine knows of its place in the plan.
 pub(crate) struct Leaf {
@@ -30,9 +33,18 @@ pub(crate) struct Leaf {
     /// What `BUILD_STATUS` says inside a hook.
     pub hook_status: Option<BuildStatus>,
     pub cancel: Cancel,
+    /// Where its container is or will be; set before it begins.
+    pub place: std::sync::OnceLock<Arc<Place>>,
 }
 
-pub(crate) use script::version_of;
+impl Leaf {
+    /// Where the step runs.
+    pub(crate) fn place<'a>(&'a self, context: &'a BuildContext) -> &'a Arc<Place> {
+        self.place.get().unwrap_or_else(|| context.engine.places.first())
+    }
+}
+
+pub(crate) use script::{container_handle, version_of};
 
 /// What a leaf reports: events for the machine and for the build's log, stored in one transaction.
 pub(crate) struct Report {
@@ -171,6 +183,13 @@ async fn execute(
 ) -> Result<Done, Trouble> {
     let timeout = context.time_limit(leaf).await?;
     let started = &Started { tell, node: &leaf.plan.id, timeout };
+    if let Some(place) = context.find_place(leaf).await? {
+        // It is the same however often it is asked for.
+        let _ = leaf.place.set(place);
+    } else if crate::places::has_place(&leaf.plan.step) {
+        // Cancelled while it waited for one.
+        return Ok(Done::new(Outcome::Aborted, Vec::new()));
+    }
     match &leaf.plan.step {
         PlanStep::Get(plan) => get::run(context, leaf, plan, started).await,
         PlanStep::Put(plan) => put::run(context, leaf, plan, started).await,

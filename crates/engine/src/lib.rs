@@ -13,6 +13,7 @@ pub mod gc;
 mod leaf;
 mod log;
 mod loops;
+pub mod places;
 mod process;
 pub mod retention;
 pub mod scheduler;
@@ -29,7 +30,6 @@ use std::time::Duration;
 use jb_metrics::Metrics;
 use jb_model::config::ContainerLimits;
 use jb_model::{BuildStatus, Object, Timestamp};
-use jb_runtime::Runtime;
 use jb_store::{BuildRecord, Store};
 
 pub use driver::Error;
@@ -94,7 +94,7 @@ impl Default for Timeouts {
 /// The engine: everything that happens by itself.
 pub struct Engine {
     pub store: Store,
-    pub runtime: Arc<dyn Runtime>,
+    pub places: places::Places,
     pub settings: Settings,
     pub checks: Arc<checks::Checks>,
     pub scheduler: Arc<scheduler::Scheduler>,
@@ -105,15 +105,17 @@ pub struct Engine {
     /// Tells uploads of the same instant apart.
     uploads: std::sync::atomic::AtomicU64,
     supervisor: supervisor::Supervisor,
+    copying: places::Copying,
 }
 
 impl Engine {
     pub fn new(
         store: Store,
-        runtime: Arc<dyn Runtime>,
+        places: impl Into<places::Places>,
         settings: Settings,
         clock: Clock,
     ) -> Arc<Self> {
+        let places = places.into();
         let configs = Arc::new(scheduler::configs::Configs::new(store.clone()));
         let planner = scheduler::plans::Planner { base_defaults: settings.base_defaults.clone() };
         let planner = Arc::new(planner);
@@ -127,13 +129,14 @@ impl Engine {
         let scheduler =
             scheduler::Scheduler::new(store.clone(), configs.clone(), checks.clone(), planner)
                 .counting(settings.metrics.scheduling.clone());
-        let collector = gc::Collector::new(store.clone(), runtime.clone(), settings.grace.clone())
+        let collector = gc::Collector::new(store.clone(), places.clone(), settings.grace.clone())
             .counting(settings.metrics.collection.clone());
         let retention =
             retention::Retention::new(store.clone(), configs, settings.retention, false);
         Arc::new(Self {
             store,
-            runtime,
+            places,
+            copying: places::Copying::default(),
             settings,
             checks,
             scheduler: Arc::new(scheduler),

@@ -208,8 +208,11 @@ impl Process<'_> {
     /// Makes a stream to the runner; says in the step's log why that takes long.
     async fn stream(&self) -> Result<jb_runtime::Result<Box<dyn RunnerStream>>, Error> {
         let (sender, mut reasons) = mpsc::channel(WAITING_REASONS);
-        let runtime = &self.context.engine.runtime;
-        let mut connecting = std::pin::pin!(runtime.connect_watched(self.container, sender));
+        let place = match self.context.engine.place_of(self.container).await {
+            Ok(place) => place,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut connecting = std::pin::pin!(place.runtime.connect_watched(self.container, sender));
         loop {
             tokio::select! {
                 // What was said before the end is stored before the end.

@@ -128,7 +128,8 @@ impl Engine {
         if container.kind == jb_runtime::ContainerKind::Gateway.as_str() {
             return Err(HijackError::NotFound);
         }
-        let stream = self.runtime.connect(handle).await.map_err(|error| match error {
+        let connected = async { self.place_of(handle).await?.runtime.connect(handle).await };
+        let stream = connected.await.map_err(|error| match error {
             jb_runtime::Error::NoContainer(_) => HijackError::NotFound,
             other => HijackError::Runtime(other),
         })?;
@@ -147,10 +148,11 @@ impl Engine {
     pub async fn upload(&self, team: TeamId, tar: ByteStream) -> Result<VolumeHandle, UploadError> {
         let number = self.uploads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let handle = VolumeHandle::new(format!("upload-{team}-{}-{number}", self.now().0));
+        let place = self.places.first();
         let volume = NewVolume {
             handle: handle.clone(),
             kind: "artifact".to_owned(),
-            worker: self.runtime.worker_name().to_owned(),
+            worker: place.name().to_owned(),
             team: Some(team),
             build: None,
             container: None,
@@ -160,8 +162,8 @@ impl Engine {
             parent: None,
         };
         self.store.create_volume(&volume, self.now()).await?;
-        self.runtime.create_volume(&handle).await?;
-        self.runtime.stream_in(&handle, ".", tar).await?;
+        place.runtime.create_volume(&handle).await?;
+        place.runtime.stream_in(&handle, ".", tar).await?;
         Ok(handle)
     }
 

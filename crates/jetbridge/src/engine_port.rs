@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jb_engine::Engine;
 use jb_engine::checks::CheckRequest;
+use jb_engine::places::Place;
 use jb_http::{
     CheckOptions, CheckTarget, Engine as Port, EngineError, Hijack, LogLevel, WorkerInfo,
 };
@@ -22,6 +23,35 @@ pub(crate) struct EnginePort {
     pub started_at: Timestamp,
     /// Where containers reach this machine.
     pub address: String,
+}
+
+impl EnginePort {
+    async fn worker(&self, place: &Place) -> WorkerInfo {
+        let (runtime, mut is_there) = (&place.runtime, !place.is_stalled());
+        let (mut containers, mut volumes) = (0, 0);
+        if is_there {
+            // What cannot be counted is said by the state.
+            match (runtime.list().await, runtime.list_volumes().await) {
+                (Ok(listed), Ok(present)) => {
+                    containers = listed.iter().filter(|container| container.running).count();
+                    volumes = present.len();
+                }
+                _ => is_there = false,
+            }
+        }
+        WorkerInfo {
+            name: place.name().to_owned(),
+            platform: "linux".to_owned(),
+            tags: place.tags.clone(),
+            active_containers: containers as u64,
+            active_volumes: volumes as u64,
+            base_types: runtime.base_types(),
+            started_at: Some(self.started_at),
+            state: if is_there { "running" } else { "stalled" }.to_owned(),
+            address: self.address.clone(),
+            ..WorkerInfo::default()
+        }
+    }
 }
 
 fn failed(error: impl std::fmt::Display) -> EngineError {
@@ -89,33 +119,51 @@ impl Port for EnginePort {
     }
 
     async fn artifact_stream(&self, volume: &VolumeHandle) -> Result<ByteStream, EngineError> {
-        self.engine.runtime.stream_out(volume, ".").await.map_err(failed)
+        let place = self.engine.place_of_volume(volume).await.map_err(failed)?;
+        place.runtime.stream_out(volume, ".").await.map_err(failed)
     }
 
     async fn workers(&self) -> Result<Vec<WorkerInfo>, EngineError> {
-        let runtime = &self.engine.runtime;
-        let containers = runtime.list().await.map_err(failed)?;
-        let volumes = runtime.list_volumes().await.map_err(failed)?;
-        let running = containers.iter().filter(|container| container.running).count();
-        Ok(vec![WorkerInfo {
-            name: runtime.worker_name().to_owned(),
-            platform: "linux".to_owned(),
-            active_containers: running as u64,
-            active_volumes: volumes.len() as u64,
-            base_types: runtime.base_types(),
-            started_at: Some(self.started_at),
-            state: "running".to_owned(),
-            address: self.address.clone(),
-            ..WorkerInfo::default()
-        }])
+        let mut workers = Vec::new();
+        for place in self.engine.places.iter() {
+            let info = self.worker(place).await;
+            // A place of several teams is shown to each of them.
+            if place.teams.is_empty() {
+                workers.push(info);
+                continue;
+            }
+            let of_team = |team: &String| WorkerInfo { team: team.clone(), ..info.clone() };
+            workers.extend(place.teams.iter().map(of_team));
+        }
+        Ok(workers)
     }
 
     async fn pods(&self, build: BuildId) -> Result<Option<Vec<PodInfo>>, EngineError> {
-        Ok(self.engine.runtime.pods(build))
+        Ok(self.engine.places.pods(build))
     }
 
     fn pod_changes(&self) -> Option<watch::Receiver<u64>> {
-        self.engine.runtime.pod_changes()
+        let places = self.engine.places.iter();
+        let mut all: Vec<_> = places.filter_map(|place| place.runtime.pod_changes()).collect();
+        if all.len() < 2 {
+            return all.pop();
+        }
+        let (changed, changes) = watch::channel(0);
+        tokio::spawn(async move {
+            loop {
+                let any = all.iter_mut().map(|changes| Box::pin(changes.changed()));
+                tokio::select! {
+                    (change, ..) = futures_util::future::select_all(any) => {
+                        if change.is_err() {
+                            return;
+                        }
+                        changed.send_modify(|count| *count += 1);
+                    }
+                    () = changed.closed() => return,
+                }
+            }
+        });
+        Some(changes)
     }
 
     async fn evaluate(&self, pipeline: PipelineId, text: &str) -> Result<String, EngineError> {

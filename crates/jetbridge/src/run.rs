@@ -358,11 +358,12 @@ impl Session {
 
 /// Nothing of a run is of use to the next but its volumes' caches, which have no row any more either.
 async fn remove_containers(engine: &Engine) -> anyhow::Result<()> {
-    for container in engine.runtime.list().await? {
-        engine.runtime.destroy(&container.handle).await?;
+    let runtime = &engine.places.first().runtime;
+    for container in runtime.list().await? {
+        runtime.destroy(&container.handle).await?;
     }
-    for volume in engine.runtime.list_volumes().await? {
-        engine.runtime.destroy_volume(&volume).await?;
+    for volume in runtime.list_volumes().await? {
+        runtime.destroy_volume(&volume).await?;
     }
     Ok(())
 }

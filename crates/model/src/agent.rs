@@ -33,14 +33,21 @@ pub enum Harness {
     /// Our own loop.
     #[default]
     Builtin,
+    /// Command lines of others, which the step's image has.
+    ClaudeCode,
+    Codex,
+    OpenCode,
 }
 
 impl Harness {
-    pub const ALL: [Self; 1] = [Self::Builtin];
+    pub const ALL: [Self; 4] = [Self::Builtin, Self::ClaudeCode, Self::Codex, Self::OpenCode];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Builtin => "builtin",
+            Self::ClaudeCode => "claude-code",
+            Self::Codex => "codex",
+            Self::OpenCode => "opencode",
         }
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) echo: bool,
     /// How long processes may take to end by themselves when the runner is asked to terminate.
     pub(crate) grace: Duration,
+    /// Directories to make.
+    pub(crate) make: Vec<PathBuf>,
     /// The user whom directories are given to, by the container's own files.
     pub(crate) user: Option<String>,
     /// Those directories, with all that is in them, unless they are the user's already.
@@ -50,7 +52,7 @@ pub(crate) enum Socket {
 
 const USAGE: &str =
     "usage: jb-runner serve --journal DIR (--socket PATH | --socket-fd N) [--main ID] \
-[--linger SECONDS] [--grace SECONDS] [--journal-limit BYTES] [--echo] [--user USER --own DIR...]
+[--linger SECONDS] [--grace SECONDS] [--journal-limit BYTES] [--echo] [--make DIR...] [--user USER --own DIR...]
        jb-runner connect --socket PATH [--announce]";
 
 pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
@@ -60,7 +62,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
     let (mut echo, mut grace) = (false, Duration::from_secs(10));
     let mut journal_limit = JOURNAL_BYTES_MAX;
     let mut announce = false;
-    let (mut user, mut own) = (None, Vec::new());
+    let (mut make, mut user, mut own) = (Vec::new(), None, Vec::new());
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value\n{USAGE}"));
         match word.as_str() {
@@ -71,6 +73,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
             "--linger" => linger = Some(Duration::from_secs(number(word, value()?)?)),
             "--grace" => grace = Duration::from_secs(number(word, value()?)?),
             "--journal-limit" => journal_limit = number(word, value()?)?,
+            "--make" => make.push(PathBuf::from(value()?)),
             "--user" => user = Some(value()?.clone()),
             "--own" => own.push(PathBuf::from(value()?)),
             "--echo" => echo = true,
@@ -94,6 +97,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
                 linger,
                 echo,
                 grace,
+                make,
                 user,
                 own,
                 journal_limit,

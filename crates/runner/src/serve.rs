@@ -39,6 +39,10 @@ pub(crate) fn serve(options: Options) -> Result<u8, String> {
     if rustix::process::getpid() != rustix::process::Pid::INIT {
         sys::adopt_orphans().map_err(|error| failed("adopt orphans", error))?;
     }
+    for directory in &options.make {
+        let what = || format!("make {}", directory.display());
+        fs::create_dir_all(directory).map_err(|error| failed(&what(), error))?;
+    }
     hand_over(&options);
     let listener = listen(&options.socket).map_err(|error| failed("listen", error))?;
     let supervisor = Supervisor::new(&options)?;

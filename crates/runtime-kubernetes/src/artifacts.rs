@@ -1,18 +1,26 @@
-//! Volumes from the server's side: through a pod that has the claim and nothing else.
+//! Volumes from the server's side: through a pod that has the claim and nothing else, or in an object store, with such a
+//! pod for what has to be unpacked.
+
+mod objects;
+mod pump;
+
+pub(crate) use objects::failed;
 
 use std::collections::HashMap;
 use std::io::{self, Cursor};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jb_artifacts::Kind;
 use jb_artifacts::command::{Command, NO_VOLUME};
-use jb_artifacts::frames::{self, PIECE_BYTES_MAX};
+use jb_artifacts::frames;
 use jb_model::VolumeHandle;
+use jb_object_store::ObjectStore;
 use jb_runtime::{ByteStream, Error, Result};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
@@ -46,6 +54,8 @@ pub(crate) struct Artifacts {
     pods: Api<Pod>,
     settings: Arc<Settings>,
     features: Features,
+    /// Where volumes are, if not in the claim.
+    store: Option<Arc<ObjectStore>>,
     name: String,
     turns: Semaphore,
     /// Held while the pod is made.
@@ -57,8 +67,14 @@ pub(crate) struct Artifacts {
 }
 
 impl Artifacts {
-    pub(crate) fn new(pods: Api<Pod>, settings: Arc<Settings>, features: Features) -> Self {
+    pub(crate) fn new(
+        pods: Api<Pod>,
+        settings: Arc<Settings>,
+        features: Features,
+        store: Option<Arc<ObjectStore>>,
+    ) -> Self {
         Self {
+            store,
             name: names::of_worker(&settings.worker_name, "artifacts"),
             pods,
             settings,
@@ -103,6 +119,13 @@ impl Artifacts {
         if let Some(known) = self.known().get(volume.as_str()) {
             return Ok(Some(known.clone()));
         }
+        if let Some(store) = &self.store {
+            return self.find_object(store, volume).await;
+        }
+        self.find_file(volume).await
+    }
+
+    async fn find_file(&self, volume: &VolumeHandle) -> Result<Option<Known>> {
         let kind = self.ask(&Command::Kind { volume: volume.to_string() }).await?;
         let found = match kind.as_slice() {
             b"archive" => Known::Archive,
@@ -117,18 +140,39 @@ impl Artifacts {
     }
 
     pub(crate) async fn list(&self) -> Result<Vec<String>> {
+        let objects = match &self.store {
+            Some(store) => self.list_objects(store).await?,
+            None => Vec::new(),
+        };
+        if !self.has_files() {
+            return Ok(objects);
+        }
         let list = self.ask(&Command::List).await?;
-        Ok(String::from_utf8_lossy(&list).lines().map(str::to_owned).collect())
+        let files = String::from_utf8_lossy(&list).lines().map(str::to_owned).collect::<Vec<_>>();
+        Ok(files.into_iter().chain(objects).collect())
+    }
+
+    /// Whether there is a claim: caches have one also where volumes are objects.
+    fn has_files(&self) -> bool {
+        self.store.is_none() || self.settings.cache_claim.is_some()
     }
 
     pub(crate) async fn create(&self, volume: &VolumeHandle) -> Result<()> {
+        if let Some(store) = &self.store {
+            return self.create_object(store, volume).await;
+        }
         self.tell(&Command::Create { volume: volume.to_string() }, None).await?;
         Ok(())
     }
 
     pub(crate) async fn put_image(&self, volume: &VolumeHandle, json: Vec<u8>) -> Result<()> {
-        let command = Command::PutImage { volume: volume.to_string() };
-        self.tell(&command, Some(Box::new(Cursor::new(json.clone())))).await?;
+        if let Some(store) = &self.store {
+            let name = self.object(volume.as_str(), Kind::Image)?;
+            store.write(&name, json.clone()).await.map_err(objects::failed)?;
+        } else {
+            let command = Command::PutImage { volume: volume.to_string() };
+            self.tell(&command, Some(Box::new(Cursor::new(json.clone())))).await?;
+        }
         self.remember(volume.as_str(), Known::Image(Arc::new(json)));
         Ok(())
     }
@@ -144,6 +188,9 @@ impl Artifacts {
             path: path.to_owned(),
             limit: self.settings.max_archive_bytes,
         };
+        if let Some(store) = &self.store {
+            return self.add_to_object(store, volume, command, tar).await;
+        }
         self.tell(&command, Some(tar)).await.map(drop)
     }
 
@@ -158,7 +205,10 @@ impl Artifacts {
             path: path.to_owned(),
             limit: limit.min(ANSWER_BYTES_MAX - 1) as u64,
         };
-        let mut answer = self.ask(&command).await?;
+        let mut answer = match &self.store {
+            Some(store) => self.ask_of_object(store, volume, command).await?,
+            None => self.ask(&command).await?,
+        };
         Ok(match answer.first() {
             Some(1) => {
                 answer.remove(0);
@@ -171,6 +221,11 @@ impl Artifacts {
     pub(crate) async fn remove(&self, volume: &VolumeHandle) -> Result<()> {
         self.known().remove(volume.as_str());
         self.caches.lock().unwrap_or_else(PoisonError::into_inner).remove(volume.as_str());
+        if let Some(store) = &self.store
+            && (self.remove_object(store, volume).await? || !self.has_files())
+        {
+            return Ok(());
+        }
         self.tell(&Command::Remove { volume: volume.to_string() }, None).await.map(drop)
     }
 
@@ -192,26 +247,33 @@ impl Artifacts {
     /// A tar archive of a directory of a volume, which ends with an error rather than too early.
     pub(crate) async fn archive(&self, volume: &VolumeHandle, path: &str) -> Result<ByteStream> {
         let command = Command::Archive { volume: volume.to_string(), path: path.to_owned() };
-        let mut exec = self.start(&command).await?;
-        // The first piece tells whether there is such a directory.
-        let first = match next_piece(&mut exec).await {
-            Ok(first) => first,
-            Err(_) => return Err(self.explain(&command, exec.end().await.err())),
-        };
-        let state = (Some(exec), first);
-        let pieces = futures_util::stream::unfold(state, async |(exec, next)| {
-            let mut exec = exec?;
-            let Some(piece) = next else {
-                let ended = exec.end().await.map_err(|error| io::Error::other(error.to_string()));
-                return ended.err().map(|error| (Err(error), (None, None)));
-            };
-            let piece = Cursor::new(piece);
-            match next_piece(&mut exec).await {
-                Ok(next) => Some((Ok(piece), (Some(exec), next))),
-                Err(error) => Some((Err(error), (None, None))),
+        match &self.store {
+            Some(store) => self.archive_object(store, volume, command).await,
+            None => self.stream(&command, Vec::new()).await,
+        }
+    }
+
+    /// Runs a command with inputs, one after the other, and returns what it answers as it comes.
+    async fn stream(&self, command: &Command, inputs: Vec<ByteStream>) -> Result<ByteStream> {
+        let exec = self.start(command).await?;
+        self.answer_of(exec, command, inputs).await
+    }
+
+    /// The first piece tells whether there is such a volume.
+    async fn answer_of(
+        &self,
+        exec: Exec,
+        command: &Command,
+        inputs: Vec<ByteStream>,
+    ) -> Result<ByteStream> {
+        match pump::begin(exec, inputs).await {
+            Ok(stream) => Ok(stream),
+            Err(Talk::Input(error)) => {
+                Err(Error::io(format!("cannot {}", describe(command)), error))
             }
-        });
-        Ok(Box::new(tokio_util::io::StreamReader::new(Box::pin(pieces))))
+            Err(Talk::Output(error)) => Err(self.explain(command, Some(Failure::Lost(error)))),
+            Err(Talk::Ended(failure)) => Err(self.explain(command, Some(failure))),
+        }
     }
 
     /// Runs a command that changes nothing, and answers; again when its connection breaks.
@@ -241,6 +303,7 @@ impl Artifacts {
             (Err(Talk::Output(error)), Ok(())) => {
                 Err(Error::io(format!("cannot {}", describe(command)), error))
             }
+            (Err(Talk::Ended(failure)), Ok(())) => Err(self.explain(command, Some(failure))),
         }
     }
 
@@ -272,9 +335,6 @@ impl Artifacts {
         let context = || format!("cannot start pod `{}`, which holds the volumes", self.name);
         let wanted = pod::artifacts(&self.name, &self.settings, self.features);
         let deadline = Instant::now() + self.settings.start_timeout;
-        let prepare = Command::Prepare { group: ARTIFACT_GROUP };
-        let args: Vec<String> =
-            std::iter::once("/jb-artifacts".to_owned()).chain(prepare.to_args()).collect();
         loop {
             let found =
                 api::call("look for the pod for artifacts", || self.pods.get_opt(&self.name));
@@ -296,33 +356,22 @@ impl Artifacts {
             if found.metadata.deletion_timestamp.is_none() {
                 match standing(&found) {
                     Standing::Over(problem) => self.give_up(problem).await?,
-                    Standing::Placed => {
-                        let exec = Exec::start(&self.pods, &self.name, MAIN, args.clone()).await;
-                        let prepared = match exec {
-                            Ok(mut exec) => {
-                                let drained = talk(&mut exec, None, &mut Vec::new()).await;
-                                let ended = exec.end().await;
-                                ended.map_err(|failure| (drained.is_ok(), failure))
-                            }
-                            Err(failure) => Err((true, failure)),
-                        };
-                        match prepared {
-                            Ok(()) => {
-                                self.set_obstacle(None);
-                                *made = true;
-                                return Ok(());
-                            }
-                            Err((_, Failure::Status(_, said))) => {
-                                let error = io::Error::other(format!(
-                                    "claim `{}` cannot be used: {}",
-                                    self.settings.artifact_claim,
-                                    said.trim()
-                                ));
-                                return Err(Error::io(context(), error));
-                            }
-                            Err(_) => {}
+                    Standing::Placed => match self.prepare().await {
+                        Ok(()) => {
+                            self.set_obstacle(None);
+                            *made = true;
+                            return Ok(());
                         }
-                    }
+                        Err(Failure::Status(_, said)) => {
+                            let claim = self.settings.artifact_claim().unwrap_or_default();
+                            let error = io::Error::other(format!(
+                                "claim `{claim}` cannot be used: {}",
+                                said.trim()
+                            ));
+                            return Err(Error::io(context(), error));
+                        }
+                        Err(_) => {}
+                    },
                     Standing::Waiting(_) => {}
                 }
             }
@@ -333,6 +382,19 @@ impl Artifacts {
             }
             tokio::time::sleep(START_PAUSE).await;
         }
+    }
+
+    /// Has the pod make its directories. Without a claim there are none, and this only tells that there is a pod.
+    async fn prepare(&self) -> Result<(), Failure> {
+        let prepare = match self.store {
+            None => Command::Prepare { group: ARTIFACT_GROUP },
+            Some(_) => Command::MakeCaches { volumes: Vec::new() },
+        };
+        let args = std::iter::once("/jb-artifacts".to_owned()).chain(prepare.to_args()).collect();
+        let mut exec = Exec::start(&self.pods, &self.name, MAIN, args).await?;
+        // What it says is in the failure; how it ended tells whether the stream was whole.
+        let _ = talk(&mut exec, None, &mut Vec::new()).await;
+        exec.end().await
     }
 
     /// Deletes a pod that ended, so that the next look makes another; what cannot get better is an error.
@@ -406,7 +468,12 @@ fn describe(command: &Command) -> String {
         Command::Remove { volume } => format!("remove volume `{volume}`"),
         Command::MakeCaches { .. } => "make caches".to_owned(),
         Command::List => "list the volumes".to_owned(),
+        Command::Piped(command) => describe(command),
+        Command::Receive { volume, .. } => format!("fetch volume `{volume}`"),
         Command::Install { .. }
+        | Command::Fetch
+        | Command::Store
+        | Command::Send { .. }
         | Command::Prepare { .. }
         | Command::Extract { .. }
         | Command::Boot { .. }
@@ -414,9 +481,13 @@ fn describe(command: &Command) -> String {
     }
 }
 
+/// Why talking to a command came to nothing.
 enum Talk {
+    /// What it was to be told could not be had.
     Input(io::Error),
     Output(io::Error),
+    /// It ended by itself before.
+    Ended(Failure),
 }
 
 /// Sends the input and takes in the answer, at the same time.
@@ -426,23 +497,7 @@ async fn talk(
     answer: &mut Vec<u8>,
 ) -> Result<(), Talk> {
     let Exec { stdin, stdout, .. } = exec;
-    let mut sending = std::pin::pin!(async {
-        let Some(mut input) = input else { return Ok(()) };
-        let mut piece = vec![0; PIECE_BYTES_MAX];
-        loop {
-            match input.read(&mut piece).await.map_err(Talk::Input)? {
-                0 => break,
-                n => {
-                    let sent = async {
-                        stdin.write_all(&frames::length(&piece[..n])).await?;
-                        stdin.write_all(&piece[..n]).await
-                    };
-                    sent.await.map_err(Talk::Output)?;
-                }
-            }
-        }
-        stdin.write_all(&frames::END).await.map_err(Talk::Output)
-    });
+    let mut sending = std::pin::pin!(pump::send(stdin, input.into_iter().collect()));
     let mut sent = false;
     let mut receiving = std::pin::pin!(async {
         let mut all = Vec::new();
@@ -464,17 +519,4 @@ async fn talk(
     }
     let mut reader = frames::FrameReader::new(all.as_slice());
     io::Read::read_to_end(&mut reader, answer).map(drop).map_err(Talk::Output)
-}
-
-/// The next piece of an answer; `None` at its end.
-async fn next_piece(exec: &mut Exec) -> io::Result<Option<Vec<u8>>> {
-    let mut length = [0; 4];
-    exec.stdout.read_exact(&mut length).await?;
-    let length = frames::check_length(length)?;
-    if length == 0 {
-        return Ok(None);
-    }
-    let mut piece = vec![0; length];
-    exec.stdout.read_exact(&mut piece).await?;
-    Ok(Some(piece))
 }

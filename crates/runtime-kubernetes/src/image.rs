@@ -1,6 +1,8 @@
 //! Images from registries as volumes: nothing is downloaded here, but what is said about an image is kept, and where
 //! nodes find it.
 
+pub(crate) mod pointer;
+
 use std::collections::BTreeMap;
 use std::io::Cursor;
 

@@ -2,8 +2,8 @@
 //! is fetched and kept as long as its volume: steps of later builds use the image without anybody asking for the
 //! login again.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jb_model::VolumeHandle;
 use jb_oci::resource::Place;
@@ -23,14 +23,28 @@ const MEMBER: &str = ".dockerconfigjson";
 /// What kubelets know Docker Hub by.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "https://index.docker.io/v1/");
 
+/// Logins remembered for other places; when there are more, all are forgotten.
+const REMEMBERED_MAX: usize = 10_000;
+
 pub(crate) struct Logins {
     secrets: Api<Secret>,
     settings: Arc<Settings>,
+    /// What secrets hold, by their volumes, as far as this server made them: it cannot read them.
+    known: Mutex<HashMap<VolumeHandle, String>>,
 }
 
 impl Logins {
     pub(crate) fn new(secrets: Api<Secret>, settings: Arc<Settings>) -> Self {
-        Self { secrets, settings }
+        Self { secrets, settings, known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<VolumeHandle, String>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The login of a volume's image, if this server kept it since its start.
+    pub(crate) fn of(&self, volume: &VolumeHandle) -> Option<String> {
+        self.known().get(volume).cloned()
     }
 
     /// The name of the secret that an image of this place needs, if it needs one.
@@ -41,9 +55,19 @@ impl Logins {
     /// Keeps the login of a place, if it has one. What an earlier attempt kept is replaced, unread: this account may make
     /// and delete secrets, not see them.
     pub(crate) async fn keep(&self, volume: &VolumeHandle, place: &Place) -> Result<()> {
-        let Some(secret) = secret(volume, place, &self.settings) else { return Ok(()) };
-        let context =
-            || format!("cannot keep the login to {} for the nodes to pull with", place.host);
+        let Some(config) = config(place) else { return Ok(()) };
+        let context = format!("cannot keep the login to {} for the nodes to pull with", place.host);
+        self.put(volume, config, context).await
+    }
+
+    /// Keeps a login that another place has, as [`Self::of`] told it there.
+    pub(crate) async fn adopt(&self, volume: &VolumeHandle, config: String) -> Result<()> {
+        let context = format!("cannot keep the login for the image in volume `{volume}`");
+        self.put(volume, config, context).await
+    }
+
+    async fn put(&self, volume: &VolumeHandle, config: String, context: String) -> Result<()> {
+        let secret = secret(volume, &config, &self.settings);
         let params = PostParams::default();
         let create = || self.secrets.create(&params, &secret);
         let mut created = api::call("keep a login for nodes", create).await;
@@ -51,11 +75,18 @@ impl Logins {
             self.remove(volume).await?;
             created = api::call("keep a login for nodes", create).await;
         }
-        created.map(drop).map_err(|error| api::failed(context(), error))
+        created.map_err(|error| api::failed(context, error))?;
+        let mut known = self.known();
+        if known.len() >= REMEMBERED_MAX {
+            known.clear();
+        }
+        known.insert(volume.clone(), config);
+        Ok(())
     }
 
     /// Removes the login of a volume's image; there need not be one.
     pub(crate) async fn remove(&self, volume: &VolumeHandle) -> Result<()> {
+        self.known().remove(volume);
         let name = names::pull_secret(&self.settings.worker_name, volume);
         let params = DeleteParams::default();
         let delete = || self.secrets.delete(&name, &params);
@@ -69,8 +100,8 @@ impl Logins {
     }
 }
 
-/// The secret that an image of this place needs. Its login is offered for the image's repository only.
-fn secret(volume: &VolumeHandle, place: &Place, settings: &Settings) -> Option<Secret> {
+/// What the secret of an image of this place holds. Its login is offered for the image's repository only.
+fn config(place: &Place) -> Option<String> {
     let login = place.login.as_ref()?;
     let repository = if place.host == DOCKER_HUB.0 {
         DOCKER_HUB.1.to_owned()
@@ -78,8 +109,11 @@ fn secret(volume: &VolumeHandle, place: &Place, settings: &Settings) -> Option<S
         format!("{}/{}", place.host, place.repository)
     };
     let entry = json!({"username": login.username, "password": login.password});
-    let config = json!({"auths": {repository: entry}});
-    Some(Secret {
+    Some(json!({"auths": {repository: entry}}).to_string())
+}
+
+fn secret(volume: &VolumeHandle, config: &str, settings: &Settings) -> Secret {
+    Secret {
         metadata: ObjectMeta {
             name: Some(names::pull_secret(&settings.worker_name, volume)),
             namespace: Some(settings.namespace.clone()),
@@ -88,10 +122,10 @@ fn secret(volume: &VolumeHandle, place: &Place, settings: &Settings) -> Option<S
             ..ObjectMeta::default()
         },
         type_: Some(KIND.to_owned()),
-        string_data: Some(BTreeMap::from([(MEMBER.to_owned(), config.to_string())])),
+        string_data: Some(BTreeMap::from([(MEMBER.to_owned(), config.to_owned())])),
         immutable: Some(true),
         ..Secret::default()
-    })
+    }
 }
 
 #[cfg(test)]
@@ -106,7 +140,8 @@ mod tests {
     fn made(source: serde_json::Value) -> Option<Secret> {
         let source = Source::parse(&Fields::of("source", Some(&source)).unwrap()).unwrap();
         let settings = crate::pod::tests::settings();
-        secret(&VolumeHandle::new("b1-get-2-v"), &origin(&source), &settings)
+        let config = config(&origin(&source))?;
+        Some(secret(&VolumeHandle::new("b1-get-2-v"), &config, &settings))
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) const ATTEMPT: &str = "jetbridge.dev/attempt";
 pub(crate) const LINK: &str = "jetbridge.dev/link";
 /// The value of [`KIND`] of pods that checks share.
 pub(crate) const CHECKS: &str = "checks";
+/// The volumes a pod waits for, as JSON, where it does not find them by itself.
+pub(crate) const INPUTS: &str = "jetbridge.dev/inputs";
 /// The volume whose image a secret is for.
 pub(crate) const VOLUME: &str = "jetbridge.dev/volume";
 /// In names of secrets with which nodes pull images, before this many digits.

@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 
 use crate::names;
-use crate::settings::Settings;
+use crate::settings::{ArtifactStore, Settings};
 
 /// What pods reach.
 #[derive(Clone, Copy)]
@@ -35,6 +35,11 @@ const KINDS: [(&str, Reach); 5] = [
     (link::GATEWAY, Reach::World),
     (link::AGENT, Reach::Gateways),
 ];
+
+/// Whether pods of a kind reach more than single pods.
+pub(crate) fn reaches_world(kind: &str) -> bool {
+    KINDS.iter().any(|(name, reach)| *name == kind && matches!(reach, Reach::World))
+}
 
 /// Every address, of both families.
 const EVERYWHERE: [IpNet; 2] = [v4([0, 0, 0, 0], 0), v6([0; 8], 0)];
@@ -75,7 +80,9 @@ fn policy(settings: &Settings, kind: &str, reach: Reach) -> NetworkPolicy {
         // No rules rather than none that are named: whoever adds some has changed what is ours.
         ingress: Some(Vec::new()),
         egress: Some(match reach {
-            Reach::World => egress(&settings.deny_egress),
+            Reach::World => {
+                egress(&settings.deny_egress).into_iter().chain(to_store(settings)).collect()
+            }
             Reach::Gateways => vec![link::to_gateways(settings)],
             Reach::Nothing => Vec::new(),
         }),
@@ -126,6 +133,24 @@ fn egress(denied: &[IpNet]) -> Vec<NetworkPolicyEgressRule> {
     });
     let names = NetworkPolicyEgressRule { to: None, ports: Some(names.collect()) };
     addresses.into_iter().chain([names]).collect()
+}
+
+/// The way to volumes, which pods fetch and store themselves: open whatever is denied. Rules cannot have names, so a store
+/// with a name must not be in a range that is denied.
+fn to_store(settings: &Settings) -> Option<NetworkPolicyEgressRule> {
+    let ArtifactStore::Objects(store) = &settings.artifacts else { return None };
+    let address = store.endpoint_address()?;
+    let cidr = IpNet::from(address.ip()).to_string();
+    let peer = NetworkPolicyPeer {
+        ip_block: Some(IPBlock { cidr, except: None }),
+        ..NetworkPolicyPeer::default()
+    };
+    let port = NetworkPolicyPort {
+        protocol: Some("TCP".to_owned()),
+        port: Some(IntOrString::Int(address.port().into())),
+        end_port: None,
+    };
+    Some(NetworkPolicyEgressRule { to: Some(vec![peer]), ports: Some(vec![port]) })
 }
 
 /// All addresses of a family but [`METADATA`] and the `denied`; `None` where these are all.
@@ -210,6 +235,35 @@ mod tests {
             !lets(&["0.0.0.0/0"], 443, "192.0.2.1") && lets(&["0.0.0.0/0"], 443, "2001:db8::1")
         );
         assert!(!lets(&["0.0.0.0/0", "::/0"], 443, "2001:db8::1"));
+    }
+
+    #[test]
+    fn a_store_is_reached_whatever_is_denied() {
+        let mut settings = crate::pod::tests::with_objects();
+        settings.deny_egress = vec!["10.0.0.0/8".parse().unwrap()];
+        let with = |endpoint: Option<&str>| {
+            let mut settings = settings.clone();
+            if let ArtifactStore::Objects(store) = &mut settings.artifacts {
+                store.endpoint = endpoint.map(str::to_owned);
+            }
+            let rules = |policy: NetworkPolicy| policy.spec.unwrap().egress.unwrap_or_default();
+            policies(&settings).into_iter().map(rules).collect::<Vec<_>>()
+        };
+        let (named, addressed) =
+            (with(Some("http://s3.test:9000")), with(Some("http://10.1.2.3:9000")));
+        assert_eq!(named, with(None));
+        for ((kind, reach), (before, after)) in KINDS.iter().zip(named.iter().zip(&addressed)) {
+            let added: Vec<_> = after.iter().filter(|rule| !before.contains(rule)).collect();
+            if !matches!(reach, Reach::World) {
+                assert!(added.is_empty() && !reaches_world(kind), "{kind}");
+                continue;
+            }
+            let [rule] = added.as_slice() else { panic!("{kind}: {added:?}") };
+            let (to, ports) = (rule.to.as_ref().unwrap(), rule.ports.as_ref().unwrap());
+            assert_eq!(to[0].ip_block.as_ref().unwrap().cidr, "10.1.2.3/32");
+            assert_eq!(ports[0].port, Some(IntOrString::Int(9000)));
+            assert!(reaches_world(kind) && to.len() == 1 && ports.len() == 1, "{kind}");
+        }
     }
 
     #[test]

@@ -96,6 +96,16 @@ pub(crate) struct Published {
     pub(crate) path: String,
 }
 
+/// A volume that a pod gets before its step begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    pub(crate) volume: String,
+    /// Where it goes in the container `prepare`.
+    pub(crate) path: String,
+    /// It stays an archive.
+    pub(crate) is_file: bool,
+}
+
 /// All a step's pod follows from. An error says what the cluster cannot do, and what to change.
 pub(crate) fn step(
     spec: &ContainerSpec,
@@ -122,13 +132,14 @@ pub(crate) fn step(
     let security = Security { settings, features, run_as, privileged: spec.privileged };
     let mut layout = Layout::new(spec, image, found, settings, &security)?;
     let main = main_container(spec, image, &security, &layout);
+    let wanted = layout.wanted();
     let mut init = layout.install(settings, &security);
-    init.extend(layout.prepare(image, &security));
+    init.extend(layout.prepare(&wanted, &security));
     let mut containers = vec![main];
     containers.extend(layout.helper(image, &security));
     containers.extend(layout.forwarder.iter().map(|link| link.container(settings, &security)));
-    let needs_claim = layout.uses_claim();
-    layout.add_claim(settings);
+    let needs_claim = layout.uses_volumes() && settings.artifact_claim().is_some();
+    layout.add_claim(&wanted, settings);
     let network = match (spec.kind, spec.network) {
         (ContainerKind::Gateway, _) => network::link::GATEWAY,
         (ContainerKind::Agent, _) => network::link::AGENT,
@@ -140,6 +151,10 @@ pub(crate) fn step(
     if !layout.published.is_empty() {
         let outputs = serde_json::to_string(&layout.published).unwrap_or_default();
         annotations.insert(names::OUTPUTS.to_owned(), outputs);
+    }
+    if !wanted.is_empty() && settings.artifact_claim().is_none() {
+        let inputs = serde_json::to_string(&wanted).unwrap_or_default();
+        annotations.insert(names::INPUTS.to_owned(), inputs);
     }
     let mut labels = names::labels(spec, &settings.worker_name, network);
     if let Some(link) = link::of(spec) {
@@ -172,16 +187,12 @@ pub(crate) fn artifacts(name: &str, settings: &Settings, features: Features) -> 
         RunAs::User { uid: 65532, gid: None }
     };
     let security = Security { settings, features, run_as, privileged: false };
-    let mut volumes = vec![
-        empty_dir("state"),
-        empty_dir("scratch"),
-        claim("artifacts", &settings.artifact_claim),
-    ];
-    let mut mounts = vec![
-        mount("state", STATE_DIR),
-        mount("scratch", SCRATCH_DIR),
-        mount("artifacts", ARTIFACTS_DIR),
-    ];
+    let mut volumes = vec![empty_dir("state"), empty_dir("scratch")];
+    let mut mounts = vec![mount("state", STATE_DIR), mount("scratch", SCRATCH_DIR)];
+    if let Some(artifacts) = settings.artifact_claim() {
+        volumes.push(claim("artifacts", artifacts));
+        mounts.push(mount("artifacts", ARTIFACTS_DIR));
+    }
     if let Some(caches) = &settings.cache_claim {
         volumes.push(claim("caches", caches));
         mounts.push(mount("caches", CACHES_DIR));
@@ -556,13 +567,31 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
-    fn uses_claim(&self) -> bool {
+    fn uses_volumes(&self) -> bool {
         !self.extracted.is_empty() || !self.published.is_empty() || self.image.root.is_some()
     }
 
-    fn add_claim(&mut self, settings: &Settings) {
-        if self.uses_claim() {
-            self.volumes.push(claim("artifacts", &settings.artifact_claim));
+    fn wanted(&self) -> Vec<Wanted> {
+        let inputs = self.extracted.iter().map(|(volume, path)| Wanted {
+            volume: volume.clone(),
+            path: path.clone(),
+            is_file: false,
+        });
+        let root = self.image.root.iter().map(|volume| Wanted {
+            volume: volume.to_string(),
+            path: ROOT_FILE.to_owned(),
+            is_file: true,
+        });
+        inputs.chain(root).collect()
+    }
+
+    fn add_claim(&mut self, wanted: &[Wanted], settings: &Settings) {
+        match settings.artifact_claim() {
+            Some(artifacts) if self.uses_volumes() => {
+                self.volumes.push(claim("artifacts", artifacts));
+            }
+            None if !wanted.is_empty() => self.volumes.push(empty_dir("prepare")),
+            _ => {}
         }
         if !self.published.is_empty() {
             self.volumes.push(empty_dir("helper"));
@@ -610,24 +639,42 @@ impl<'a> Layout<'a> {
         containers
     }
 
-    /// Makes the step's directories and extracts inputs, as the step's own user: it has the step's image.
-    fn prepare(&self, image: &PodImage, security: &Security<'_>) -> Option<Container> {
-        let root =
-            self.image.root.as_ref().map(|volume| (volume.to_string(), ROOT_FILE.to_owned()));
-        if self.prepared.is_empty() && root.is_none() {
+    /// Makes the step's directories and extracts inputs, as the step's own user: it has the step's image. Without a claim
+    /// it waits to be told where they are.
+    fn prepare(&self, wanted: &[Wanted], security: &Security<'_>) -> Option<Container> {
+        if self.prepared.is_empty() && wanted.is_empty() {
             return None;
         }
         let mut mounts = self.prepared.clone();
-        mounts.extend([read_only("runner", PROGRAMS_DIR), read_only("artifacts", ARTIFACTS_DIR)]);
-        if root.is_some() {
+        mounts.push(read_only("runner", PROGRAMS_DIR));
+        let has_claim = security.settings.artifact_claim().is_some();
+        let is_told = !has_claim && !wanted.is_empty();
+        if has_claim {
+            mounts.push(read_only("artifacts", ARTIFACTS_DIR));
+        } else if is_told {
+            mounts.push(mount("prepare", STATE_DIR));
+        }
+        if self.image.root.is_some() {
             mounts.push(mount("root", ROOT_DIR));
         }
-        let (volumes, made) = (self.extracted.clone(), self.made.clone());
-        let extract = Command::Extract { volumes, owners: false, image: root, made };
+        let pair = |wanted: &Wanted| (wanted.volume.clone(), wanted.path.clone());
+        let extract = Command::Extract {
+            volumes: wanted.iter().filter(|wanted| !wanted.is_file).map(pair).collect(),
+            owners: false,
+            image: wanted.iter().find(|wanted| wanted.is_file).map(pair),
+            made: self.made.clone(),
+        };
         Some(Container {
             name: PREPARE.to_owned(),
-            image: Some(image.reference.clone()),
-            command: Some(command(&extract)),
+            image: Some(self.image.reference.clone()),
+            command: Some(if is_told {
+                let make = self.made.iter().flat_map(|directory| ["--make", directory]);
+                let mut serve = serve(&program("jb-runner"), false);
+                serve.extend(make.map(str::to_owned));
+                serve
+            } else {
+                command(&extract)
+            }),
             volume_mounts: Some(mounts),
             ..security.container()
         })
@@ -639,11 +686,10 @@ impl<'a> Layout<'a> {
             return None;
         }
         let mut mounts = self.helper.clone();
-        mounts.extend([
-            mount("helper", STATE_DIR),
-            read_only("runner", PROGRAMS_DIR),
-            mount("artifacts", ARTIFACTS_DIR),
-        ]);
+        mounts.extend([mount("helper", STATE_DIR), read_only("runner", PROGRAMS_DIR)]);
+        if security.settings.artifact_claim().is_some() {
+            mounts.push(mount("artifacts", ARTIFACTS_DIR));
+        }
         Some(Container {
             name: HELPER.to_owned(),
             image: Some(image.reference.clone()),

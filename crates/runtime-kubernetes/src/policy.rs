@@ -74,7 +74,8 @@ fn volume_violation(volume: &Volume, settings: &Settings) -> Option<String> {
     }
     let wanted = claim.as_ref().map(|claim| &claim.claim_name);
     let allowed = wanted.is_none_or(|wanted| {
-        *wanted == settings.artifact_claim || Some(wanted) == settings.cache_claim.as_ref()
+        Some(wanted.as_str()) == settings.artifact_claim()
+            || Some(wanted) == settings.cache_claim.as_ref()
     });
     (!allowed).then(|| format!("volume `{name}` is somebody else's claim"))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jb_model::{BuildId, ContainerHandle, VolumeHandle};
+use jb_object_store::ObjectStore;
 use jb_runtime::{
     BaseType, ByteStream, ContainerInfo, ContainerSpec, Error, ImageFetch, ImageRequest, PodInfo,
     Result, RunnerStream, Runtime,
@@ -24,11 +25,12 @@ use crate::checks::Checks;
 use crate::exec::RunnerExec;
 use crate::failure::{Answer, Problem, Standing, answer_of, standing};
 use crate::image::Reference;
+use crate::image::pointer::Pointer;
 use crate::logins::Logins;
 use crate::network::kept::Kept;
 use crate::pod::Published;
 use crate::probe::Features;
-use crate::settings::{Access, Settings};
+use crate::settings::{Access, ArtifactStore, Settings};
 use crate::starts::Starts;
 use crate::table::{PodTable, handle_of, is_meant};
 use crate::waits::Waits;
@@ -39,8 +41,10 @@ mod birth;
 mod check;
 mod create;
 mod link;
+mod prepare;
 mod reach;
 mod settle;
+mod store;
 
 /// A stream made while a container was created is kept this long for the first who connects.
 const SPARE_STREAM: Duration = Duration::from_secs(20);
@@ -85,10 +89,11 @@ impl KubernetesRuntime {
         let namespace = settings.namespace.as_str();
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-        for claim in [Some(&settings.artifact_claim), settings.cache_claim.as_ref()] {
-            let Some(claim) = claim else { continue };
+        let named = [settings.artifact_claim(), settings.cache_claim.as_deref()];
+        for claim in named.into_iter().flatten() {
             check_claim(&claims, claim, namespace).await?;
         }
+        let store = store(&settings.artifacts).await?;
         let name = names::of_worker(&settings.worker_name, "artifacts");
         let probed = probe::probe(&pods, &settings, |features| {
             pod::artifacts(&format!("{name}-probe"), &settings, features)
@@ -118,7 +123,7 @@ impl KubernetesRuntime {
             let context = format!("cannot list the pods of namespace `{namespace}`");
             return Err(Error::Transient { context, source });
         }
-        let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features);
+        let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features, store);
         let logins = Logins::new(Api::namespaced(client.clone(), namespace), Arc::clone(&settings));
         let spare = Mutex::default();
         let checks = Checks::new(settings.check_pods, server_id());
@@ -142,6 +147,15 @@ impl KubernetesRuntime {
         };
         Ok(Self { inner: Arc::new(inner) })
     }
+}
+
+/// The bucket that volumes are kept in, if they are, once it is known to be there.
+async fn store(settings: &ArtifactStore) -> Result<Option<Arc<ObjectStore>>> {
+    let ArtifactStore::Objects(settings) = settings else { return Ok(None) };
+    let unusable = |why: String| Error::Unsupported(format!("artifacts cannot be kept: {why}"));
+    let store = ObjectStore::new(settings.clone()).map_err(|error| unusable(error.to_string()))?;
+    store.check().await.map_err(|error| unusable(error.to_string()))?;
+    Ok(Some(Arc::new(store)))
 }
 
 /// Differs between servers that run at the same time or one after the other.
@@ -366,6 +380,32 @@ impl Runtime for KubernetesRuntime {
             Some(reference) => reference.read(path, limit),
             None => self.inner.artifacts.read(volume, path, limit).await,
         }
+    }
+
+    async fn pointer(&self, volume: &VolumeHandle) -> Result<Option<Vec<u8>>> {
+        match self.inner.artifacts.find(volume).await? {
+            Some(Known::Image(json)) => {
+                let reference = Reference::parse(volume, &json)?;
+                Pointer { reference, login: self.inner.logins.of(volume) }.to_json().map(Some)
+            }
+            Some(Known::Archive) => Ok(None),
+            None => Err(Error::NoVolume(volume.clone())),
+        }
+    }
+
+    async fn adopt(&self, volume: &VolumeHandle, pointer: &[u8]) -> Result<bool> {
+        let Inner { artifacts, logins, settings, .. } = &*self.inner;
+        let Some(pointer) = Pointer::parse(pointer) else { return Ok(false) };
+        let (reference, login) = pointer.adopted(volume, settings)?;
+        let json = serde_json::to_vec(&reference).map_err(|error| {
+            Error::Image(format!("cannot note image `{}`: {error}", reference.name))
+        })?;
+        // The login last, as when it is fetched.
+        artifacts.put_image(volume, json).await?;
+        if let Some(login) = login {
+            logins.adopt(volume, login).await?;
+        }
+        Ok(true)
     }
 
     async fn fetch_image(

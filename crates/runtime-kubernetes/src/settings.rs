@@ -83,6 +83,15 @@ impl Default for CheckPods {
     }
 }
 
+/// Where volumes are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArtifactStore {
+    /// In a claim of this name, which all nodes can mount at the same time.
+    Claim(String),
+    /// In a bucket that pods reach. None of them gets its key.
+    Objects(jb_object_store::Settings),
+}
+
 /// Settings of a [`crate::KubernetesRuntime`].
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -92,8 +101,7 @@ pub struct Settings {
     pub images: Images,
     /// The built-in resource types of [`Images::resources`].
     pub base_types: Vec<String>,
-    /// A claim that all nodes can mount at the same time, for volumes.
-    pub artifact_claim: String,
+    pub artifacts: ArtifactStore,
     /// One for caches; without one they last as long as their build's step.
     pub cache_claim: Option<String>,
     pub pod_security: PodSecurity,
@@ -124,11 +132,11 @@ impl Settings {
     /// Settings with the usual bounds.
     pub fn new(namespace: &str, artifact_claim: &str, images: Images) -> Self {
         Self {
-            worker_name: format!("kubernetes-{namespace}"),
+            worker_name: format!("k8s-{namespace}"),
             namespace: namespace.to_owned(),
             images,
             base_types: ["git", "time", "registry-image", "mock"].map(str::to_owned).to_vec(),
-            artifact_claim: artifact_claim.to_owned(),
+            artifacts: ArtifactStore::Claim(artifact_claim.to_owned()),
             cache_claim: None,
             pod_security: PodSecurity::default(),
             image_volumes: Detect::default(),
@@ -142,6 +150,14 @@ impl Settings {
             check_pods: CheckPods::default(),
             max_archive_bytes: 100 << 30,
             metrics: Metrics::default(),
+        }
+    }
+
+    /// The claim that holds volumes, if one does.
+    pub(crate) fn artifact_claim(&self) -> Option<&str> {
+        match &self.artifacts {
+            ArtifactStore::Claim(claim) => Some(claim),
+            ArtifactStore::Objects(_) => None,
         }
     }
 }

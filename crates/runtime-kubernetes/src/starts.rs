@@ -91,11 +91,14 @@ impl Starts {
         self.inner.changed.send_modify(|count| *count += 1);
     }
 
-    /// Whether a container of a pod has started; `None` when that is not known here.
+    /// Whether a container of a pod, of either kind, has started; `None` when that is not known here.
     pub(crate) fn of(&self, pod_uid: &str, container: &str) -> Option<bool> {
         let known = self.lock();
-        let key = (pod_uid.to_owned(), format!("spec.containers{{{container}}}"));
-        if known.started.contains(&key) { Some(true) } else { known.heard.then_some(false) }
+        let has_started = ["containers", "initContainers"].into_iter().any(|field| {
+            let key = (pod_uid.to_owned(), format!("spec.{field}{{{container}}}"));
+            known.started.contains(&key)
+        });
+        if has_started { Some(true) } else { known.heard.then_some(false) }
     }
 }
 

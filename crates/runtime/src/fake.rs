@@ -63,6 +63,7 @@ pub struct FakeRuntime {
 }
 
 pub(crate) struct Inner {
+    name: String,
     types: BTreeMap<String, ResourceType>,
     /// Sleeps take seconds and do not wait to be released.
     timed: bool,
@@ -109,20 +110,26 @@ impl FakeRuntime {
     }
 
     pub fn with_types(types: impl IntoIterator<Item = ResourceType>) -> Self {
-        Self::build(types, false)
+        Self::build("fake", types, false)
+    }
+
+    /// One beside others, as a worker of this name.
+    pub fn named(name: &str) -> Self {
+        Self::build(name, [resource::mock()], false)
     }
 
     /// A runtime whose programs sleep in real time.
     pub fn timed() -> Self {
-        Self::build([resource::mock()], true)
+        Self::build("fake", [resource::mock()], true)
     }
 
-    fn build(types: impl IntoIterator<Item = ResourceType>, timed: bool) -> Self {
+    fn build(name: &str, types: impl IntoIterator<Item = ResourceType>, timed: bool) -> Self {
+        let name = name.to_owned();
         let types = types.into_iter().map(|kind| (kind.base.name.clone(), kind)).collect();
         let (changed, _) = watch::channel(0);
         let state = Mutex::default();
         let (hook, images) = (Mutex::default(), Mutex::default());
-        let inner = Inner { types, timed, state, changed, hook, images };
+        let inner = Inner { name, types, timed, state, changed, hook, images };
         Self { inner: Arc::new(inner) }
     }
 
@@ -307,7 +314,7 @@ impl State {
 #[async_trait]
 impl Runtime for FakeRuntime {
     fn worker_name(&self) -> &str {
-        "fake"
+        &self.inner.name
     }
 
     fn runs_agents(&self) -> bool {
@@ -429,7 +436,8 @@ impl Runtime for FakeRuntime {
     }
 
     async fn list_volumes(&self) -> Result<Vec<VolumeHandle>> {
-        Ok(self.inner.lock().volumes.keys().cloned().collect())
+        let act = |state: &mut State| Ok(state.volumes.keys().cloned().collect());
+        self.inner.call("list_volumes", "", act).await
     }
 
     async fn destroy_volume(&self, volume: &VolumeHandle) -> Result<()> {

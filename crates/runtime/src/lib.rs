@@ -177,6 +177,19 @@ pub trait Runtime: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Option<Vec<u8>>>;
 
+    /// What a volume is that holds no content but the name of something that others can have, too, such as an image
+    /// that nodes pull; none for all others.
+    async fn pointer(&self, volume: &VolumeHandle) -> Result<Option<Vec<u8>>> {
+        let _ = volume;
+        Ok(None)
+    }
+
+    /// Makes a volume of a [`Self::pointer`] of another runtime. False when that means nothing to this one.
+    async fn adopt(&self, volume: &VolumeHandle, pointer: &[u8]) -> Result<bool> {
+        let _ = (volume, pointer);
+        Ok(false)
+    }
+
     /// Does the work of the `registry-image` resource's `in` without a container: afterwards the volume
     /// is what the script would have made, whatever it was before. The lines that the script would
     /// have written are sent to `log` as they come about. Dropping the future gives it up.

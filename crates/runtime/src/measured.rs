@@ -124,6 +124,14 @@ impl Runtime for Measured {
         self.timed(What::Volume, "read_file", self.runtime.read_file(volume, path, limit)).await
     }
 
+    async fn pointer(&self, volume: &VolumeHandle) -> Result<Option<Vec<u8>>> {
+        self.timed(What::Volume, "pointer", self.runtime.pointer(volume)).await
+    }
+
+    async fn adopt(&self, volume: &VolumeHandle, pointer: &[u8]) -> Result<bool> {
+        self.timed(What::Volume, "adopt", self.runtime.adopt(volume, pointer)).await
+    }
+
     async fn fetch_image(
         &self,
         volume: &VolumeHandle,

@@ -132,6 +132,7 @@ async fn answer(
         return invalid(&what);
     }
     let reply = lock(&service.script).reply(&request, number);
+    let reply = reply.map(|reply| reply.with_offered_names(&request));
     let Some(reply) = reply else {
         let last = script::last(&request);
         return invalid(&format!("no rule of the script wants request {number}: {last}"));

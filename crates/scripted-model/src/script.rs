@@ -121,6 +121,7 @@ pub struct Said {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolUse {
+    /// What a harness puts before it may be left out.
     pub name: String,
     pub input: Value,
 }
@@ -149,6 +150,24 @@ impl Reply {
     /// Says a text and nothing more.
     pub fn text(text: &str) -> Self {
         Self::Say(Said { text: text.to_owned(), ..Said::default() })
+    }
+
+    /// The same with its tools called by the names they are offered by: some harnesses put a prefix before them.
+    pub(crate) fn with_offered_names(mut self, request: &Value) -> Self {
+        let (Self::Say(said) | Self::CutOff(said)) = &mut self else { return self };
+        let tools = request["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let offered = tools
+            .iter()
+            .filter_map(|tool| tool["name"].as_str().or_else(|| tool["function"]["name"].as_str()));
+        let offered: Vec<&str> = offered.collect();
+        for tool in &mut said.tools {
+            let prefixed = format!("_{}", tool.name);
+            let found = offered.iter().find(|name| name.ends_with(&prefixed));
+            if let Some(found) = found.filter(|_| !offered.contains(&tool.name.as_str())) {
+                tool.name = (*found).to_owned();
+            }
+        }
+        self
     }
 
     /// Calls one tool.

@@ -120,6 +120,11 @@ impl Store {
         self.rows(sql, args![team, limit]).await?.iter().map(volume_record).collect()
     }
 
+    /// Marks a volume as used now.
+    pub async fn touch_volume(&self, handle: &VolumeHandle, now: Timestamp) -> Result<()> {
+        transact!(self, async |tx| touch_volume(tx, handle, now).await)
+    }
+
     pub async fn set_volume_size(&self, handle: &VolumeHandle, bytes: u64) -> Result<()> {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         transact!(self, async |tx| {
@@ -288,7 +293,7 @@ impl Store {
         })
     }
 
-    /// Forgets a step's caches, one path only if given. Returns their number.
+    /// Forgets a step's caches, one path only if given, on all workers. Returns their number.
     pub async fn clear_task_caches(
         &self,
         job: JobId,
@@ -298,7 +303,8 @@ impl Store {
         transact!(self, async |tx| {
             tx.execute(
                 "DELETE FROM task_caches
-                 WHERE job_id = $1 AND step_name = $2 AND ($3 IS NULL OR path = $3)",
+                 WHERE job_id = $1 AND step_name = $2 AND ($3 IS NULL OR path = $3 OR EXISTS
+                     (SELECT 1 FROM volumes v WHERE v.handle = volume AND v.path = $3))",
                 args![job, step_name, path],
             )
             .await

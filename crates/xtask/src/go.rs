@@ -44,3 +44,19 @@ pub(crate) fn ran(command: &mut Command) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Finds a module's program at `path`, or builds it there.
+pub(crate) fn kept(module: &str, path: &Path) -> anyhow::Result<()> {
+    let dir = path.parent().context("a program has a directory")?;
+    fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    // Of two that build at once, the second waits and finds it there.
+    let lock = fs::File::create(dir.join("lock")).context("lock the cache of programs")?;
+    lock.lock().context("lock the cache of programs")?;
+    if path.exists() {
+        return Ok(());
+    }
+    if !is_here() {
+        bail!("building {module} takes Go, which is missing");
+    }
+    install(module, path)
+}

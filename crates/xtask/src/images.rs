@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
+use jb_agent_protocol::command_line::{self, CommandLine};
 
 use crate::images::packages::Packages;
 
@@ -21,7 +22,7 @@ pub(crate) struct Options {
     /// Where the archives go, one NAME.tar per image
     #[arg(value_name = "DIR", default_value = "target/images")]
     pub(crate) dir: PathBuf,
-    /// Only this image; may be given several times
+    /// Only this image; may be given several times. Those of agents' harnesses are left out unless given
     #[arg(long, value_name = "IMAGE")]
     pub(crate) only: Vec<Image>,
     /// Programs as `cargo build` makes them, which is sooner done than with `--release`
@@ -69,6 +70,15 @@ pub(crate) enum Image {
     /// A shell and the usual tools, for tasks
     #[value(name = "jetbridge-task")]
     Task,
+    /// The same with the harness `claude-code`
+    #[value(name = "jetbridge-claude-code")]
+    ClaudeCode,
+    /// The same with the harness `codex`
+    #[value(name = "jetbridge-codex")]
+    Codex,
+    /// The same with the harness `opencode`
+    #[value(name = "jetbridge-opencode")]
+    OpenCode,
 }
 
 impl Image {
@@ -79,6 +89,22 @@ impl Image {
             Self::Resources => "jetbridge-resources",
             Self::Postgres => "jetbridge-postgres",
             Self::Task => "jetbridge-task",
+            Self::ClaudeCode => "jetbridge-claude-code",
+            Self::Codex => "jetbridge-codex",
+            Self::OpenCode => "jetbridge-opencode",
+        }
+    }
+
+    /// Those of agents' harnesses, whose programs are somebody else's and large.
+    pub(crate) const HARNESSES: [Self; 3] = [Self::ClaudeCode, Self::Codex, Self::OpenCode];
+
+    /// The harness that it has.
+    pub(crate) fn harness(self) -> Option<CommandLine> {
+        match self {
+            Self::ClaudeCode => Some(command_line::CLAUDE_CODE),
+            Self::Codex => Some(command_line::CODEX),
+            Self::OpenCode => Some(command_line::OPENCODE),
+            _ => None,
         }
     }
 
@@ -98,7 +124,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// Makes the archives; returns their paths.
 pub(crate) fn assemble(options: &Options) -> anyhow::Result<Vec<PathBuf>> {
     let wanted: Vec<Image> = if options.only.is_empty() {
-        Image::value_variants().to_vec()
+        let all = Image::value_variants().iter().copied();
+        all.filter(|image| image.harness().is_none()).collect()
     } else {
         options.only.clone()
     };

@@ -11,8 +11,10 @@ mod cluster;
 mod demo;
 mod deploy;
 mod go;
+mod harnesses;
 mod images;
 mod install;
+mod object_store;
 mod server;
 mod test;
 

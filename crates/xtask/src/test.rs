@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::cluster::{self, NetworkPolicy};
 use crate::install::on_path;
-use crate::{deploy, images};
+use crate::{deploy, images, object_store};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -56,8 +56,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
     let missing = crate::install::tools();
     let kubernetes = Kubernetes::choose(options);
-    // Where there is no Go, or nowhere to have the modules from, the tests do without.
-    let tools = std::thread::spawn(deploy::tools::build);
+    let extras = Extras::begin();
     if let Kubernetes::None { why } = &kubernetes {
         println!("MISSING: Kubernetes ({why}); its tests are skipped");
     }
@@ -78,6 +77,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     // Compiling goes on while the cluster's programs are built.
     step("compiling the tests", cargo(&["test", "--quiet", "--workspace", "--no-run"]))?;
+    let extras = extras.end()?;
     let cluster = kubernetes.start()?;
     // One failure does not hide what else is wrong.
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
@@ -91,13 +91,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         tests.env("JETBRIDGE_REQUIRE_REGISTRY", "1");
     }
     cluster.tell(&mut tests)?;
-    let tools = tools.join().map_err(|_| anyhow::anyhow!("building helm panicked"))?;
-    match &tools {
-        Ok(_) => {
-            tests.env("JETBRIDGE_REQUIRE_HELM", "1");
-        }
-        Err(error) => println!("MISSING: helm and kustomize ({error:#}); their tests are skipped"),
-    }
+    extras.tell(&mut tests)?;
     step("tests", tests)?;
     let skipped = cluster.stop()?;
     println!("all passed in {} s", begin.elapsed().as_secs());
@@ -107,13 +101,108 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if let Some(what) = skipped {
         println!("SKIPPED: {what}");
     }
-    if tools.is_err() {
-        println!("SKIPPED: what needs helm and kustomize");
+    for what in extras.missing() {
+        println!("SKIPPED: {what}");
     }
     for Check { what, program, install, .. } in unchecked {
         println!("NOT CHECKED: {what}, as there is no `{program}`; `{install}` installs it");
     }
     Ok(())
+}
+
+/// Programs that tests do without where there is no Go or npm, or nowhere to have modules and packages from.
+struct Extras<D, O, H> {
+    deploy: D,
+    object_store: O,
+    harnesses: H,
+}
+
+type Building<T> = JoinHandle<anyhow::Result<T>>;
+type Built<T> = anyhow::Result<T>;
+
+impl Extras<Building<deploy::tools::Tools>, Building<PathBuf>, Building<Harnesses>> {
+    /// Building goes on while other things are done.
+    fn begin() -> Self {
+        Self {
+            deploy: std::thread::spawn(deploy::tools::build),
+            object_store: std::thread::spawn(object_store::build),
+            harnesses: std::thread::spawn(Harnesses::install),
+        }
+    }
+
+    fn end(
+        self,
+    ) -> anyhow::Result<Extras<Built<deploy::tools::Tools>, Built<PathBuf>, Built<Harnesses>>> {
+        let panicked = |what: &str| anyhow::anyhow!("building {what} panicked");
+        Ok(Extras {
+            deploy: self.deploy.join().map_err(|_| panicked("helm"))?,
+            object_store: self.object_store.join().map_err(|_| panicked("an object store"))?,
+            harnesses: self.harnesses.join().map_err(|_| panicked("harnesses"))?,
+        })
+    }
+}
+
+impl Extras<Built<deploy::tools::Tools>, Built<PathBuf>, Built<Harnesses>> {
+    /// Tells the tests what there is, and people what there is not.
+    fn tell(&self, tests: &mut Command) -> anyhow::Result<()> {
+        let missing = |what: &str, error: &anyhow::Error| {
+            println!("MISSING: {what} ({error:#}); their tests are skipped");
+        };
+        match &self.deploy {
+            Ok(_) => {
+                tests.env("JETBRIDGE_REQUIRE_HELM", "1");
+            }
+            Err(error) => missing("helm and kustomize", error),
+        }
+        match &self.object_store {
+            Ok(program) => {
+                tests.env("JETBRIDGE_TEST_OBJECT_STORE", program);
+                tests.env("JETBRIDGE_REQUIRE_OBJECT_STORE", "1");
+            }
+            Err(error) => missing("object stores", error),
+        }
+        match &self.harnesses {
+            Ok(harnesses) => harnesses.tell(tests)?,
+            Err(error) => missing("harnesses of others", error),
+        }
+        Ok(())
+    }
+
+    /// What is skipped for lack of them.
+    fn missing(&self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            (self.deploy.is_err(), "what needs helm and kustomize"),
+            (self.object_store.is_err(), "what needs an object store"),
+            (self.harnesses.is_err(), "agents with harnesses of others"),
+        ];
+        all.into_iter().filter_map(|(is_missing, what)| is_missing.then_some(what))
+    }
+}
+
+/// The harnesses of others: their programs, and images with them.
+struct Harnesses {
+    programs: Vec<PathBuf>,
+    images: Vec<PathBuf>,
+}
+
+impl Harnesses {
+    fn install() -> anyhow::Result<Self> {
+        if !on_path("npm") {
+            bail!("npm is missing");
+        }
+        let programs = crate::harnesses::install_all()?;
+        let only = images::Image::HARNESSES.into();
+        let images = images::assemble(&images::Options { only, ..images::Options::local() })?;
+        Ok(Self { programs, images })
+    }
+
+    fn tell(&self, tests: &mut Command) -> anyhow::Result<()> {
+        let dirs = self.programs.iter().filter_map(|program| program.parent());
+        tests.env("JETBRIDGE_HARNESSES", std::env::join_paths(dirs)?);
+        let images = self.images.first().and_then(|image| image.parent());
+        tests.env("JETBRIDGE_HARNESS_IMAGES", images.context("there are no images")?);
+        Ok(())
+    }
 }
 
 /// The cluster that tests run on, before it is there.

@@ -203,6 +203,8 @@ fn wrong_values_are_refused_by_name() {
         ("steps.denyEgress={everything}", "denyEgress"),
         ("postgresql.enabled=false", "externalDatabase.host"),
         ("ingress.enabled=true", "ingress.host"),
+        ("steps.objectStore.location=bucket", "location"),
+        ("steps.places[0].name=far", "namespace"),
     ] {
         let output = try_template(&[setting]);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -255,6 +257,57 @@ fn values_reach_the_server() {
     assert!(kinds.contains(&"Ingress") && kinds.contains(&"PodDisruptionBudget"), "{kinds:?}");
     assert!(!kinds.contains(&"Namespace") && !kinds.contains(&"PersistentVolumeClaim"));
     assert!(!objects.keys().any(|name| name.contains("postgresql")), "{:?}", objects.keys());
+}
+
+#[test]
+fn artifacts_may_be_in_an_object_store() {
+    if !tools() {
+        return;
+    }
+    let objects = template(&[
+        "steps.objectStore.location=s3://artifacts/ci",
+        "steps.objectStore.endpoint=https://s3.example.com",
+    ]);
+    let variables = variables(&objects);
+    assert_eq!(variables["JETBRIDGE_KUBERNETES_ARTIFACT_STORE"], "s3://artifacts/ci");
+    assert_eq!(variables["JETBRIDGE_S3_ENDPOINT"], "https://s3.example.com");
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+        assert_eq!(variables[name]["secretKeyRef"]["name"], "jetbridge", "{name}");
+    }
+    assert!(!variables.contains_key("JETBRIDGE_KUBERNETES_ARTIFACT_STORE_CLAIM"));
+    let claims = objects.keys().filter(|name| name.starts_with("PersistentVolumeClaim "));
+    assert_eq!(
+        claims.collect::<Vec<_>>(),
+        [&"PersistentVolumeClaim jetbridge-steps/jetbridge-caches"]
+    );
+}
+
+/// Each further namespace of steps has what the first has, and the server is told of it.
+#[test]
+fn steps_may_run_in_several_namespaces() {
+    if !tools() {
+        return;
+    }
+    let objects = template(&[
+        "steps.places[0].namespace=gpu",
+        "steps.places[0].tags={gpu,big}",
+        "steps.places[1].namespace=theirs",
+        "steps.places[1].name=own",
+        "steps.places[1].teams={a}",
+    ]);
+    let told = &variables(&objects)["JETBRIDGE_KUBERNETES_PLACE"];
+    assert_eq!(told, "namespace=gpu tag=gpu tag=big,namespace=theirs name=own team=a");
+    let of = |namespace: &str| -> Vec<String> {
+        let own = format!(" {namespace}/");
+        let names = objects.keys().filter(|name| name.contains(&own));
+        names.map(|name| name.replace(&own, " ")).collect()
+    };
+    assert!(of("gpu").len() >= 5, "{:?}", of("gpu"));
+    assert_eq!(of("gpu"), of("jetbridge-steps"));
+    assert_eq!(of("theirs"), of("gpu"));
+    for namespace in ["jetbridge-steps", "gpu", "theirs"] {
+        assert!(objects.contains_key(&format!("Namespace /{namespace}")), "{namespace}");
+    }
 }
 
 #[test]

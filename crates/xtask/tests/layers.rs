@@ -14,11 +14,13 @@ const LAYERS: &[&[&str]] = &[
     &["jb-artifacts"],
     &[
         "jb-store",
+        "jb-object-store",
         "jb-oci",
         "jb-runtime-local",
         "jb-runtime-kubernetes",
         "jb-git-http",
         "jb-scripted-model",
+        "jb-test-object-store",
         "jb-test-postgres",
     ],
     &["jb-engine"],
@@ -27,8 +29,11 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Adapters never depend on each other, but for these.
-const PEERS: &[(&str, &str)] =
-    &[("jb-runtime-local", "jb-oci"), ("jb-runtime-kubernetes", "jb-oci")];
+const PEERS: &[(&str, &str)] = &[
+    ("jb-runtime-local", "jb-oci"),
+    ("jb-runtime-kubernetes", "jb-oci"),
+    ("jb-runtime-kubernetes", "jb-object-store"),
+];
 
 /// What the pure layers must not use.
 const IMPURE: &[&str] = &["tokio", "sqlx", "axum", "reqwest", "rustix", "libc", "getrandom"];
@@ -48,7 +53,9 @@ const PURE: &[&str] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["jb-store"]),
     ("axum", &["jb-http", "jb-git-http", "jb-scripted-model", "jb-agent", "jetbridge"]),
-    ("reqwest", &["jb-oci", "jb-agent", "jetbridge", "xtask"]),
+    ("reqwest", &["jb-oci", "jb-object-store", "jb-agent", "jetbridge", "xtask"]),
+    ("rusty-s3", &["jb-object-store"]),
+    ("ureq", &["jb-artifacts"]),
     ("clap", &["jetbridge", "xtask"]),
     ("opentelemetry-otlp", &["jetbridge"]),
     ("prometheus", &["jb-metrics"]),

@@ -43,6 +43,26 @@ imagePullSecrets:
 {{- default (printf "%s-caches" (include "jetbridge.fullname" .)) .Values.steps.caches.existingClaim }}
 {{- end }}
 
+{{/* Whether artifacts need a claim that the chart makes. */}}
+{{- define "jetbridge.makesArtifactsClaim" -}}
+{{- if not (or .Values.steps.objectStore.location .Values.steps.artifacts.existingClaim) }}yes{{ end }}
+{{- end }}
+
+{{/* All namespaces of steps, parted by blanks. */}}
+{{- define "jetbridge.stepsNamespaces" -}}
+{{- include "jetbridge.stepsNamespace" . }}
+{{- range .Values.steps.places }} {{ .namespace }}{{ end }}
+{{- end }}
+
+{{/* Further places as the server's flag has them: commas part places, blanks the words of one. */}}
+{{- define "jetbridge.places" -}}
+{{- range $i, $place := . }}{{ if $i }},{{ end }}namespace={{ $place.namespace }}
+{{- with $place.name }} name={{ . }}{{ end }}
+{{- range $place.teams }} team={{ . }}{{ end }}
+{{- range $place.tags }} tag={{ . }}{{ end }}
+{{- end }}
+{{- end }}
+
 {{- define "jetbridge.databaseHost" -}}
 {{- if .Values.postgresql.enabled }}
 {{- include "jetbridge.fullname" . }}-postgresql

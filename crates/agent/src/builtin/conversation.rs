@@ -2,57 +2,34 @@
 
 use std::time::Duration;
 
-use jb_agent_protocol::transcript::{Ending, ToolOutcome};
-use jb_agent_protocol::{Entry, LoopSpec, RESULT_BYTES_MAX, RESULT_TOOL};
-use serde_json::{Value, json};
+use jb_agent_protocol::transcript::Ending;
+use jb_agent_protocol::{Entry, LoopSpec, RESULT_TOOL};
 
-use super::{End, system};
 use crate::message::{Answer, AskError, Block, Client, Message, Stop, ToolAnswer};
-use crate::output::{Output, cut, cut_value};
-use crate::schema::Schema;
-use crate::tools::{Called, Tools};
+use crate::output::{Output, cut};
+use crate::step::{End, system};
+use crate::toolbox::{Done, Outcome, SHOWN_BYTES, Toolbox};
 
-/// How often a result that does not keep to its schema is handed back.
-const RESULT_REFUSALS_MAX: u32 = 2;
-/// How often the agent is reminded of its result.
-const REMINDERS_MAX: u32 = 2;
 /// Requests for one answer, and the longest pause between two of them. Together at most ten minutes.
 const ATTEMPTS_MAX: u32 = 14;
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Bytes of one text of a tool's input or answer that the transcript shows.
-const SHOWN_BYTES: usize = 16 << 10;
 
 pub(super) struct Conversation<'a> {
     client: Client,
-    tools: Tools,
-    schema: Option<Schema>,
+    tools: Toolbox,
     output: &'a Output,
     messages: Vec<Message>,
     pause: Duration,
-    refusals: u32,
-    reminders: u32,
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(
-        spec: &LoopSpec,
-        schema: Option<Schema>,
-        tools: Tools,
-        output: &'a Output,
-    ) -> Result<Self, String> {
-        let mut definitions = tools.definitions();
-        if let Some(schema) = &spec.result_schema {
-            definitions.push(json!({
-                "name": RESULT_TOOL,
-                "description": "Hands in the result of the work, once it is done. Ends the work.",
-                "input_schema": schema,
-            }));
-        }
-        let client =
-            Client::new(&spec.socket, spec.api, spec.model.clone(), system(spec), definitions)?;
+    pub(super) fn new(spec: &LoopSpec, tools: Toolbox, output: &'a Output) -> Result<Self, String> {
+        let definitions = tools.definitions();
+        let system = system(spec, RESULT_TOOL);
+        let client = Client::new(&spec.socket, spec.api, spec.model.clone(), system, definitions)?;
         let messages = vec![Message::User(spec.prompt.clone())];
         let pause = Duration::from_millis(spec.retry_pause_ms);
-        Ok(Self { client, tools, schema, output, messages, pause, refusals: 0, reminders: 0 })
+        Ok(Self { client, tools, output, messages, pause })
     }
 
     pub(super) async fn run(mut self) -> End {
@@ -108,20 +85,11 @@ impl<'a> Conversation<'a> {
                 }
                 Block::Kept(_) => {}
                 Block::ToolUse { id, name, input } => {
-                    let shown = cut_value(&input, SHOWN_BYTES);
-                    self.output.say(Entry::ToolCall {
-                        id: id.clone(),
-                        name: name.clone(),
-                        input: shown,
-                    });
-                    if name == RESULT_TOOL && self.schema.is_some() {
-                        match self.result(&id, input) {
-                            Ok(end) => return Some(end),
-                            Err(refusal) => results.push(refusal),
+                    match self.tools.call(&id, &name, input).await {
+                        Outcome::Answered { text, is_error } => {
+                            results.push(ToolAnswer { id, text, is_error });
                         }
-                    } else {
-                        let called = self.tools.call(&name, &input).await;
-                        results.push(self.answered(&id, &name, called));
+                        Outcome::Over(end) => return Some(end),
                     }
                 }
             }
@@ -140,18 +108,14 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// The agent has nothing more to do. It is reminded of a result that is missing.
     fn done(&mut self) -> Option<End> {
-        if self.schema.is_none() {
-            return Some(End::completed(None));
+        match self.tools.done(RESULT_TOOL) {
+            Done::Over(end) => Some(end),
+            Done::Remind(text) => {
+                self.say(&text);
+                None
+            }
         }
-        if self.reminders == REMINDERS_MAX {
-            let what = format!("the agent ended without handing in its result with {RESULT_TOOL}");
-            return Some(End::new(Ending::NoResult, what));
-        }
-        self.reminders += 1;
-        self.say(&format!("Hand in the result with the tool {RESULT_TOOL}."));
-        None
     }
 
     fn say(&mut self, text: &str) {
@@ -160,45 +124,5 @@ impl<'a> Conversation<'a> {
             self.messages.push(Message::Assistant(vec![Block::Text("…".to_owned())]));
         }
         self.messages.push(Message::User(text.to_owned()));
-    }
-
-    fn answered(&self, id: &str, name: &str, called: Called) -> ToolAnswer {
-        let Called { outcome, text, bytes } = called;
-        self.output.say(Entry::ToolResult {
-            id: id.to_owned(),
-            name: cut(name, 200),
-            outcome,
-            text: cut(&text, SHOWN_BYTES),
-            bytes,
-        });
-        let text = if text.is_empty() { "(nothing)".to_owned() } else { text };
-        ToolAnswer { id: id.to_owned(), text, is_error: outcome != ToolOutcome::Ok }
-    }
-
-    /// Takes a result that keeps to its schema, or hands it back with what is wrong.
-    fn result(&mut self, id: &str, input: Value) -> Result<End, ToolAnswer> {
-        let length = input.to_string().len();
-        let errors = match &self.schema {
-            _ if length > RESULT_BYTES_MAX => {
-                vec![format!("the result has {length} bytes; at most {RESULT_BYTES_MAX} are taken")]
-            }
-            Some(schema) => schema.errors(&input),
-            None => Vec::new(),
-        };
-        if errors.is_empty() {
-            return Ok(End::completed(Some(input)));
-        }
-        self.refusals += 1;
-        self.output.say(Entry::ResultRefused { errors: errors.clone(), attempt: self.refusals });
-        if self.refusals > RESULT_REFUSALS_MAX {
-            let what = format!(
-                "the agent's result does not keep to its schema after {} attempts: {}",
-                self.refusals,
-                errors.join("; ")
-            );
-            return Ok(End::new(Ending::NoResult, what));
-        }
-        let text = format!("The result was not taken:\n{}", errors.join("\n"));
-        Err(ToolAnswer { id: id.to_owned(), text, is_error: true })
     }
 }

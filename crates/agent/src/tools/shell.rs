@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use jb_agent_protocol::LoopSpec;
 use jb_model::agent::ShellGrant;
-use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 
 use super::roots::is_within;
 use super::{Answer, Refusal, maybe_text, number};
+use crate::process::Group;
 
 /// Used when the step has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -49,18 +49,7 @@ impl Shell {
                     .map_err(|error| format!("the grant `{pattern}`: {error}"))
             })
             .collect::<Result<_, _>>()?;
-        let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
-        let path = path
-            .split(':')
-            .filter(|dir| dir.starts_with('/'))
-            .filter(|dir| {
-                // By where it really is, whatever links lead there.
-                let real = std::fs::canonicalize(dir).ok();
-                let real = real.as_deref().and_then(Path::to_str).unwrap_or(dir);
-                !is_within(dir, spec) && !is_within(real, spec)
-            })
-            .map(str::to_owned)
-            .collect();
+        let path = search_path(spec);
         let dirs = spec.roots.iter().map(|root| root.path.clone());
         let dirs = dirs.chain([spec.working_dir.clone()]).collect();
         Ok(Self { grants, path, working_dir: spec.working_dir.clone(), dirs })
@@ -99,14 +88,7 @@ impl Shell {
             // The grant names it so, and the path leads where the pipeline's author said.
             return Ok(name.to_owned());
         }
-        let found =
-            self.path.iter().map(|dir| format!("{}/{name}", dir.trim_end_matches('/'))).find(
-                |file| {
-                    Path::new(file).is_file()
-                        && rustix::fs::access(file.as_str(), rustix::fs::Access::EXEC_OK).is_ok()
-                },
-            );
-        found.ok_or_else(|| {
+        find(&self.path, name).ok_or_else(|| {
             Refusal::failed(format!("there is no program `{name}` in {}", self.path.join(":")))
         })
     }
@@ -128,6 +110,27 @@ impl Shell {
     }
 }
 
+/// The directories where programs are searched: those of `PATH` that the agent could not have written to.
+pub(crate) fn search_path(spec: &LoopSpec) -> Vec<String> {
+    let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
+    let dirs = path.split(':').filter(|dir| dir.starts_with('/')).filter(|dir| {
+        // By where it really is, whatever links lead there.
+        let real = std::fs::canonicalize(dir).ok();
+        let real = real.as_deref().and_then(Path::to_str).unwrap_or(dir);
+        !is_within(dir, spec) && !is_within(real, spec)
+    });
+    dirs.map(str::to_owned).collect()
+}
+
+/// The file of a program by its name.
+pub(crate) fn find(path: &[String], name: &str) -> Option<String> {
+    let mut files = path.iter().map(|dir| format!("{}/{name}", dir.trim_end_matches('/')));
+    files.find(|file| {
+        Path::new(file).is_file()
+            && rustix::fs::access(file.as_str(), rustix::fs::Access::EXEC_OK).is_ok()
+    })
+}
+
 fn arguments(input: &Value) -> Result<Vec<String>, Refusal> {
     let failed = || Refusal::failed("`argv` is a list of texts: the program and its arguments");
     let argv = input.get("argv").and_then(Value::as_array).ok_or_else(failed)?;
@@ -144,21 +147,9 @@ fn arguments(input: &Value) -> Result<Vec<String>, Refusal> {
     Ok(argv)
 }
 
-/// The processes of a program, ended with whoever follows it.
-struct Group(Option<Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // Nothing of it is left when all is well.
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
-        }
-    }
-}
-
 /// Collects what a program writes until it ends or its time is up; then everything it started is ended, too.
 async fn follow(child: &mut Child, timeout: Duration) -> Answer {
-    let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let group = Group::of(child);
     let mut output = Kept::default();
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     let deadline = tokio::time::sleep(timeout);

@@ -1,15 +1,18 @@
-//! The built-in loop and its gateway, against a scripted model.
+//! Harnesses and their gateway, against a scripted model.
 
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::expect_used,
+    clippy::print_stderr,
     unreachable_pub,
     reason = "tests"
 )]
 
 mod apis;
 mod budget;
+mod conformance;
+mod harness;
 mod loops;
 mod recording;
 mod step;

@@ -101,13 +101,22 @@ impl Step {
     }
 
     pub(crate) async fn run(&self) -> Ran {
+        self.run_with(async |spec| {
+            let (output, transcript) = Output::kept();
+            jb_agent::builtin::run(spec, output).await;
+            transcript.lock().unwrap().clone()
+        })
+        .await
+    }
+
+    /// Runs the harness that is given beside the gateway.
+    pub(crate) async fn run_with(&self, harness: impl AsyncFnOnce(LoopSpec) -> Vec<Entry>) -> Ran {
         let (output, said) = Output::kept();
         let gateway = tokio::spawn(jb_agent::gateway::run(self.gateway.clone(), output));
         while !self.dir.path().join("gateway.sock").exists() && !gateway.is_finished() {
             tokio::task::yield_now().await;
         }
-        let (output, transcript) = Output::kept();
-        jb_agent::builtin::run(self.spec.clone(), output).await;
+        let transcript = harness(self.spec.clone()).await;
         // What it says of the last request may come after the answer. Only then is it complete.
         let requests = |said: &[Entry]| {
             said.iter().filter(|entry| matches!(entry, Entry::ModelCall { .. })).count()
@@ -117,7 +126,6 @@ impl Step {
             tokio::task::yield_now().await;
         }
         gateway.abort();
-        let transcript = transcript.lock().unwrap().clone();
         let gateway = said.lock().unwrap().clone();
         Ran { transcript, gateway }
     }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io;
 use std::path::Path;
 
 use jb_archive::unpack::{Bounds, Part, unpack_part};
 use serde::Deserialize;
 
-use super::{ARCHIVE, BUFFER, Error, MAX_ENTRIES, Volumes, directory, failed};
+use super::{Error, MAX_ENTRIES, Volumes, decoder, directory, failed};
 
 /// Where an image's volume has its root file system.
 const ROOT: &str = "rootfs";
@@ -19,19 +19,20 @@ const OF_CONTAINER: [&str; 7] =
 impl Volumes {
     /// Copies a volume's archive as it is, for [`extract_root`].
     pub fn copy_archive(&self, handle: &str, target: &Path) -> Result<(), Error> {
-        let path = self.path(handle, ARCHIVE)?;
-        let mut from = File::open(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::NoVolume(handle.to_owned()),
-            _ => Error::Io(format!("open {}", path.display()), error),
-        })?;
-        let copied = File::create(target).and_then(|mut to| io::copy(&mut from, &mut to));
-        let context = format!("copy volume `{handle}` to {}", target.display());
-        copied.map(drop).map_err(failed(context))
+        let context = || format!("copy volume `{handle}` to {}", target.display());
+        let mut to = File::create(target).map_err(failed(context()))?;
+        self.write_archive(handle, &mut to)
+    }
+
+    /// Writes a volume's archive as it is.
+    pub fn write_archive(&self, handle: &str, out: &mut impl io::Write) -> Result<(), Error> {
+        let copied = io::copy(&mut self.open_archive(handle)?, out);
+        copied.map(drop).map_err(failed(format!("read volume `{handle}`")))
     }
 }
 
-/// The small files of an image that lies elsewhere, out of what is kept of it.
-pub(super) fn extract_files(handle: &str, json: &[u8], target: &Path) -> Result<(), Error> {
+/// Extracts the small files of an image that lies elsewhere, out of what is kept of it. `handle` is for messages.
+pub fn extract_files(handle: &str, json: &[u8], target: &Path) -> Result<(), Error> {
     #[derive(Deserialize)]
     struct Image {
         files: BTreeMap<String, String>,
@@ -52,8 +53,7 @@ pub(super) fn extract_files(handle: &str, json: &[u8], target: &Path) -> Result<
 pub fn extract_root(archive: &Path, root: &Path, owners: bool) -> Result<(), Error> {
     let context = || "extract the image".to_owned();
     let file = File::open(archive).map_err(failed(context()))?;
-    let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(BUFFER, file));
-    let mut tar = decoder.map_err(failed(context()))?.single_frame();
+    let mut tar = decoder(file).map_err(failed(context()))?;
     let bounds = Bounds { entries: MAX_ENTRIES, bytes: u64::MAX };
     let part = Part { below: ROOT, except: &OF_CONTAINER };
     let to = directory(root).map_err(failed(context()))?;

@@ -68,7 +68,8 @@ impl BuildContext {
         let volume = artifacts.get(name).ok_or_else(|| {
             Trouble::new(format!("unknown artifact source: '{name}' in file path '{file}'"))
         })?;
-        let content = self.engine.runtime.read_file(volume, path, limit).await?;
+        let place = self.engine.place_of_volume(volume).await?;
+        let content = place.runtime.read_file(volume, path, limit).await?;
         content.ok_or_else(|| {
             Trouble::new(format!("file '{path}' not found within artifact '{name}'"))
         })

@@ -1,6 +1,7 @@
 //! What a build leaves behind in the store: containers, versions, inputs, outputs and caches.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jb_metrics::Step;
 use jb_model::PlanStep;
@@ -57,6 +58,7 @@ impl BuildContext {
         if leaf.cancel.is_requested() {
             return Ok(false);
         }
+        let place = leaf.place(self);
         let attempts: Vec<String> = leaf.plan.attempts.iter().map(u32::to_string).collect();
         let container = NewContainer {
             handle: spec.handle.clone(),
@@ -67,7 +69,7 @@ impl BuildContext {
             step_name: step_name.to_owned(),
             kind: spec.kind.as_str().to_owned(),
             attempt: attempts.join("."),
-            worker: self.engine.runtime.worker_name().to_owned(),
+            worker: place.name().to_owned(),
             working_dir: spec.working_dir.clone(),
             user: match &spec.user {
                 User::Image => String::new(),
@@ -75,6 +77,7 @@ impl BuildContext {
             },
         };
         store.create_container(&container, self.now()).await?;
+        let spec = &self.bring_volumes(place, spec.clone()).await?;
         let waiting = self.engine.settings.metrics.steps.waiting(&Step {
             team: &self.build.team_name,
             team_id: self.build.team_id.0,
@@ -92,7 +95,7 @@ impl BuildContext {
 
     /// Makes a container; says in the step's log what it waits for. False when the step was cancelled while it waited.
     async fn await_container(&self, leaf: &Leaf, spec: &ContainerSpec) -> Result<bool, Trouble> {
-        let runtime = &self.engine.runtime;
+        let runtime = &leaf.place(self).runtime;
         let (sender, mut reasons) = mpsc::channel(WAITING_REASONS);
         let mut waits = false;
         {
@@ -303,6 +306,7 @@ impl BuildContext {
 
     pub(crate) async fn record_volume(
         &self,
+        leaf: &Leaf,
         handle: &VolumeHandle,
         kind: &str,
         step_name: &str,
@@ -311,7 +315,7 @@ impl BuildContext {
         let volume = NewVolume {
             handle: handle.clone(),
             kind: kind.to_owned(),
-            worker: self.engine.runtime.worker_name().to_owned(),
+            worker: leaf.place(self).name().to_owned(),
             team: Some(self.build.team_id),
             build: Some(self.build.id),
             container: None,
@@ -327,6 +331,7 @@ impl BuildContext {
     /// The volumes of a task's caches by path; none for builds without a job.
     pub(crate) async fn task_caches(
         &self,
+        leaf: &Leaf,
         step_name: &str,
         config: &TaskConfig,
     ) -> Result<BTreeMap<String, VolumeHandle>, Trouble> {
@@ -335,13 +340,20 @@ impl BuildContext {
         let mut caches = BTreeMap::new();
         for cache in &config.caches {
             let path = clean_path(&cache.path);
-            let key = TaskCacheKey { job, step_name, path: &path };
+            // Each place has caches of its own; those of the first have the names of a server without others.
+            let place = leaf.place(self);
+            let of_place = if Arc::ptr_eq(place, self.engine.places.first()) {
+                path.clone()
+            } else {
+                format!("{path}@{}", place.name())
+            };
+            let key = TaskCacheKey { job, step_name, path: &of_place };
             let volume = match store.use_task_cache(key, self.now()).await? {
                 Some(volume) => volume,
                 None => {
-                    let digest = hash(&json!([step_name, path, self.build.id.0]));
+                    let digest = hash(&json!([step_name, of_place, self.build.id.0]));
                     let fresh = VolumeHandle::new(format!("cache-{job}-{}", &digest[..16]));
-                    self.record_volume(&fresh, "task-cache", step_name, &path).await?;
+                    self.record_volume(leaf, &fresh, "task-cache", step_name, &path).await?;
                     store.save_task_cache(key, &fresh, self.now()).await?
                 }
             };

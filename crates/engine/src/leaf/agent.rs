@@ -57,7 +57,7 @@ pub(crate) async fn run(
     if let Ok(Some(exit)) = &exits {
         script::settle(context, &leaf.plan.id, &made.agent, exit).await?;
         // The recording, which is whole now.
-        context.engine.runtime.settle(&made.gateway).await?;
+        leaf.place(context).runtime.settle(&made.gateway).await?;
     }
     recording::hand_over(context, leaf, plan, &made.gateway).await?;
     // What the agent wrote is there for the step's hooks even when it failed.
@@ -75,8 +75,9 @@ async fn make(
     plan: &TaskPlan,
     agent: &AgentConfig,
 ) -> Result<Option<Made>, Trouble> {
-    let worker = context.engine.runtime.worker_name().to_owned();
-    if !context.engine.runtime.runs_agents() {
+    let place = leaf.place(context);
+    let worker = place.name().to_owned();
+    if !place.runtime.runs_agents() {
         return Err(Trouble::new(format!("the worker `{worker}` cannot run agents")));
     }
     let config = context.task_config(leaf, plan).await?;
@@ -108,9 +109,10 @@ async fn make(
     env.push(("ATC_EXTERNAL_URL".to_owned(), context.engine.settings.external_url.clone()));
     env.extend(config.params.iter().map(|(name, value)| (name.clone(), value.clone())));
     let working_dir = task_dir(&plan.name);
-    let off_limits = context.engine.runtime.off_limits();
+    let off_limits = place.runtime.off_limits();
     let told = setup.harness(&plan.name, &working_dir, &layout.mounts, &config, off_limits);
-    let harness = process("loop", told.to_string(), env, working_dir, image_config.user);
+    let verb = setup::verb(agent.harness);
+    let harness = process(verb, told.to_string(), env, working_dir, image_config.user);
     context.keep_process(&handle, &harness).await?;
     let told = setup.gateway(context.secrets());
     let way_out = process("gateway", told.to_string(), Vec::new(), "/".to_owned(), None);
@@ -142,13 +144,13 @@ async fn make_gateway(
     setup: &Setup<'_>,
 ) -> Result<Option<Mount>, Trouble> {
     let volume = VolumeHandle::new(format!("{gateway}-socket"));
-    context.record_volume(&volume, "artifact", &plan.name, SOCKET_DIR).await?;
+    context.record_volume(leaf, &volume, "artifact", &plan.name, SOCKET_DIR).await?;
     let link = |serves| {
         let socket = SOCKET.trim_start_matches(SOCKET_DIR).trim_start_matches('/').to_owned();
         let link = Link { volume: volume.clone(), socket, serves };
         Mount { path: SOCKET_DIR.to_owned(), source: MountSource::Link(link) }
     };
-    let recording = recording::mount(context, plan, gateway, setup.recording()).await?;
+    let recording = recording::mount(context, leaf, plan, gateway, setup.recording()).await?;
     let step_name = format!("{}/gateway", plan.name);
     let mut spec = gateway_container(gateway, vec![link(true), recording]);
     if setup.recording().is_some() {
@@ -298,7 +300,7 @@ async fn keep_result(
 ) -> Result<(), Trouble> {
     let volume = VolumeHandle::new(format!("{container}-result"));
     let files = [("result.json", format!("{result:#}\n"))];
-    files::keep(context, &volume, &plan.name, &files).await?;
+    files::keep(context, leaf, &volume, &plan.name, &files).await?;
     context.register_artifact(leaf, &plan.name, &volume).await?;
     context.set_var(leaf, &plan.name, result.clone(), false).await
 }

@@ -120,7 +120,7 @@ async fn check(
     let origin = &leaf.plan.id;
     let begin = context.now();
     let on_start = vec![
-        context.selected_worker(origin),
+        context.selected_worker(leaf),
         BuildEvent::Start { origin: origin.clone(), time: begin },
     ];
     let mut request = script::request(source, &Object::new());

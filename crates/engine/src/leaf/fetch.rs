@@ -38,7 +38,7 @@ pub(crate) async fn fetch(
     let request =
         ImageRequest { source: source.clone(), params: params.clone(), version: version.clone() };
     let (log, mut lines) = mpsc::channel(WAITING_LINES);
-    let runtime = &context.engine.runtime;
+    let runtime = &leaf.place(context).runtime;
     let mut fetching = std::pin::pin!(runtime.fetch_image(volume, request, log));
     let mut said = Said { context, leaf, started, on_start, begun: false };
     let outcome = loop {

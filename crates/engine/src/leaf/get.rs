@@ -38,7 +38,7 @@ pub(crate) async fn run(
         started.tell().await;
         return finish(context, leaf, plan, version, cached, found_in_cache(context, leaf)).await;
     }
-    context.record_volume(&volume, "resource", &plan.name, GET_DIR).await?;
+    context.record_volume(leaf, &volume, "resource", &plan.name, GET_DIR).await?;
     let asked = (&source, &params, &version);
     let fetched = fetch::fetch(context, leaf, plan, asked, &volume, started, &selected).await?;
     match fetched {
@@ -116,7 +116,7 @@ fn selected(context: &BuildContext, leaf: &Leaf) -> Vec<BuildEvent> {
     let origin = &leaf.plan.id;
     vec![
         BuildEvent::StartGet { origin: origin.clone(), time: context.now() },
-        context.selected_worker(origin),
+        context.selected_worker(leaf),
     ]
 }
 

@@ -23,8 +23,8 @@ pub(super) async fn image_config(
     context: &BuildContext,
     volume: &VolumeHandle,
 ) -> Result<ImageConfig, Trouble> {
-    let runtime = &context.engine.runtime;
-    let bytes = runtime.read_file(volume, "metadata.json", METADATA_BYTES_MAX).await?;
+    let place = context.engine.place_of_volume(volume).await?;
+    let bytes = place.runtime.read_file(volume, "metadata.json", METADATA_BYTES_MAX).await?;
     let Some(bytes) = bytes else { return Ok(ImageConfig::default()) };
     let metadata: Value = serde_json::from_slice(&bytes).map_err(|error| {
         Trouble::new(format!("the image's metadata.json is no valid JSON: {error}"))

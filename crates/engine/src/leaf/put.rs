@@ -30,10 +30,8 @@ pub(crate) async fn run(
         })
         .collect();
     let time = context.now();
-    let on_start = vec![
-        context.selected_worker(origin),
-        BuildEvent::StartPut { origin: origin.clone(), time },
-    ];
+    let on_start =
+        vec![context.selected_worker(leaf), BuildEvent::StartPut { origin: origin.clone(), time }];
     let exit = script::run(
         context,
         leaf,

@@ -49,14 +49,14 @@ pub(crate) async fn type_image(
         })?;
         return Ok(Image::Volume(volume));
     }
-    let known = context.engine.runtime.base_types();
+    let known = leaf.place(context).runtime.base_types();
     if known.iter().any(|base| base.name == image.base_type) {
         return Ok(Image::BaseType(image.base_type.clone()));
     }
     let names: Vec<&str> = known.iter().map(|base| base.name.as_str()).collect();
     Err(Trouble::new(format!(
         "unknown resource type `{type_name}`: the pipeline's resource_types do not declare it, and worker `{}` has only {}",
-        context.engine.runtime.worker_name(),
+        leaf.place(context).name(),
         names.join(", ")
     )))
 }
@@ -130,7 +130,8 @@ pub(crate) async fn settle(
     handle: &ContainerHandle,
     exit: &Exit,
 ) -> Result<(), Trouble> {
-    let settled = context.engine.runtime.settle(handle).await;
+    let place = context.engine.place_of(handle).await?;
+    let settled = place.runtime.settle(handle).await;
     context.mark(node, handle, "settled");
     match settled {
         Err(error) if exit.cancelled => {

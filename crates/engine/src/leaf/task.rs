@@ -59,7 +59,7 @@ pub(crate) async fn run(
     let layout = layout(context, leaf, plan, &config, &handle).await?;
     let time = context.now();
     let origin = leaf.plan.id.clone();
-    context.once(&origin, "selected", vec![context.selected_worker(&origin)]).await?;
+    context.once(&origin, "selected", vec![context.selected_worker(leaf)]).await?;
     let spec = ContainerSpec {
         source: None,
         coordinates: context.coordinates(leaf, &plan.name),
@@ -106,7 +106,7 @@ pub(super) async fn layout(
     handle: &jb_model::ContainerHandle,
 ) -> Result<TaskMounts, Trouble> {
     let artifacts = context.artifacts(leaf).await?;
-    let caches = context.task_caches(&plan.name, config).await?;
+    let caches = context.task_caches(leaf, &plan.name, config).await?;
     let layout = task_mounts(
         config,
         &plan.input_mapping,
@@ -120,7 +120,7 @@ pub(super) async fn layout(
         if let MountSource::Output(volume) | MountSource::Input { copy: Some(volume), .. } =
             &mount.source
         {
-            context.record_volume(volume, "artifact", &plan.name, &mount.path).await?;
+            context.record_volume(leaf, volume, "artifact", &plan.name, &mount.path).await?;
         }
     }
     Ok(layout)

@@ -9,6 +9,7 @@ mod crash;
 mod flow;
 mod images;
 mod pipelines;
+mod places;
 mod recordings;
 mod resources;
 mod server;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jb_engine::agents::AgentSettings;
 use jb_engine::gc::decide::GraceSettings;
+use jb_engine::places::{Place, Places};
 use jb_engine::{Engine, Settings, Timeouts};
 use jb_model::{
     BuildEvent, BuildId, BuildStatus, ContainerHandle, JobId, Object, PipelineId, Plan, ResourceId,
@@ -24,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) fake: FakeRuntime,
+    /// Further places, with their teams and tags.
+    pub(crate) more: Vec<(FakeRuntime, Vec<String>, Vec<String>)>,
     pub(crate) team: TeamRecord,
     pub(crate) pipeline: PipelineId,
     pub(crate) timeouts: Timeouts,
@@ -54,6 +57,7 @@ impl Server {
         let mut server = Self {
             store,
             fake,
+            more: Vec::new(),
             team,
             pipeline,
             timeouts,
@@ -100,10 +104,21 @@ impl Server {
         };
         let now = self.now.clone();
         let clock = Arc::new(move || Timestamp(now.fetch_add(1, Ordering::Relaxed)));
-        let engine = Engine::new(store, Arc::new(self.fake.clone()), settings, clock);
+        let engine = Engine::new(store, self.places(), settings, clock);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(engine.clone().run(stopped));
         self.running = Some((engine, task, stop));
+    }
+
+    fn places(&self) -> Places {
+        if self.more.is_empty() {
+            return Arc::new(self.fake.clone()).into();
+        }
+        let mut all = vec![Place::new(Arc::new(self.fake.clone()), Vec::new(), Vec::new())];
+        for (fake, teams, tags) in &self.more {
+            all.push(Place::new(Arc::new(fake.clone()), teams.clone(), tags.clone()));
+        }
+        Places::new(all).unwrap()
     }
 
     /// The server dies; its containers go on. Its leases run out before the next one starts.

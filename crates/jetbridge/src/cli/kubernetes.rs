@@ -14,6 +14,11 @@ pub(crate) struct KubernetesOptions {
     /// Run steps as pods of this namespace instead of on this machine
     #[arg(long, value_name = "NAMESPACE", help_heading = KUBERNETES)]
     pub kubernetes_namespace: Option<String>,
+    /// A further place for steps, each a worker: namespace=NAMESPACE and, parted by commas or blanks, any of
+    /// name=WORKER, context=CONTEXT, team=TEAM and tag=TAG, the last two several times; what is not said is as for the
+    /// first
+    #[arg(long, value_name = "PLACE", help_heading = KUBERNETES)]
+    pub kubernetes_place: Vec<String>,
     /// How to reach the cluster [default: what KUBECONFIG names, else as the pod this server runs in]
     #[arg(long, value_name = "FILE", help_heading = KUBERNETES)]
     pub kubernetes_kubeconfig: Option<PathBuf>,
@@ -23,6 +28,22 @@ pub(crate) struct KubernetesOptions {
     /// The claim that holds artifacts; all nodes mount it at the same time
     #[arg(long, value_name = "NAME", default_value = "jetbridge-artifacts", help_heading = KUBERNETES)]
     pub kubernetes_artifact_store_claim: String,
+    /// The bucket that holds artifacts in place of a claim: s3://BUCKET or s3://BUCKET/PREFIX. AWS_ACCESS_KEY_ID and
+    /// AWS_SECRET_ACCESS_KEY, or --s3-credentials, open it; pods get no key
+    #[arg(long, value_name = "URL", help_heading = KUBERNETES)]
+    pub kubernetes_artifact_store: Option<String>,
+    /// Where the object store is, as this server and pods reach it [default: Amazon's of the region]
+    #[arg(long, value_name = "URL", help_heading = KUBERNETES)]
+    pub s3_endpoint: Option<String>,
+    /// The object store's region
+    #[arg(long, value_name = "NAME", default_value = "us-east-1", help_heading = KUBERNETES)]
+    pub s3_region: String,
+    /// A file with aws_access_key_id and aws_secret_access_key, in place of the environment
+    #[arg(long, value_name = "FILE", help_heading = KUBERNETES)]
+    pub s3_credentials: Option<PathBuf>,
+    /// Certificates to trust when talking to the object store, in place of the system's
+    #[arg(long, value_name = "FILE", help_heading = KUBERNETES)]
+    pub s3_ca_cert: Option<PathBuf>,
     /// The claim that holds caches of tasks; without one they are empty in every build
     #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
     pub kubernetes_cache_pvc: Option<String>,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use jb_git_http::{Clone, GitServer, create_repository};
 use jb_scripted_model::{Script, ScriptedModel};
+use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use crate::api::Api;
@@ -17,8 +18,9 @@ pub fn models(dir: &Path, url: &str) -> String {
     let file = dir.join("agents.yml");
     let text = format!(
         "default: anthropic/scripted\nidle_timeout_seconds: 30\n\
-         providers: {{anthropic: {{url: {url}, key_env: AGENT_TEST_KEY}}}}\n\
-         models: {{anthropic/scripted: {{input: 3, output: 15}}}}\n"
+         providers:\n  anthropic: {{url: {url}, key_env: AGENT_TEST_KEY}}\n  \
+         openai: {{url: {url}, key_env: AGENT_TEST_KEY}}\n\
+         models: {{anthropic/scripted: {{input: 3, output: 15}}, openai/scripted: {{input: 1, output: 10}}}}\n"
     );
     std::fs::write(&file, text).unwrap();
     file.to_str().unwrap().to_owned()
@@ -31,7 +33,7 @@ pub async fn model(script: Script) -> ScriptedModel {
 }
 
 /// A server whose agents may use the model, as containers reach it.
-async fn server(dir: &Path, model: &ScriptedModel) -> Option<Server> {
+pub async fn server(dir: &Path, model: &ScriptedModel) -> Option<Server> {
     let port = model.url().rsplit(':').next().unwrap().to_owned();
     let file = models(dir, "http://127.0.0.1:1");
     let env = [("AGENT_TEST_KEY", KEY)];
@@ -44,7 +46,7 @@ async fn server(dir: &Path, model: &ScriptedModel) -> Option<Server> {
     Some(server)
 }
 
-async fn host(api: &Api) -> IpAddr {
+pub async fn host(api: &Api) -> IpAddr {
     let workers = api.get("/workers").await;
     let address = workers[0]["addr"].as_str().and_then(|address| address.parse().ok());
     address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
@@ -73,13 +75,13 @@ async fn a_change_is_made_tested_reviewed_and_pushed() {
     let model = model(script("change.model.yml")).await;
     let Some(server) = server(dir.path(), &model).await else { return };
     let api = server.login().await;
-    change(&api, dir.path(), host(&api).await, &model).await;
+    change(&api, dir.path(), host(&api).await, &model, &example("change.yml")).await;
     assert_eq!(found_in(server.state.path(), KEY.as_bytes()), Vec::<String>::new());
 }
 
 /// The example: a repository is fetched, an agent changes it, a task tests the change, a second agent reviews it, and
 /// a branch is pushed. `host` is where containers reach this machine.
-pub async fn change(api: &Api, dir: &Path, host: IpAddr, model: &ScriptedModel) {
+pub async fn change(api: &Api, dir: &Path, host: IpAddr, model: &ScriptedModel, pipeline: &str) {
     let bare = dir.join("served/demo.git");
     std::fs::create_dir_all(bare.parent().unwrap()).unwrap();
     create_repository(&bare, "main").await.unwrap();
@@ -91,7 +93,7 @@ pub async fn change(api: &Api, dir: &Path, host: IpAddr, model: &ScriptedModel) 
     let test = "test \"$(sh greet.sh you)\" = \"Hello, you\" && echo the test passes\n";
     clone.commit("test.sh", test, "Say what it must do").await.unwrap();
 
-    api.set_pipeline("change", &example("change.yml").replace("((repository))", &url)).await;
+    api.set_pipeline("change", &pipeline.replace("((repository))", &url)).await;
     let build = api.trigger("change", "change").await;
     let approval = crate::approvals::asked(api, build).await;
     let looked_at: Vec<&Value> =
@@ -128,7 +130,12 @@ pub async fn change(api: &Api, dir: &Path, host: IpAddr, model: &ScriptedModel) 
 
     // The key went to the model, and nowhere else.
     let received = model.received();
-    assert!(received.iter().all(|request| request.headers["x-api-key"] == KEY));
+    let keys = ["x-api-key", "authorization"];
+    let with_key = |headers: &HeaderMap| {
+        let key = keys.into_iter().find_map(|name| headers.get(name));
+        key.is_some_and(|key| key.to_str().unwrap().trim_start_matches("Bearer ") == KEY)
+    };
+    assert!(received.iter().all(|request| with_key(&request.headers)));
     assert!(!received.iter().any(|request| request.body.to_string().contains(KEY)));
     assert!(!log.contains(KEY) && !format!("{transcript:?}").contains(KEY));
 }

@@ -5,6 +5,7 @@ mod checks;
 mod connection;
 mod crashes;
 mod metrics;
+mod places;
 mod pods;
 mod reaper;
 mod rights;
@@ -18,6 +19,9 @@ mod place;
 mod registry;
 mod steps;
 
+use jb_test_object_store::{BUCKET, KEY, SECRET, TestStore};
+
+use crate::api::Api;
 use place::Place;
 
 const PIPELINE: &str = r#"
@@ -66,9 +70,32 @@ async fn a_pipeline_runs_as_pods() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn artifacts_are_kept_in_an_object_store() {
+    let Some(store) = TestStore::reached_by_pods() else { return };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let credentials = format!("aws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n");
+    std::fs::write(file.path(), credentials).unwrap();
+    let options = [
+        ["--kubernetes-artifact-store", &format!("s3://{BUCKET}/ci")],
+        ["--s3-endpoint", &store.endpoint()],
+        ["--s3-credentials", file.path().to_str().unwrap()],
+    ];
+    let options: Vec<&str> = options.iter().flatten().copied().collect();
+    let Some(place) = Place::with("restricted", &options).await else { return };
+    let api = place.login().await;
+    api.set_pipeline("p", PIPELINE).await;
+    let log = api.succeeded(api.trigger("p", "all").await).await;
+    assert!(log.contains("hello0\r\n") && log.contains("77"), "{log}");
+    upload_and_download(&api).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_uploads_task_gives_back_its_output() {
     let Some(place) = Place::start("baseline").await else { return };
-    let api = place.login().await;
+    upload_and_download(&place.login().await).await;
+}
+
+async fn upload_and_download(api: &Api) {
     let files = [("a.txt", "one\n"), ("deep/er/b.txt", "two\n")];
     let artifact = api.upload(&files).await;
     let plan = serde_json::json!({"id": "4", "do": [

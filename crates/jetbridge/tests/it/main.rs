@@ -20,6 +20,7 @@ mod docker_registry;
 mod execute;
 mod full_disk;
 mod git;
+mod harnesses;
 mod hijack;
 #[allow(dead_code, reason = "shared with the tests of the local runtime")]
 #[path = "../../../runtime-local/tests/it/image.rs"]

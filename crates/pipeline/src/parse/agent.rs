@@ -125,7 +125,7 @@ fn harness(d: &mut Decoder, f: &mut Fields<'_>) -> Harness {
     }
     Harness::named(&name).unwrap_or_else(|| {
         let known: Vec<&str> = Harness::ALL.into_iter().map(Harness::as_str).collect();
-        let message = format!("unknown harness '{name}'; there is {}", known.join(", "));
+        let message = format!("unknown harness '{name}'; there are {}", known.join(", "));
         d.within("harness", |d| d.fail(Code::InvalidValue, message, span));
         Harness::default()
     })

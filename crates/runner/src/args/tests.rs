@@ -9,7 +9,7 @@ fn parse_line(line: &str) -> Result<Command, String> {
 #[test]
 fn every_option_is_understood() {
     let line = "serve --journal /j --socket-fd 3 --main task --linger 60 --echo --grace 2 \
-                --journal-limit 1073741824 --user app --own /in --own /out";
+                --journal-limit 1073741824 --make /new --user app --own /in --own /out";
     let expected = Options {
         journal: PathBuf::from("/j"),
         socket: Socket::Inherited(3),
@@ -17,6 +17,7 @@ fn every_option_is_understood() {
         linger: Some(Duration::from_secs(60)),
         echo: true,
         grace: Duration::from_secs(2),
+        make: vec![PathBuf::from("/new")],
         user: Some("app".to_owned()),
         own: ["/in", "/out"].map(PathBuf::from).to_vec(),
         journal_limit: 1 << 30,

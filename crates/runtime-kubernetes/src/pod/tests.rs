@@ -5,7 +5,7 @@ use jb_model::{ContainerHandle, VolumeHandle};
 use jb_runtime::{ContainerKind, Coordinates, Image, Link, Mount, User};
 
 use super::*;
-use crate::settings::Images;
+use crate::settings::{ArtifactStore, Images};
 
 pub(crate) const ALL: Features = Features { image_volumes: true, user_namespaces: true };
 pub(crate) const NONE: Features = Features { image_volumes: false, user_namespaces: false };
@@ -82,6 +82,33 @@ fn a_task_with_everything_where_the_cluster_has_everything() {
 fn a_task_with_everything_where_the_cluster_has_nothing() {
     let pod = step(&task(), &image(), &Found::default(), &settings(), NONE).unwrap();
     insta::assert_snapshot!("task-init-containers", shown(&pod));
+}
+
+/// Volumes as objects of a bucket.
+pub(crate) fn with_objects() -> Settings {
+    let bucket = jb_object_store::Settings {
+        bucket: "bucket".into(),
+        prefix: String::new(),
+        endpoint: None,
+        region: "region".into(),
+        credentials: jb_object_store::Credentials {
+            key: "key".into(),
+            secret: "secret".into(),
+            token: None,
+        },
+        trust: None,
+    };
+    Settings { artifacts: ArtifactStore::Objects(bucket), ..settings() }
+}
+
+#[test]
+fn a_task_whose_volumes_are_objects() {
+    let pod = step(&task(), &image(), &Found::default(), &with_objects(), ALL).unwrap();
+    let shown = shown(&pod);
+    for secret in ["bucket", "secret"] {
+        assert!(!shown.contains(secret), "{secret}");
+    }
+    insta::assert_snapshot!("task-objects", shown);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{EnvVar, HostPathVolumeSource, LocalObjectRefere
 use proptest::prelude::*;
 
 use super::*;
-use crate::pod::tests::{ALL, image, settings, task};
+use crate::pod::tests::{ALL, image, settings, task, with_objects};
 use crate::pod::{Found, ImageInput, PodImage, artifacts, step};
 use crate::probe::Features;
 
@@ -98,7 +98,7 @@ fn any_settings() -> impl Strategy<Value = (Settings, Features)> {
             let mut settings = Settings { pod_security, ..settings() };
             settings.cache_claim = caches.then(|| "caches".to_owned());
             if same {
-                settings.cache_claim = Some(settings.artifact_claim.clone());
+                settings.cache_claim = settings.artifact_claim().map(str::to_owned);
             }
             (settings, Features { image_volumes, user_namespaces })
         },
@@ -164,6 +164,10 @@ fn what_is_not_expected_is_found() {
     let good = step(&task(), &image(), &Found::default(), &settings, ALL).unwrap();
     assert_eq!(violations(&good, &settings), [""; 0]);
     assert_eq!(violations(&artifacts("a", &settings, ALL), &settings), [""; 0]);
+    let objects = with_objects();
+    assert_eq!(violations(&artifacts("a", &objects, ALL), &objects), [""; 0]);
+    let pod = step(&task(), &image(), &Found::default(), &objects, ALL).unwrap();
+    assert_eq!(violations(&pod, &objects), [""; 0]);
     type Change = fn(&mut PodSpec);
     let bad: [(&str, Change); 12] = [
         ("secret", |spec| {

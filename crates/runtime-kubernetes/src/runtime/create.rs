@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use jb_model::ContainerHandle;
 use jb_runtime::{ContainerSpec, Error, Image, MountSource, Result};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::attempts::Attempts;
 use super::birth::Birth;
+use super::prepare::Preparing;
 use super::{Inner, words};
 use crate::artifacts::Known;
 use crate::checks::member::is_shared;
@@ -206,6 +208,7 @@ impl Inner {
         let context = || format!("cannot start container `{handle}`");
         let (mut changes, mut starts) = (self.table.changes(), self.starts.changes());
         let mut attempts = Attempts::default();
+        let mut preparing = Preparing::default();
         loop {
             changes.mark_unchanged();
             starts.mark_unchanged();
@@ -223,23 +226,10 @@ impl Inner {
                         birth.placed();
                     }
                     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                    self.bring_inputs(handle, &pod, &mut preparing).await?;
                     if attempts.is_due(self.starts.of(uid, MAIN), Instant::now()) {
-                        match self.attempt(name, MAIN).await {
-                            Ok(stream) => {
-                                self.spare().insert(handle.clone(), (Instant::now(), stream));
-                                return Ok(());
-                            }
-                            Err(Failure::Api(error))
-                                if matches!(
-                                    answer_of(&error),
-                                    Answer::Forbidden | Answer::Ending | Answer::Refused
-                                ) && !is_early(&error) =>
-                            {
-                                return Err(api::failed(context(), error));
-                            }
-                            Err(failure) => {
-                                tracing::trace!(%handle, %failure, "the runner does not answer yet");
-                            }
+                        if self.is_up(handle, name, context).await? {
+                            return Ok(());
                         }
                         attempts.failed(Instant::now());
                     }
@@ -253,10 +243,38 @@ impl Inner {
                 let text = format!("after {waited} seconds {}", waiting_for(&pod));
                 return Err(Error::io(context(), io::Error::other(text)));
             }
+            let next = attempts.next(now).min(preparing.next(now));
             tokio::select! {
                 _ = changes.changed() => {}
                 _ = starts.changed() => {}
-                () = tokio::time::sleep_until(attempts.next(now)) => {}
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// Whether the runner answers; its stream is kept for the first who connects.
+    async fn is_up(
+        &self,
+        handle: &ContainerHandle,
+        name: &str,
+        context: impl Fn() -> String,
+    ) -> Result<bool> {
+        match self.attempt(name, MAIN).await {
+            Ok(stream) => {
+                self.spare().insert(handle.clone(), (Instant::now(), stream));
+                Ok(true)
+            }
+            Err(Failure::Api(error))
+                if matches!(
+                    answer_of(&error),
+                    Answer::Forbidden | Answer::Ending | Answer::Refused
+                ) && !is_early(&error) =>
+            {
+                Err(api::failed(context(), error))
+            }
+            Err(failure) => {
+                tracing::trace!(%handle, %failure, "the runner does not answer yet");
+                Ok(false)
             }
         }
     }

@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use jb_artifacts::command::Command;
-use jb_model::ContainerHandle;
+use jb_artifacts::command::{Command, NO_VOLUME};
+use jb_model::{ContainerHandle, VolumeHandle};
 use jb_runtime::client::{Output, ProcessSpec, RunnerClient, StartError};
 use jb_runtime::{Error, Result};
 
@@ -19,7 +19,7 @@ const PROCESS: &str = "publish";
 const ATTEMPTS: u32 = 30;
 const PAUSE: Duration = Duration::from_secs(1);
 /// What is kept of what it says.
-const SAID_BYTES_MAX: usize = 16 << 10;
+pub(super) const SAID_BYTES_MAX: usize = 16 << 10;
 
 impl Inner {
     /// Runs the helper's one process. Asking again finds it running or ended.
@@ -36,6 +36,13 @@ impl Inner {
         };
         let outputs = published(&pod);
         if outputs.is_empty() {
+            return Ok(());
+        }
+        if let Some(store) = self.artifacts.store() {
+            self.store_outputs(handle, &pod, &outputs, store).await?;
+            for output in outputs {
+                self.artifacts.remember(&output.volume, Known::Archive);
+            }
             return Ok(());
         }
         // The first step of a new installation may be done before it.
@@ -71,35 +78,55 @@ impl Inner {
         let stream = self.reach(handle, HELPER, &Waits::unwatched()).await;
         let stream = stream.map_err(|error| self.explained(handle, error))?;
         let client = RunnerClient::handshake(Box::new(stream)).await?;
-        match client.start(PROCESS, spec).await {
-            Ok(_) => {}
-            Err(StartError::Lost) => {
-                let source = io::ErrorKind::ConnectionAborted.into();
-                return Err(Error::Transient { context: context(), source });
-            }
-            Err(error) => return Err(Error::io(context(), io::Error::other(error.to_string()))),
-        }
-        let mut attached = client.attach(PROCESS, 0).await?;
-        let mut said = Vec::new();
-        while let Some(output) = attached.next().await {
-            match output {
-                Output::Data { bytes, .. } => {
-                    let room = SAID_BYTES_MAX - said.len();
-                    said.extend_from_slice(&bytes[..bytes.len().min(room)]);
-                }
-                Output::Exited { status: 0, .. } => return Ok(()),
-                Output::Exited { status, .. } => {
-                    let said = String::from_utf8_lossy(&said).trim().to_owned();
-                    let text = if said.is_empty() {
-                        format!("the helper ended with status {status}")
-                    } else {
-                        said
-                    };
-                    return Err(Error::io(context(), io::Error::other(text)));
-                }
-            }
-        }
+        run(&client, PROCESS, spec, context).await
+    }
+}
+
+/// Runs a process of ours in a pod to its end, or finds it; what it says is why it failed.
+pub(super) async fn run(
+    client: &RunnerClient,
+    id: &str,
+    spec: ProcessSpec,
+    context: impl Fn() -> String + Copy,
+) -> Result<()> {
+    let lost = || {
         let source = io::ErrorKind::ConnectionAborted.into();
-        Err(Error::Transient { context: context(), source })
+        Error::Transient { context: context(), source }
+    };
+    match client.start(id, spec).await {
+        Ok(_) => {}
+        Err(StartError::Lost) => return Err(lost()),
+        Err(error) => return Err(Error::io(context(), io::Error::other(error.to_string()))),
+    }
+    let mut attached = client.attach(id, 0).await?;
+    let mut said = Vec::new();
+    while let Some(output) = attached.next().await {
+        match output {
+            Output::Data { bytes, .. } => {
+                let room = SAID_BYTES_MAX - said.len();
+                said.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+            Output::Exited { status, .. } => {
+                return judge(status, &said, context);
+            }
+        }
+    }
+    Err(lost())
+}
+
+/// What the end of a process of ours means.
+pub(super) fn judge(status: i32, said: &[u8], context: impl Fn() -> String) -> Result<()> {
+    let said = String::from_utf8_lossy(said).trim().to_owned();
+    match status {
+        0 => Ok(()),
+        status if status == i32::from(NO_VOLUME) => {
+            let volume = said.split('`').nth(1).unwrap_or_default();
+            Err(Error::NoVolume(VolumeHandle::new(volume)))
+        }
+        status if said.is_empty() => {
+            let said = format!("the helper ended with status {status}");
+            Err(Error::io(context(), io::Error::other(said)))
+        }
+        _ => Err(Error::io(context(), io::Error::other(said))),
     }
 }

@@ -28,6 +28,8 @@ impl Cluster {
     pub(crate) fn find(level: &str) -> Option<Self> {
         let named = ["JETBRIDGE_TEST_KUBECONFIG", "KUBECONFIG"];
         let Some(kubeconfig) = named.into_iter().find_map(std::env::var_os) else {
+            let is_required = std::env::var_os("JETBRIDGE_REQUIRE_KUBERNETES").is_some();
+            assert!(!is_required, "KUBECONFIG names no cluster");
             eprintln!(
                 "skipped: no cluster; `cargo xtask cluster up` makes one, KUBECONFIG names another"
             );

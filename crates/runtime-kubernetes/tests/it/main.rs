@@ -20,4 +20,5 @@ mod docker_registry;
 #[path = "../../../runtime-local/tests/it/image.rs"]
 mod image;
 mod logins;
+mod objects;
 mod place;

@@ -21,9 +21,13 @@ pub(super) async fn run(program: &Program, spec: &ProcessSpec) -> Result<Exit, S
     if spec.args.first().map(String::as_str) == Some("gateway") {
         return gateway(program, &told).await;
     }
+    let harness = match spec.args.first().map(String::as_str) {
+        Some("loop") | None => "builtin",
+        Some(driven) => driven,
+    };
     say(
         program,
-        json!({"type": "start", "harness": "builtin", "version": "fake", "model": told["model"], "tools": []}),
+        json!({"type": "start", "harness": harness, "version": "fake", "model": told["model"], "tools": []}),
     );
     let script = told["prompt"].as_str().unwrap_or_default().to_owned();
     let mut result = Value::Null;

@@ -1,9 +1,8 @@
 //! helm and kustomize, built once per machine and kept in the cache directory.
 
-use std::fs::{self, File};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
 use crate::go;
 
@@ -42,17 +41,7 @@ impl Tools {
 pub(crate) fn build() -> anyhow::Result<Tools> {
     let tools = Tools::places()?;
     for (module, path) in [(HELM, &tools.helm), (KUSTOMIZE, &tools.kustomize)] {
-        let dir = path.parent().context("a tool has a directory")?;
-        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        // Of two that build at once, the second waits and finds it there.
-        let lock = File::create(dir.join("lock")).context("lock the cache of tools")?;
-        lock.lock().context("lock the cache of tools")?;
-        if !path.exists() {
-            if !go::is_here() {
-                bail!("building {module} takes Go, which is missing");
-            }
-            go::install(module, path)?;
-        }
+        go::kept(module, path)?;
     }
     Ok(tools)
 }

@@ -57,7 +57,8 @@ pub(super) fn write(
         Image::Runner => runner(path, name, programs()?),
         Image::Resources => resources(path, name, packages, programs()?),
         Image::Postgres => postgres(path, name, packages),
-        Image::Task => task(path, name, packages),
+        Image::Task => write_archive(path, name, &shell(), &task(packages)?),
+        Image::ClaudeCode | Image::Codex | Image::OpenCode => harness(image, path, name, packages),
     }
 }
 
@@ -166,7 +167,21 @@ fn postgres(path: &Path, name: &str, packages: &Packages) -> anyhow::Result<()> 
     write_archive(path, name, &run, &tree)
 }
 
-fn task(path: &Path, name: &str, packages: &Packages) -> anyhow::Result<()> {
+/// What tasks have, and the program of a harness.
+fn harness(image: Image, path: &Path, name: &str, packages: &Packages) -> anyhow::Result<()> {
+    let line = image.harness().context("this image is no harness's")?;
+    let program = crate::harnesses::install(&line)?;
+    let program = std::fs::read(&program).with_context(|| format!("read {}", program.display()))?;
+    let mut tree = task(packages)?;
+    tree.file(format!("usr/local/bin/{}", line.program), 0o755, program);
+    write_archive(path, name, &shell(), &tree)
+}
+
+fn shell() -> Run<'static> {
+    Run { cmd: &["/bin/sh"], ..Run::default() }
+}
+
+fn task(packages: &Packages) -> anyhow::Result<Tree> {
     let mut tree = Tree::root();
     packages.add(
         &mut tree,
@@ -195,8 +210,7 @@ fn task(path: &Path, name: &str, packages: &Packages) -> anyhow::Result<()> {
     users(&mut tree, &[("app", 1000, "/home/app")]);
     tree.directory("home/app", 0o755);
     tree.owned("home/app", 1000, 1000);
-    let run = Run { cmd: &["/bin/sh"], ..Run::default() };
-    write_archive(path, name, &run, &tree)
+    Ok(tree)
 }
 
 /// The names of root, nobody and of the image's own users: uid, gid and home.

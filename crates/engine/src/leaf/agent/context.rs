@@ -42,7 +42,7 @@ pub(super) async fn mount(
     let written: Vec<(&str, String)> =
         written.iter().map(|(path, text)| (path.as_str(), text.clone())).collect();
     let volume = VolumeHandle::new(format!("{container}-context"));
-    files::keep(context, &volume, &plan.name, &written).await?;
+    files::keep(context, leaf, &volume, &plan.name, &written).await?;
     let source = MountSource::Input { volume, copy: None };
     Ok(Some(Mount { path: CONTEXT_DIR.to_owned(), source }))
 }

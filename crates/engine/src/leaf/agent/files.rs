@@ -3,20 +3,22 @@
 use jb_model::VolumeHandle;
 
 use crate::build::BuildContext;
-use crate::leaf::Trouble;
+use crate::leaf::{Leaf, Trouble};
 
 /// Makes a volume with these files, by their paths in it.
 pub(super) async fn keep(
     context: &BuildContext,
+    leaf: &Leaf,
     volume: &VolumeHandle,
     step: &str,
     files: &[(&str, String)],
 ) -> Result<(), Trouble> {
     let path = files.first().map_or("", |(path, _)| path);
-    context.record_volume(volume, "artifact", step, path).await?;
-    context.engine.runtime.create_volume(volume).await?;
+    context.record_volume(leaf, volume, "artifact", step, path).await?;
+    let runtime = &leaf.place(context).runtime;
+    runtime.create_volume(volume).await?;
     let archive = Box::new(std::io::Cursor::new(archive(files)?));
-    context.engine.runtime.stream_in(volume, ".", archive).await?;
+    runtime.stream_in(volume, ".", archive).await?;
     Ok(())
 }
 

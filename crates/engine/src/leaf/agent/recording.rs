@@ -27,17 +27,18 @@ fn volume(gateway: &ContainerHandle) -> VolumeHandle {
 /// Where the gateway records, or answers from the recording that is given.
 pub(super) async fn mount(
     context: &BuildContext,
+    leaf: &Leaf,
     plan: &TaskPlan,
     gateway: &ContainerHandle,
     replayed: Option<&str>,
 ) -> Result<Mount, Trouble> {
     let Some(text) = replayed else {
         let volume = volume(gateway);
-        context.record_volume(&volume, "artifact", &plan.name, RECORDING_DIR).await?;
+        context.record_volume(leaf, &volume, "artifact", &plan.name, RECORDING_DIR).await?;
         return Ok(Mount { path: RECORDING_DIR.to_owned(), source: MountSource::Output(volume) });
     };
     let volume = VolumeHandle::new(format!("{gateway}-replay"));
-    files::keep(context, &volume, &plan.name, &[(RECORDING_FILE, text.to_owned())]).await?;
+    files::keep(context, leaf, &volume, &plan.name, &[(RECORDING_FILE, text.to_owned())]).await?;
     let source = MountSource::Input { volume, copy: None };
     Ok(Mount { path: REPLAY_DIR.to_owned(), source })
 }
@@ -50,7 +51,7 @@ pub(super) async fn hand_over(
     gateway: &ContainerHandle,
 ) -> Result<(), Trouble> {
     let Recordings::Kept(kept) = &context.engine.settings.agents.recordings else { return Ok(()) };
-    let runtime = &context.engine.runtime;
+    let runtime = &leaf.place(context).runtime;
     let content = runtime.read_file(&volume(gateway), RECORDING_FILE, RECORDING_BYTES_MAX).await?;
     if let Some(content) = content {
         let text = String::from_utf8_lossy(&content).into_owned();

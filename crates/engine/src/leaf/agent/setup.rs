@@ -1,11 +1,11 @@
 //! What a harness and its gateway are told.
 
 use jb_agent_protocol::{
-    CONTEXT_DIR, CONTEXT_UNTRUSTED, GatewayBudget, GatewaySpec, LoopSpec, RECORDING_DIR,
-    RECORDING_FILE, Root, SOCKET, ToolGrant,
+    CONTEXT_DIR, CONTEXT_UNTRUSTED, CommandLine, GatewayBudget, GatewaySpec, LoopSpec,
+    RECORDING_DIR, RECORDING_FILE, Root, SOCKET, ToolGrant,
 };
 use jb_model::Value;
-use jb_model::agent::{AgentConfig, ResultSchema, ShellGrant, Tool};
+use jb_model::agent::{AgentConfig, Harness, ResultSchema, ShellGrant, Tool};
 use jb_model::config::TaskConfig;
 use jb_runtime::{Mount, MountSource};
 use serde_json::json;
@@ -43,6 +43,7 @@ impl<'a> Setup<'a> {
         if let Some(key) = model.key() {
             context.add_secret(&Value::String(key.to_owned()));
         }
+        speaks(agent.harness, &model)?;
         let prompt = if agent.prompt_file.is_empty() {
             context.interpolate_text(leaf, &agent.prompt).await?
         } else {
@@ -117,6 +118,30 @@ impl<'a> Setup<'a> {
                 .unwrap_or(u64::MAX),
         })
     }
+}
+
+/// The verb of the agent's program that is this harness or drives it.
+pub(super) fn verb(harness: Harness) -> &'static str {
+    match harness {
+        Harness::Builtin => "loop",
+        driven => driven.as_str(),
+    }
+}
+
+/// Refuses a harness that does not speak the model's language.
+fn speaks(harness: Harness, model: &Chosen) -> Result<(), Trouble> {
+    let Some(line) = CommandLine::named(harness.as_str()) else { return Ok(()) };
+    if line.apis.contains(&model.upstream.api()) {
+        return Ok(());
+    }
+    let apis: Vec<&str> = line.apis.iter().map(|api| api.as_str()).collect();
+    Err(Trouble::new(format!(
+        "the harness `{}` speaks to models by {}, and `{}` is spoken to by {}: name another model or harness",
+        line.name,
+        apis.join(" or "),
+        model.full_name,
+        model.upstream.api().as_str()
+    )))
 }
 
 async fn text_file(context: &BuildContext, leaf: &Leaf, file: &str) -> Result<String, Trouble> {

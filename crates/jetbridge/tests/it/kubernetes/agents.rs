@@ -33,7 +33,7 @@ async fn a_change_is_made_tested_reviewed_and_pushed_by_pods() {
     let model = agents::model(agents::script("change.model.yml")).await;
     let Some(place) = place("restricted", dir.path(), host, &model).await else { return };
     let api = place.login().await;
-    agents::change(&api, dir.path(), host, &model).await;
+    agents::change(&api, dir.path(), host, &model, &agents::example("change.yml")).await;
     // Nothing that the cluster was told has the key.
     let told = place.cluster.kubectl(&["get", "pods,networkpolicies", "--output=yaml"]);
     assert!(told.contains("jetbridge.dev/link") && !told.contains(KEY), "{told}");

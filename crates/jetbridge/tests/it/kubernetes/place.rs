@@ -35,7 +35,7 @@ impl Place {
         Some((Self::of(cluster, proxy.kubeconfig(), level, more, &[]).await, proxy))
     }
 
-    async fn of(
+    pub async fn of(
         cluster: Cluster,
         kubeconfig: &Path,
         level: &str,

@@ -1,0 +1,126 @@
+//! The granted tools and the one for the result, as any harness calls them. Each call is in the transcript.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use jb_agent_protocol::transcript::{Ending, ToolOutcome};
+use jb_agent_protocol::{Entry, LoopSpec, RESULT_BYTES_MAX, RESULT_TOOL};
+use serde_json::{Value, json};
+
+use crate::output::{Output, cut, cut_value};
+use crate::schema::Schema;
+use crate::step::End;
+use crate::tools::{Called, Tools};
+
+/// How often a result that does not keep to its schema is handed back.
+const RESULT_REFUSALS_MAX: u32 = 2;
+/// How often the agent is reminded of its result.
+const REMINDERS_MAX: u32 = 2;
+/// Bytes of one text of a tool's input or answer that the transcript shows.
+pub(crate) const SHOWN_BYTES: usize = 16 << 10;
+
+pub(crate) struct Toolbox {
+    tools: Tools,
+    /// The schema of the result as it was given, and ready to check with.
+    result: Option<(Value, Schema)>,
+    output: Output,
+    refusals: AtomicU32,
+    reminders: AtomicU32,
+}
+
+/// What became of a call.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Outcome {
+    Answered {
+        text: String,
+        is_error: bool,
+    },
+    /// It was the last one.
+    Over(End),
+}
+
+/// What is next when the agent has nothing more to do.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Done {
+    Over(End),
+    /// It is told this.
+    Remind(String),
+}
+
+impl Toolbox {
+    /// # Errors
+    /// When a directory cannot be opened, a grant cannot be read, or the schema is none.
+    pub(crate) fn new(spec: &LoopSpec, output: Output) -> Result<Self, String> {
+        let tools = Tools::new(spec)?;
+        let result = spec.result_schema.as_ref().map(|given| {
+            let schema = Schema::new(given);
+            schema.map(|schema| (given.clone(), schema))
+        });
+        let result = result.transpose().map_err(|error| format!("the result's schema: {error}"))?;
+        let (refusals, reminders) = Default::default();
+        Ok(Self { tools, result, output, refusals, reminders })
+    }
+
+    /// As a model is told of them: `name`, `description` and `input_schema`.
+    pub(crate) fn definitions(&self) -> Vec<Value> {
+        let mut definitions = self.tools.definitions();
+        if let Some((schema, _)) = &self.result {
+            definitions.push(json!({
+                "name": RESULT_TOOL,
+                "description": "Hands in the result of the work, once it is done. Ends the work.",
+                "input_schema": schema,
+            }));
+        }
+        definitions
+    }
+
+    /// Calls a tool by the name it has here. The id is the model's of the call.
+    pub(crate) async fn call(&self, id: &str, name: &str, input: Value) -> Outcome {
+        let (id, name) = (cut(id, 200), cut(name, 200));
+        let shown = cut_value(&input, SHOWN_BYTES);
+        self.output.say(Entry::ToolCall { id: id.clone(), name: name.clone(), input: shown });
+        if let Some((_, schema)) = self.result.as_ref().filter(|_| name == RESULT_TOOL) {
+            return self.take(schema, input);
+        }
+        let Called { outcome, text, bytes } = self.tools.call(&name, &input).await;
+        let shown = cut(&text, SHOWN_BYTES);
+        self.output.say(Entry::ToolResult { id, name, outcome, text: shown, bytes });
+        let text = if text.is_empty() { "(nothing)".to_owned() } else { text };
+        Outcome::Answered { text, is_error: outcome != ToolOutcome::Ok }
+    }
+
+    /// Takes a result that keeps to its schema, or hands it back with what is wrong.
+    fn take(&self, schema: &Schema, input: Value) -> Outcome {
+        let length = input.to_string().len();
+        let errors = if length > RESULT_BYTES_MAX {
+            vec![format!("the result has {length} bytes; at most {RESULT_BYTES_MAX} are taken")]
+        } else {
+            schema.errors(&input)
+        };
+        if errors.is_empty() {
+            return Outcome::Over(End::completed(Some(input)));
+        }
+        let attempt = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
+        self.output.say(Entry::ResultRefused { errors: errors.clone(), attempt });
+        if attempt > RESULT_REFUSALS_MAX {
+            let what = format!(
+                "the agent's result does not keep to its schema after {attempt} attempts: {}",
+                errors.join("; ")
+            );
+            return Outcome::Over(End::new(Ending::NoResult, what));
+        }
+        let text = format!("The result was not taken:\n{}", errors.join("\n"));
+        Outcome::Answered { text, is_error: true }
+    }
+
+    /// What is next when the agent stops working. It is reminded of a result that is missing.
+    pub(crate) fn done(&self, result_tool: &str) -> Done {
+        if self.result.is_none() {
+            return Done::Over(End::completed(None));
+        }
+        if self.reminders.fetch_add(1, Ordering::Relaxed) == REMINDERS_MAX {
+            let what = format!("the agent ended without handing in its result with {RESULT_TOOL}");
+            return Done::Over(End::new(Ending::NoResult, what));
+        }
+        Done::Remind(format!("Hand in the result with the tool {result_tool}."))
+    }
+}

@@ -1,0 +1,83 @@
+//! Agents with harnesses of others, in their images, against a scripted model.
+
+use std::path::{Path, PathBuf};
+
+use jb_oci::{ManifestKind, Options, Registry};
+
+use crate::agents;
+use crate::docker_registry;
+
+/// One of them, and the model it is given.
+pub struct Harness {
+    pub name: &'static str,
+    pub model: &'static str,
+}
+
+pub const HARNESSES: [Harness; 3] = [
+    Harness { name: "claude-code", model: "anthropic/scripted" },
+    Harness { name: "codex", model: "openai/scripted" },
+    Harness { name: "opencode", model: "anthropic/scripted" },
+];
+
+/// Where the images are that `cargo xtask test` assembles.
+fn images() -> Option<PathBuf> {
+    const IMAGES: &str = "JETBRIDGE_HARNESS_IMAGES";
+    let images = std::env::var_os(IMAGES).map(PathBuf::from);
+    if images.is_none() {
+        eprintln!("SKIPPED: images with harnesses, as {IMAGES} does not say where they are");
+    }
+    images
+}
+
+/// Puts the image of a harness into a registry.
+async fn push(images: &Path, registry: &docker_registry::Registry, harness: &Harness) {
+    let archive = images.join(format!("jetbridge-{}.tar", harness.name));
+    let work = tempfile::tempdir().unwrap();
+    let (layout, manifest) = jb_oci::open_archive(&archive, work.path()).unwrap();
+    let manifest = manifest.unwrap();
+    let ManifestKind::Image(image) = &manifest.kind else { panic!("no image in the archive") };
+    let options = Options { insecure: true, ..Options::default() };
+    let to = Registry::connect(&registry.host(), options).await.unwrap();
+    for blob in image.layers.iter().chain([&image.config]) {
+        to.push_blob(harness.name, blob, &layout.blob(&blob.digest)).await.unwrap();
+    }
+    let kind = &manifest.media_type;
+    to.push_manifest(harness.name, "latest", kind, &manifest.bytes).await.unwrap();
+}
+
+/// The example with this harness in this image.
+pub fn pipeline(harness: &Harness, image: &str) -> String {
+    agents::example("harness.yml")
+        .replace("((harness))", harness.name)
+        .replace("((model))", harness.model)
+        .replace("((image))", image)
+}
+
+async fn a_change_is_made_by(harness: &Harness) {
+    let Some(images) = images() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let model = agents::model(agents::script("change.model.yml")).await;
+    let Some(server) = agents::server(dir.path(), &model).await else { return };
+    let api = server.login().await;
+    let host = agents::host(&api).await;
+    let Some(registry) = docker_registry::Registry::start_at(host, false) else { return };
+    push(&images, &registry, harness).await;
+    // It is one without TLS.
+    let image = format!("{}, insecure: true", registry.name(harness.name));
+    agents::change(&api, dir.path(), host, &model, &pipeline(harness, &image)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_made_by_claude_code() {
+    a_change_is_made_by(&HARNESSES[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_made_by_codex() {
+    a_change_is_made_by(&HARNESSES[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_made_by_opencode() {
+    a_change_is_made_by(&HARNESSES[2]).await;
+}

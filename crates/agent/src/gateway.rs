@@ -101,7 +101,7 @@ impl Gateway {
                 Answers::Service(forward::Service::new(api, &url, key, idle)?)
             }
             Upstream::Replay { path, .. } => {
-                Answers::Recording(Mutex::new(replay::Recording::open(&path)?))
+                Answers::Recording(Mutex::new(replay::Recording::open(&path, api)?))
             }
         };
         redact.retain(|text| text.len() > 1);

@@ -1,38 +1,48 @@
 //! Answers from a recording.
 
+mod conversation;
+
 use axum::body::{Body, Bytes};
 use axum::http::Response;
+use jb_agent_protocol::Api;
 use jb_agent_protocol::recording::{self, Exchange};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{Call, forward};
+use conversation::conversation;
 
 pub(super) struct Recording {
+    api: Api,
+    /// Their requests are only what is compared of them.
     exchanges: Vec<Exchange>,
     used: Vec<bool>,
 }
 
 impl Recording {
-    pub(super) fn open(path: &str) -> Result<Self, String> {
+    pub(super) fn open(path: &str, api: Api) -> Result<Self, String> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("read the recording {path}: {error}"))?;
-        let exchanges = recording::read(&text).map_err(|error| format!("{path}: {error}"))?;
+        let mut exchanges = recording::read(&text).map_err(|error| format!("{path}: {error}"))?;
+        for exchange in &mut exchanges {
+            exchange.request = conversation(api, &exchange.request);
+        }
         let used = vec![false; exchanges.len()];
-        Ok(Self { exchanges, used })
+        Ok(Self { api, exchanges, used })
     }
 
-    /// The first exchange with this request that was not taken yet. Requests made side by side may come in another order
-    /// than they were recorded in.
+    /// The first exchange with this conversation that was not taken yet. Requests made side by side may come in another
+    /// order than they were recorded in.
     ///
     /// # Errors
     /// When there is none: how the request differs from the next recorded one.
     pub(super) fn find(&mut self, path: &str, request: &Value) -> Result<Exchange, String> {
+        let request = conversation(self.api, request);
         let mut left = self.exchanges.iter().zip(&mut self.used).filter(|(_, used)| !**used);
         let mut next = None;
         let found = left.find(|(exchange, _)| {
             next.get_or_insert(*exchange);
-            exchange.path == path && exchange.request == *request
+            exchange.path == path && exchange.request == request
         });
         if let Some((exchange, used)) = found {
             *used = true;
@@ -40,7 +50,7 @@ impl Recording {
         }
         Err(match next {
             None => format!("the recording has only {} requests", self.exchanges.len()),
-            Some(next) => recording::difference(&next.request, request)
+            Some(next) => recording::difference(&next.request, &request)
                 .unwrap_or_else(|| format!("{path} was asked, recorded was {}", next.path)),
         })
     }

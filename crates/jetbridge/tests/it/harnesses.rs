@@ -20,7 +20,7 @@ pub const HARNESSES: [Harness; 3] = [
 ];
 
 /// Where the images are that `cargo xtask test` assembles.
-fn images() -> Option<PathBuf> {
+pub fn images() -> Option<PathBuf> {
     const IMAGES: &str = "JETBRIDGE_HARNESS_IMAGES";
     let images = std::env::var_os(IMAGES).map(PathBuf::from);
     if images.is_none() {
@@ -29,7 +29,20 @@ fn images() -> Option<PathBuf> {
     images
 }
 
-/// Puts the image of a harness into a registry.
+/// The example with this harness in its image, which a registry without TLS is given.
+pub async fn pipeline(
+    harness: &Harness,
+    images: &Path,
+    registry: &docker_registry::Registry,
+) -> String {
+    push(images, registry, harness).await;
+    let image = format!("{}, insecure: true", registry.name(harness.name));
+    agents::example("harness.yml")
+        .replace("((harness))", harness.name)
+        .replace("((model))", harness.model)
+        .replace("((image))", &image)
+}
+
 async fn push(images: &Path, registry: &docker_registry::Registry, harness: &Harness) {
     let archive = images.join(format!("jetbridge-{}.tar", harness.name));
     let work = tempfile::tempdir().unwrap();
@@ -45,14 +58,6 @@ async fn push(images: &Path, registry: &docker_registry::Registry, harness: &Har
     to.push_manifest(harness.name, "latest", kind, &manifest.bytes).await.unwrap();
 }
 
-/// The example with this harness in this image.
-pub fn pipeline(harness: &Harness, image: &str) -> String {
-    agents::example("harness.yml")
-        .replace("((harness))", harness.name)
-        .replace("((model))", harness.model)
-        .replace("((image))", image)
-}
-
 async fn a_change_is_made_by(harness: &Harness) {
     let Some(images) = images() else { return };
     let dir = tempfile::tempdir().unwrap();
@@ -61,10 +66,8 @@ async fn a_change_is_made_by(harness: &Harness) {
     let api = server.login().await;
     let host = agents::host(&api).await;
     let Some(registry) = docker_registry::Registry::start_at(host, false) else { return };
-    push(&images, &registry, harness).await;
-    // It is one without TLS.
-    let image = format!("{}, insecure: true", registry.name(harness.name));
-    agents::change(&api, dir.path(), host, &model, &pipeline(harness, &image)).await;
+    let pipeline = pipeline(harness, &images, &registry).await;
+    agents::change(&api, dir.path(), host, &model, &pipeline).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

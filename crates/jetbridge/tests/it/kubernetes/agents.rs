@@ -7,7 +7,9 @@ use jb_scripted_model::{Script, ScriptedModel};
 use serde_json::Value;
 
 use super::Place;
+use super::registry::Reached;
 use crate::agents::{self, ESCAPES, KEY};
+use crate::harnesses::{self, HARNESSES, Harness};
 
 /// Where pods reach this machine.
 fn host() -> Option<IpAddr> {
@@ -37,6 +39,33 @@ async fn a_change_is_made_tested_reviewed_and_pushed_by_pods() {
     // Nothing that the cluster was told has the key.
     let told = place.cluster.kubectl(&["get", "pods,networkpolicies", "--output=yaml"]);
     assert!(told.contains("jetbridge.dev/link") && !told.contains(KEY), "{told}");
+}
+
+/// Nodes pull the harness's image as they do any, and its user in pods is not the root of any node.
+async fn a_change_is_made_by(harness: &Harness) {
+    let (Some(host), Some(images)) = (host(), harnesses::images()) else { return };
+    let Some(reached) = Reached::start(false) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let model = agents::model(agents::script("change.model.yml")).await;
+    let Some(place) = place("restricted", dir.path(), host, &model).await else { return };
+    let api = place.login().await;
+    let pipeline = harnesses::pipeline(harness, &images, &reached.registry).await;
+    agents::change(&api, dir.path(), host, &model, &pipeline).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_made_by_claude_code_in_pods() {
+    a_change_is_made_by(&HARNESSES[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_made_by_codex_in_pods() {
+    a_change_is_made_by(&HARNESSES[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_made_by_opencode_in_pods() {
+    a_change_is_made_by(&HARNESSES[2]).await;
 }
 
 /// Tries another server on the machine where the model is, the API server, metadata and names.

@@ -11,8 +11,8 @@ use crate::docker_registry::Registry;
 use crate::image::{Contents, Layer, shell};
 
 /// A registry on this machine that the cluster's nodes pull from.
-struct Reached {
-    registry: Registry,
+pub struct Reached {
+    pub registry: Registry,
     /// What nodes are told of it.
     told: PathBuf,
     login: Option<Credentials>,
@@ -20,7 +20,7 @@ struct Reached {
 
 impl Reached {
     /// None, said aloud, where nodes could not reach it.
-    fn start(wants_login: bool) -> Option<Self> {
+    pub fn start(wants_login: bool) -> Option<Self> {
         let told = |name: &str| std::env::var(format!("JETBRIDGE_CLUSTER_{name}")).ok();
         let Some((address, registries)) = told("HOST").zip(told("REGISTRIES")) else {
             eprintln!("SKIPPED: only nodes of the tests' own cluster pull from this machine");

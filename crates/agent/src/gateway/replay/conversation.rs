@@ -7,14 +7,10 @@
 use jb_agent_protocol::Api;
 use serde_json::{Map, Value};
 
-/// Stands for a day.
+/// What is compared instead of a line with the day.
 const DAY: &str = "((day))";
-/// What Claude Code's words about the program that asks begin with. They hold a checksum of the request.
-const ABOUT_CLAUDE: &str = "x-anthropic-billing-header:";
-/// How Claude Code marks what it adds to the words of a person.
-const REMINDER: &str = "<system-reminder>";
 /// What stands before a day: Claude Code's words, and OpenCode's.
-const BEFORE_DAYS: [&str; 3] = ["Date: ", "Today's date is ", "Today's date: "];
+const BEFORE_DAYS: [&str; 2] = ["Date: ", "Today's date: "];
 
 /// A request without what may differ from run to run.
 pub(super) fn conversation(api: Api, request: &Value) -> Value {
@@ -32,53 +28,30 @@ pub(super) fn conversation(api: Api, request: &Value) -> Value {
 fn messages(fields: &mut Map<String, Value>) {
     // Claude Code's device and session.
     fields.remove("metadata");
-    if let Some(system) = fields.get_mut("system") {
-        if let Value::Array(parts) = system {
-            let about = |part: &Value| part["text"].as_str().is_some_and(is_about_claude);
-            parts.retain(|part| !about(part));
-        }
-        without_days(system);
-    }
-    turns(fields, "messages");
-}
-
-fn is_about_claude(text: &str) -> bool {
-    text.starts_with(ABOUT_CLAUDE) && text.lines().count() == 1
+    fields.entry("system").and_modify(without_days);
 }
 
 fn responses(fields: &mut Map<String, Value>) {
-    // Codex's installation, session, thread and turn; and by what it or OpenCode finds their conversation in a cache.
-    for field in ["client_metadata", "prompt_cache_key"] {
-        fields.remove(field);
-    }
-    if let Some(instructions) = fields.get_mut("instructions") {
-        without_days(instructions);
-    }
+    // Codex's installation, session, thread and turn; and by what it or OpenCode finds its conversation in a cache.
+    fields.remove("client_metadata");
+    fields.remove("prompt_cache_key");
+    fields.entry("instructions").and_modify(without_days);
     let items = fields.get_mut("input").and_then(Value::as_array_mut);
     for item in items.into_iter().flatten().filter_map(Value::as_object_mut) {
-        // Codex draws ids for what comes from its own side, and notes the turn. An id alone refers to an item.
+        // Codex draws ids for what comes from its own side. One that is all of an item refers to another.
         if item.get("type").is_none_or(|kind| kind != "item_reference") {
             item.remove("id");
         }
-        item.remove("internal_chat_message_metadata_passthrough");
     }
     turns(fields, "input");
 }
 
-/// What programs say of the day beside what people and models say.
+/// The day is told before the conversation, or where that has no place of its own, by its first turns.
 fn turns(fields: &mut Map<String, Value>, name: &str) {
     let turns = fields.get_mut(name).and_then(Value::as_array_mut);
-    for turn in turns.into_iter().flatten() {
-        let role = turn["role"].as_str().unwrap_or_default().to_owned();
-        let Some(content) = turn.get_mut("content") else { continue };
-        match role.as_str() {
-            "system" | "developer" => without_days(content),
-            "user" => each_text(content, |text| {
-                if text.starts_with(REMINDER) {
-                    *text = without_day(text);
-                }
-            }),
-            _ => {}
+    for turn in turns.into_iter().flatten().filter_map(Value::as_object_mut) {
+        if turn.get("role").is_some_and(|role| role == "system" || role == "developer") {
+            turn.entry("content").and_modify(without_days);
         }
     }
 }
@@ -112,10 +85,9 @@ fn without_day(text: &str) -> String {
     text.split_inclusive('\n').map(line).collect()
 }
 
-/// Whether this is a day as `2026-01-31`, with or without a full stop, or as `Sat Jan 31 2026`.
+/// Whether this is a day as `2026-01-31` or `Sat Jan 31 2026`.
 fn is_day(text: &str) -> bool {
     let like = |shape: &str| {
-        let text = text.strip_suffix('.').unwrap_or(text);
         text.len() == shape.len()
             && text.bytes().zip(shape.bytes()).all(|(byte, like)| match like {
                 b'0' => byte.is_ascii_digit(),

@@ -12,31 +12,22 @@ fn differ(api: Api, recorded: &Value, asked: &Value) -> Option<String> {
 
 /// As Claude Code asks.
 fn claude(run: &str, day: &str, prompt: &str) -> Value {
-    let about = format!("x-anthropic-billing-header: cc_version=2; cch={run};");
-    let reminder =
-        format!("<system-reminder>\n# currentDate\nToday's date is {day}.\n</system-reminder>");
+    let system = format!("CWD: /w\nDate: {day}\n\nYou are an agent.");
     json!({
         "model": "m",
         "metadata": {"user_id": format!("{{\"session_id\":\"{run}\"}}")},
-        "system": [
-            {"type": "text", "text": about},
-            {"type": "text", "text": format!("You are an agent.\n\nCWD: /w\nDate: {day}"), "cache_control": {"type": "ephemeral"}},
-        ],
-        "messages": [
-            {"role": "user", "content": [{"type": "text", "text": reminder}, {"type": "text", "text": prompt}]},
-        ],
+        "system": [{"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}],
+        "messages": [{"role": "user", "content": [{"type": "text", "text": prompt}]}],
     })
 }
 
 /// As Codex asks.
 fn codex(run: &str, prompt: &str) -> Value {
-    let passed = json!({"turn_id": run});
     json!({
         "model": "m", "instructions": "You are an agent.", "prompt_cache_key": run,
         "client_metadata": {"x-codex-installation-id": run, "thread_id": run},
         "input": [
-            {"type": "message", "id": format!("msg_{run}"), "role": "user", "content": [{"type": "input_text", "text": prompt}],
-             "internal_chat_message_metadata_passthrough": passed},
+            {"type": "message", "id": format!("msg_{run}"), "role": "user", "content": [{"type": "input_text", "text": prompt}]},
             {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "read", "arguments": "{}"},
             {"type": "function_call_output", "id": format!("fco_{run}"), "call_id": "call_1", "output": "text"},
         ],
@@ -68,7 +59,7 @@ fn another_prompt_is_the_first_difference() {
     let named = |pointer: &str| Some(format!(r#"{pointer} is "Do that.", recorded was "Do it.""#));
     let (one, other) =
         (claude("1a", "2026-01-31", "Do it."), claude("2b", "2026-02-01", "Do that."));
-    assert_eq!(differ(Api::Messages, &one, &other), named("/messages/0/content/1/text"));
+    assert_eq!(differ(Api::Messages, &one, &other), named("/messages/0/content/0/text"));
     let (one, other) = (codex("1a", "Do it."), codex("2b", "Do that."));
     assert_eq!(differ(Api::Responses, &one, &other), named("/input/0/content/0/text"));
     let (one, other) =

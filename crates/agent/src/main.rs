@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use jb_agent::Output;
 use jb_agent::link::{End, Listener};
 use jb_agent_protocol::CommandLine;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The longest task that is read.
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
+    keep_to_itself()?;
     let verb = std::env::args().nth(1).unwrap_or_default();
     if verb == "link" {
         return link();
@@ -68,6 +70,12 @@ fn run() -> Result<(), String> {
             }
         })
     }
+}
+
+/// Lets no program of the same user read this one's memory or take it over, as those that an agent starts might.
+fn keep_to_itself() -> Result<(), String> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|error| format!("keep others out of this program's memory: {error}"))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {

@@ -180,7 +180,7 @@ jobs:
 
 const ESCAPE: &str = r#"
 rules:
-- {times: 1, reply: {say: {tools: [{name: shell, input: {argv: [sh, -c, "cat /proc/net/dev | tail -n +3 | cut -d: -f1; ls /proc/*/environ | wc -l; cat /proc/*/environ | tr '\\0' '\\n' | grep -c 'sk-'; cat /.jetbridge/journal/* /run/jetbridge/* 2>&1 | grep -c 'sk-'; tail -n +2 /proc/net/route | wc -l; echo done"]}}]}}}
+- {times: 1, reply: {say: {tools: [{name: shell, input: {argv: [sh, -c, "cat /proc/net/dev | tail -n +3 | cut -d: -f1; ls /proc/*/environ | wc -l; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c 'sk-'; cat /.jetbridge/journal/* /run/jetbridge/* 2>&1 | grep -c 'sk-'; tail -n +2 /proc/net/route | wc -l; cat /proc/$PPID/comm; cat /proc/$PPID/maps >/dev/null 2>&1 || echo closed"]}}]}}}
 - {reply: {say: {text: There is none.}}}
 "#;
 
@@ -200,7 +200,9 @@ async fn there_is_no_way_out_but_the_gateway() {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     // Loopback alone, and no key in any process or file that can be read.
     assert_eq!(lines[0], "lo", "{text}");
-    assert_eq!(lines[2..], ["0", "0", "0", "done"], "{text}");
+    assert_eq!(lines[2..5], ["0", "0", "0"], "{text}");
+    // Who starts the agent's programs is not theirs to look into.
+    assert_eq!(lines[5..], ["jb-agent", "closed"], "{text}");
 }
 
 /// The server dies while the model thinks, and while the agent works.

@@ -72,7 +72,7 @@ async fn a_change_is_made_by_opencode_in_pods() {
 const OUTWARD: &str = r#"
 rules:
 - times: 1
-  reply: {say: {tools: [{name: shell, input: {argv: [sh, -c, "for to in OTHER $KUBERNETES_SERVICE_HOST:443 10.96.0.1:443 169.254.169.254; do curl -s -o /dev/null -m 2 http://$to/ && echo reached $to; done; timeout 3 nslookup kubernetes.default.svc.cluster.local >/dev/null 2>&1 && echo resolved; ls /var/run/secrets 2>/dev/null; cat /proc/*/environ | tr '\\0' '\\n' | grep -c sk-; echo done"]}}]}}
+  reply: {say: {tools: [{name: shell, input: {argv: [sh, -c, "for to in OTHER $KUBERNETES_SERVICE_HOST:443 10.96.0.1:443 169.254.169.254; do curl -s -o /dev/null -m 2 http://$to/ && echo reached $to; done; timeout 3 nslookup kubernetes.default.svc.cluster.local >/dev/null 2>&1 && echo resolved; ls /var/run/secrets 2>/dev/null; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c sk-; echo done"]}}]}}
 - {reply: {say: {text: There is none.}}}
 "#;
 

@@ -54,10 +54,9 @@ async fn what_only_reads_runs_side_by_side_and_the_rest_in_order() {
             })
             .collect();
         assert_eq!((texts[0], texts[1], texts[3]), ("A", "old", "new"), "{api:?}");
-        let second = again(&step);
-        std::fs::write(second.out("a"), "A").unwrap();
-        std::fs::write(second.out("b"), "old").unwrap();
-        assert_eq!(second.run().await.transcript, ran.transcript, "{api:?}");
+        // It works in the same directory, where the first left what it wrote.
+        std::fs::write(step.out("b"), "old").unwrap();
+        assert_eq!(again(&step).run().await.transcript, ran.transcript, "{api:?}");
     }
 }
 

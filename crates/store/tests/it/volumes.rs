@@ -205,6 +205,9 @@ async fn volumes_in_use_stay(store: Store) {
     let mut all = names.map(str::to_owned);
     all.sort();
     assert_eq!(collect(6).await, all);
+    store.touch_volume(&handle("free"), at(7)).await.unwrap();
+    let others: Vec<String> = all.into_iter().filter(|name| name != "free").collect();
+    assert_eq!(collect(7).await, others);
 }
 
 fn cache(key: &str, text: &str, volume: &str) -> NewCache {
@@ -263,4 +266,9 @@ async fn task_caches(store: Store) {
     assert_eq!(store.clear_task_caches(job, "t", Some("a")).await.unwrap(), 1);
     assert_eq!(store.clear_task_caches(job, "other", None).await.unwrap(), 0);
     assert_eq!(store.clear_task_caches(job, "t", None).await.unwrap(), 2);
+    // A further worker's cache of the path is known by its volume.
+    let far = NewVolume { path: "a".into(), worker: "far".into(), ..volume("far") };
+    store.create_volume(&far, at(7)).await.unwrap();
+    store.save_task_cache(key("a@far"), &far.handle, at(7)).await.unwrap();
+    assert_eq!(store.clear_task_caches(job, "t", Some("a")).await.unwrap(), 1);
 }

@@ -6,6 +6,7 @@
 
 pub mod command_line;
 mod log_text;
+pub mod mcp;
 pub mod recording;
 pub mod transcript;
 
@@ -57,6 +58,9 @@ pub struct LoopSpec {
     /// The directories that file tools work in.
     pub roots: Vec<Root>,
     pub tools: Vec<ToolGrant>,
+    /// The MCP servers that the gateway calls for it.
+    #[serde(default)]
+    pub mcp: Vec<mcp::Grant>,
     /// The JSON Schema of the result, when there is to be one.
     pub result_schema: Option<Value>,
     /// Addresses that must not answer before anything begins. `host:port`.
@@ -117,11 +121,14 @@ pub struct GatewaySpec {
     /// What each model costs, by the provider's name of it. Others are refused.
     pub models: BTreeMap<String, Prices>,
     pub budget: GatewayBudget,
+    /// The MCP servers that it reaches.
+    #[serde(default)]
+    pub mcp: Vec<mcp::Server>,
     /// Where to write the recording; none is made without it.
     pub recording: Option<String>,
-    /// Texts that are masked in the recording.
+    /// Texts that are masked in the recording; those of them that MCP servers are sent, also in what these answer.
     pub redact: Vec<String>,
-    /// Milliseconds after which a model service that says nothing is given up.
+    /// Milliseconds after which a model service that says nothing is given up, and an MCP server that has not answered.
     pub idle_timeout_ms: u64,
     /// How many tokens the models take in; recordings say so.
     #[serde(default = "default_context_tokens")]

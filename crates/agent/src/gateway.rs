@@ -1,10 +1,11 @@
-//! The gateway: the agent's only way to a model.
+//! The gateway: the agent's only way to a model, and to MCP servers.
 //!
 //! It listens at a socket that one step's container and its own share. It holds the key, lets only known requests
 //! through, counts what they cost, stops at the budget, and records every exchange or answers from a recording. Nothing
 //! of the agent's but the body of a request, the version and the beta features it names leaves the machine.
 
 mod forward;
+mod mcp;
 mod record;
 mod replay;
 
@@ -45,6 +46,7 @@ struct Gateway {
     idle: Duration,
     recorder: Option<Recorder>,
     redact: Vec<String>,
+    mcp: mcp::Servers,
     output: Output,
     used: Mutex<Used>,
 }
@@ -120,7 +122,20 @@ impl Gateway {
         let recorder = recorder.transpose()?;
         let used = Mutex::default();
         let provider = spec.provider;
-        Ok(Self { api, answers, models, budget, provider, idle, recorder, redact, output, used })
+        let mcp = mcp::Servers::new(spec.mcp, &redact, idle)?;
+        Ok(Self {
+            api,
+            answers,
+            models,
+            budget,
+            provider,
+            idle,
+            recorder,
+            redact,
+            mcp,
+            output,
+            used,
+        })
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {
@@ -129,21 +144,7 @@ impl Gateway {
 
     /// Masks what no recording may hold.
     fn mask(&self, text: String) -> String {
-        self.redact.iter().fold(text, |text, secret| {
-            if text.contains(secret) { text.replace(secret, "((redacted))") } else { text }
-        })
-    }
-
-    fn mask_value(&self, value: &Value) -> Value {
-        match value {
-            Value::String(text) => Value::String(self.mask(text.clone())),
-            Value::Array(items) => items.iter().map(|item| self.mask_value(item)).collect(),
-            Value::Object(fields) => {
-                let fields = fields.iter();
-                fields.map(|(key, item)| (self.mask(key.clone()), self.mask_value(item))).collect()
-            }
-            other => other.clone(),
-        }
+        mask(&self.redact, text)
     }
 
     /// Whether a request may still be made; how many tokens the answer may have if so.
@@ -163,6 +164,27 @@ impl Gateway {
         });
         let room = [by_tokens, by_cost].into_iter().flatten().min();
         Ok((used.requests, room))
+    }
+}
+
+fn mask(secrets: &[String], text: String) -> String {
+    secrets.iter().fold(text, |text, secret| {
+        if text.contains(secret) { text.replace(secret, "((redacted))") } else { text }
+    })
+}
+
+/// Masks texts and keys in a value.
+fn mask_value(secrets: &[String], value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(mask(secrets, text.clone())),
+        Value::Array(items) => items.iter().map(|item| mask_value(secrets, item)).collect(),
+        Value::Object(fields) => {
+            let masked = |(key, item): (&String, &Value)| {
+                (mask(secrets, key.clone()), mask_value(secrets, item))
+            };
+            fields.iter().map(masked).collect()
+        }
+        other => other.clone(),
     }
 }
 
@@ -225,6 +247,9 @@ impl Call {
 }
 
 async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> Response<Body> {
+    if request.uri().path().starts_with(jb_agent_protocol::mcp::PATH) {
+        return mcp::handle(&gateway, request).await;
+    }
     if request.method() != Method::POST || request.uri().path() != gateway.api.path() {
         let what = format!("{} {} is not let through", request.method(), request.uri().path());
         return problem(StatusCode::NOT_FOUND, "not_found_error", &what);
@@ -256,7 +281,7 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
             return problem(StatusCode::FORBIDDEN, "budget_spent", &what);
         }
     };
-    let asked = gateway.mask_value(&Value::Object(body.clone()));
+    let asked = mask_value(&gateway.redact, &Value::Object(body.clone()));
     limit(gateway.api, &mut body, room);
     let path = gateway.api.path();
     let call = |status: u16, content_type: &str, retry_after: Option<String>| Call {

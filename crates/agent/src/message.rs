@@ -254,7 +254,7 @@ fn is_too_long(body: &Value) -> bool {
             .any(|words| message.contains(words))
 }
 
-fn root_cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -4,11 +4,13 @@ use jb_agent_protocol::transcript::Ending;
 use jb_agent_protocol::{
     CONTEXT_DIR, CONTEXT_MANIFEST, CONTEXT_UNTRUSTED, Entry, LoopSpec, ToolGrant,
 };
+use jb_model::agent::McpServer;
 use serde_json::Value;
 
 use crate::egress;
 use crate::output::{Output, cut};
 use crate::toolbox::Toolbox;
+use crate::tools::Remote;
 
 /// Bytes of a prompt that the transcript shows.
 const PROMPT_SHOWN: usize = 64 << 10;
@@ -43,11 +45,14 @@ impl End {
 
 /// The first things a harness says.
 pub(crate) fn begin(spec: &LoopSpec, harness: &str, version: &str, output: &Output) {
+    let remote = spec.mcp.iter().flat_map(|grant| {
+        grant.tools.iter().map(|tool| McpServer::offered_name(&grant.server, tool))
+    });
     output.say(Entry::Start {
         harness: harness.to_owned(),
         version: version.to_owned(),
         model: spec.model.clone(),
-        tools: spec.tools.iter().map(described).collect(),
+        tools: spec.tools.iter().map(described).chain(remote).collect(),
     });
     output.say(Entry::Prompt { text: cut(&spec.prompt, PROMPT_SHOWN) });
 }
@@ -63,7 +68,8 @@ pub(crate) async fn ready(spec: &LoopSpec, output: &Output) -> Result<Toolbox, E
         );
         return Err(End::new(Ending::EgressNotEnforced, what));
     }
-    Toolbox::new(spec, output.clone()).map_err(End::failed)
+    let remote = Remote::of(spec).await.map_err(End::failed)?;
+    Toolbox::new(spec, remote, output.clone()).map_err(End::failed)
 }
 
 fn described(tool: &ToolGrant) -> String {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::output::{Output, cut, cut_value};
 use crate::schema::Schema;
 use crate::step::End;
-use crate::tools::{Called, Tools};
+use crate::tools::{Called, Remote, Tools};
 
 mod batches;
 
@@ -53,8 +53,8 @@ pub(crate) enum Done {
 impl Toolbox {
     /// # Errors
     /// When a directory cannot be opened, a grant cannot be read, or the schema is none.
-    pub(crate) fn new(spec: &LoopSpec, output: Output) -> Result<Self, String> {
-        let tools = Tools::new(spec)?;
+    pub(crate) fn new(spec: &LoopSpec, remote: Remote, output: Output) -> Result<Self, String> {
+        let tools = Tools::new(spec, remote)?;
         let result = spec.result_schema.as_ref().map(|given| {
             let schema = Schema::new(given);
             schema.map(|schema| (given.clone(), schema))

@@ -4,17 +4,19 @@
 //! are checked here, where files are opened and programs started, and not where the model's words are read.
 
 mod files;
+mod remote;
 mod roots;
 mod search;
 mod shell;
 
 use jb_agent_protocol::transcript::ToolOutcome;
-use jb_agent_protocol::{LoopSpec, ToolGrant};
+use jb_agent_protocol::{LoopSpec, ToolGrant, mcp};
 use serde_json::{Value, json};
 
 use std::sync::Arc;
 
 use crate::output::cut;
+pub(crate) use remote::Remote;
 use roots::Roots;
 use shell::Shell;
 pub(crate) use shell::{find, search_path};
@@ -58,12 +60,13 @@ pub struct Tools {
     granted: Vec<ToolGrant>,
     roots: Arc<Roots>,
     shell: Option<Shell>,
+    remote: Remote,
 }
 
 impl Tools {
     /// # Errors
     /// When a directory cannot be opened, or a shell grant cannot be read.
-    pub fn new(spec: &LoopSpec) -> Result<Self, String> {
+    pub(crate) fn new(spec: &LoopSpec, remote: Remote) -> Result<Self, String> {
         let roots = Arc::new(Roots::open(&spec.working_dir, &spec.roots)?);
         let mut patterns = spec.tools.iter().filter_map(|tool| match tool {
             ToolGrant::Shell(patterns) => Some(patterns),
@@ -73,12 +76,13 @@ impl Tools {
             Some(patterns) => Some(Shell::new(patterns, spec)?),
             None => None,
         };
-        Ok(Self { granted: spec.tools.clone(), roots, shell })
+        Ok(Self { granted: spec.tools.clone(), roots, shell, remote })
     }
 
     /// As the model is told of them.
     pub fn definitions(&self) -> Vec<Value> {
-        self.granted.iter().map(|tool| self.definition(tool)).collect()
+        let own = self.granted.iter().map(|tool| self.definition(tool));
+        own.chain(self.remote.definitions()).collect()
     }
 
     fn definition(&self, tool: &ToolGrant) -> Value {
@@ -168,14 +172,10 @@ impl Tools {
                 Some(shell) => shell.run(input).await,
                 None => Err(Refusal::Denied("no program is granted".to_owned())),
             },
-            None => {
-                let names: Vec<&str> = self.granted.iter().map(tool_name).collect();
-                Err(Refusal::Denied(format!(
-                    "there is no tool `{}`; there are: {}",
-                    cut(name, 100),
-                    names.join(", ")
-                )))
-            }
+            None => match self.remote.call(name, input).await {
+                Some(answer) => return marked(answer),
+                None => Err(Refusal::Denied(self.no_tool(name))),
+            },
         };
         match answer {
             Ok(text) => Called::new(ToolOutcome::Ok, text),
@@ -183,6 +183,22 @@ impl Tools {
             Err(Refusal::Denied(text)) => Called::new(ToolOutcome::Denied, text),
         }
     }
+
+    fn no_tool(&self, name: &str) -> String {
+        let mut names: Vec<&str> = self.granted.iter().map(|tool| tool_name(tool)).collect();
+        names.extend(self.remote.names());
+        format!("there is no tool `{}`; there are: {}", cut(name, 100), names.join(", "))
+    }
+}
+
+/// What an MCP server says may be anybody's words.
+fn marked(answer: mcp::Answer) -> Called {
+    let mcp::Answer { outcome, text } = answer;
+    let text = match outcome {
+        ToolOutcome::Ok if !text.is_empty() => format!("{}{text}", files::UNTRUSTED),
+        _ => text,
+    };
+    Called::new(outcome, text)
 }
 
 fn tool_name(tool: &ToolGrant) -> &'static str {

@@ -136,6 +136,10 @@ impl<'a> Substitution<'a> {
     fn agent(&self, agent: &mut AgentConfig) -> Result<()> {
         self.texts([&mut agent.model, &mut agent.prompt, &mut agent.prompt_file])?;
         self.texts([&mut agent.budget.time])?;
+        for server in &mut agent.mcp {
+            self.text(&mut server.url)?;
+            self.texts(server.headers.values_mut())?;
+        }
         for item in &mut agent.context {
             if let ContextSource::File(file) = &mut item.source {
                 self.text(file)?;

@@ -4,9 +4,11 @@ use crate::value::Value;
 
 mod context;
 mod grant;
+mod mcp;
 
 pub use context::{ContextItem, ContextSource};
 pub use grant::{GrantError, ShellGrant};
+pub use mcp::{MCP_SERVERS_MAX, MCP_TOOLS_MAX, McpServer};
 
 /// What makes a container step an agent step.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,8 +22,10 @@ pub struct AgentConfig {
     pub prompt_file: String,
     /// What the agent is given to know, as files.
     pub context: Vec<ContextItem>,
-    /// Everything the agent can do. What is not in here does not exist for it.
+    /// Everything the agent can do itself. What is in neither this nor `mcp` does not exist for it.
     pub tools: Vec<Tool>,
+    /// Servers whose tools it has beside those.
+    pub mcp: Vec<McpServer>,
     pub result: Option<ResultSchema>,
     pub verdict: Option<Verdict>,
     pub budget: Budget,

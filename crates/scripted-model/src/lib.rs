@@ -5,6 +5,7 @@
 //! says so, which fails whatever test made it.
 
 mod chat;
+mod mcp;
 mod messages;
 mod responses;
 mod script;
@@ -24,6 +25,7 @@ use jb_agent_protocol::Api;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+pub use mcp::{McpRevision, ScriptedMcp};
 pub use script::{Reply, Rule, Said, Script, ToolUse, Usage, When};
 
 /// Between the pieces of an answer that never ends.

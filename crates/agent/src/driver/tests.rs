@@ -15,6 +15,7 @@ fn spec() -> LoopSpec {
         working_dir: "/w".into(),
         roots: vec![],
         tools: vec![ToolGrant::Read],
+        mcp: vec![],
         result_schema: None,
         forbidden: vec![],
         retry_pause_ms: 1,

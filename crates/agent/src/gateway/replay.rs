@@ -39,9 +39,12 @@ impl Recording {
     pub(super) fn find(&mut self, path: &str, request: &Value) -> Result<Exchange, String> {
         let request = conversation(self.api, request);
         let mut left = self.exchanges.iter().zip(&mut self.used).filter(|(_, used)| !**used);
-        let mut next = None;
+        let mut next: Option<&Exchange> = None;
         let found = left.find(|(exchange, _)| {
-            next.get_or_insert(*exchange);
+            // One of the same kind, if there is any: what was asked of others is no measure.
+            if next.is_none_or(|next| next.path != path && exchange.path == path) {
+                next = Some(exchange);
+            }
             exchange.path == path && exchange.request == request
         });
         if let Some((exchange, used)) = found {
@@ -50,8 +53,11 @@ impl Recording {
         }
         Err(match next {
             None => format!("the recording has only {} requests", self.exchanges.len()),
-            Some(next) => recording::difference(&next.request, &request)
-                .unwrap_or_else(|| format!("{path} was asked, recorded was {}", next.path)),
+            Some(next) if next.path != path => {
+                format!("{path} was asked, recorded was {}", next.path)
+            }
+            // They are not equal, so they differ somewhere.
+            Some(next) => recording::difference(&next.request, &request).unwrap_or_default(),
         })
     }
 }

@@ -36,6 +36,7 @@ fn step(tools: Vec<ToolGrant>) -> Step {
         working_dir: work.to_str().unwrap().to_owned(),
         roots: vec![root("in", false), root("out", true)],
         tools,
+        mcp: vec![],
         result_schema: None,
         forbidden: vec![],
         retry_pause_ms: 1,
@@ -52,7 +53,7 @@ fn everything() -> Vec<ToolGrant> {
 
 impl Step {
     async fn call(&self, name: &str, input: Value) -> Called {
-        Tools::new(&self.spec).unwrap().call(name, &input).await
+        Tools::new(&self.spec, Remote::default()).unwrap().call(name, &input).await
     }
 
     fn path(&self, path: &str) -> std::path::PathBuf {
@@ -63,7 +64,7 @@ impl Step {
 #[tokio::test]
 async fn what_is_not_granted_does_not_exist() {
     let step = step(vec![ToolGrant::Read]);
-    let tools = Tools::new(&step.spec).unwrap();
+    let tools = Tools::new(&step.spec, Remote::default()).unwrap();
     let names: Vec<_> = tools.definitions().iter().map(|tool| tool["name"].clone()).collect();
     assert_eq!(names, ["read"]);
     for name in ["write", "edit", "search", "shell", "bash", "Read", ""] {

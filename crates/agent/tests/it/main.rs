@@ -15,6 +15,7 @@ mod conformance;
 mod harness;
 mod long;
 mod loops;
+mod mcp;
 mod recording;
 mod step;
 mod trouble;

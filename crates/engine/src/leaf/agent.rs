@@ -8,6 +8,7 @@ mod files;
 mod model;
 mod outcome;
 mod recording;
+mod servers;
 mod setup;
 mod untrusted;
 

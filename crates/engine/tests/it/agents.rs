@@ -13,6 +13,8 @@ const KEY: &str = "sk-secret-key";
 
 const PIPELINE: &str = r#"
 prototypes: [{name: agent, type: builtin}]
+var_sources:
+- {name: vs, type: dummy, config: {vars: {docs: {host: docs.example, token: d0cs-t0ken}, nowhere: "ftp://x"}}}
 resources:
 - {name: src, type: mock, check_every: never, source: {initial_version: v1, create_files: {a: "A", prompt.md: "read src/a", schema.yml: "type: object\nproperties: {v: {type: string}}\n", list.yml: "type: array\n"}}}
 jobs:
@@ -92,6 +94,14 @@ jobs:
     context: [{file: src/prompt.md, untrusted: true}, {build: true}, {vars: [release]}]
 - name: unknown-context
   plan: [{agent: a, prompt: text x, config: {platform: linux}, context: [{vars: [none]}]}]
+- name: servers
+  plan:
+  - agent: a
+    prompt: "told mcp\ntext is it d0cs-t0ken?"
+    config: {platform: linux}
+    mcp: [{name: docs, url: "https://((vs:docs.host))/mcp", tools: [search], headers: {authorization: "Bearer ((vs:docs.token))"}}]
+- name: no-server
+  plan: [{agent: a, prompt: text x, config: {platform: linux}, mcp: [{name: docs, url: ((vs:nowhere)), tools: [search]}]}]
 - name: secret
   plan: [{agent: a, prompt: "text the key is sk-secret-key\ntext 736b2d7365637265742d6b6579 or c2stc2VjcmV0LWtleQ== or eHNrLXNlY3JldC1rZXk=\nraw no json: sk-secret-key\nresult {\"k\": \"sk-secret-key\"}", config: {platform: linux}}]
 - name: slow
@@ -229,6 +239,7 @@ async fn what_went_wrong_is_said_in_one_line() {
         ),
         ("schema", "the result's schema src/list.yml: the schema of a result has `type: object`"),
         ("unknown-context", "there is no var `none`"),
+        ("no-server", "the MCP server's address '((redacted))' is not one of https or http"),
         ("missing", "file 'none.md' not found within artifact 'src'"),
     ];
     for (job, expected) in errored {
@@ -277,6 +288,24 @@ async fn the_key_is_in_no_log_and_no_transcript() {
         assert!(!log.contains(written) && !transcript.contains(written), "{written}");
     }
     assert_eq!(log.matches("((redacted))").count(), 6, "{log}");
+}
+
+#[tokio::test]
+async fn only_the_gateway_is_told_where_mcp_servers_are_and_what_they_are_sent() {
+    let server = server().await;
+    let (build, status) = server.run("servers").await;
+    assert_eq!(status, BuildStatus::Succeeded, "{}", server.log(build).await);
+    let transcript = transcript(&server, build).await;
+    let said = |source: &str| {
+        let of = transcript.iter().filter(|e| e["source"] == source && e["type"] == "text");
+        of.map(|entry| entry["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let harness = r#"[{"server":"docs","tools":["search"]}]"#;
+    assert_eq!(said("harness"), [harness, "is it ((redacted))?"]);
+    let gateway = r#"{"headers":{"authorization":"Bearer ((redacted))"},"name":"docs","tools":["search"],"url":"https://((redacted))/mcp"}"#;
+    let told: Value = serde_json::from_str(&said("gateway")[0]).unwrap();
+    assert_eq!(told, serde_json::from_str::<Value>(gateway).unwrap());
+    assert!(!server.log(build).await.contains("d0cs-t0ken"));
 }
 
 #[tokio::test]

@@ -84,3 +84,43 @@ fn a_verdict_is_one_of_three() {
         json!(["approve", "reject", "inconclusive"])
     );
 }
+
+#[test]
+fn tools_of_servers_have_names_that_models_take() {
+    assert_eq!(McpServer::offered_name("docs", "pages/find.all"), "docs__pages_find_all");
+    let server = |tools: &[&str]| McpServer {
+        name: "docs".into(),
+        url: "https://docs.example:8443/mcp?v=1".into(),
+        tools: tools.iter().map(|&tool| tool.to_owned()).collect(),
+        headers: [("authorization".to_owned(), "Bearer ((token))".to_owned())].into(),
+    };
+    let check = |server: McpServer| McpServer::check_all(&[server]);
+    assert_eq!(check(server(&["search", "pages/find"])), Ok(()));
+    assert!(check(server(&[])).unwrap_err().contains("needs a list of the `tools:`"));
+    assert!(check(server(&["a.b", "a/b"])).unwrap_err().contains("granted twice"));
+    assert!(check(server(&["a b"])).unwrap_err().contains("letters, digits"));
+    assert!(check(server(&[&"x".repeat(43)])).unwrap_err().contains("more than 48 characters"));
+    let twice = McpServer::check_all(&[server(&["a"]), server(&["b"])]);
+    assert_eq!(twice, Err("the MCP server 'docs' is named twice".to_owned()));
+    for name in ["", "Docs", "1docs", "do__cs", "docs_", "do.cs"] {
+        assert!(McpServer::check_name(name).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn servers_are_reached_by_http_with_headers_of_the_pipelines() {
+    for url in ["https://docs.example", "http://10.0.0.1:8080/mcp", "http://[::1]:1/"] {
+        assert_eq!(McpServer::check_url(url), Ok(()));
+    }
+    for url in
+        ["", "docs.example", "ftp://docs", "https://", "https:///mcp", "http://:80", "http://a b"]
+    {
+        assert!(McpServer::check_url(url).is_err(), "{url}");
+    }
+    let user = McpServer::check_url("https://user:pass@docs.example/mcp").unwrap_err();
+    assert!(user.contains("send a header") && !user.contains("pass@"), "{user}");
+    assert_eq!(McpServer::check_header("X-Api-Key"), Ok(()));
+    for header in ["", "a b", "Host", "Content-Type", "Mcp-Session-Id", "a:b"] {
+        assert!(McpServer::check_header(header).is_err(), "{header}");
+    }
+}

@@ -2,6 +2,7 @@
 //! know no agents accept.
 
 mod context;
+mod mcp;
 
 use jb_model::Value;
 use jb_model::agent::{AgentConfig, Budget, Harness, ResultSchema, ShellGrant, Tool, Verdict};
@@ -23,7 +24,7 @@ const MICROS: f64 = 1e6;
 /// The dearest step.
 const DOLLARS_MAX: f64 = 1e6;
 /// Keys that will mean something one day, and what they are about.
-const NOT_YET: [(&str, &str); 2] = [("mcp", "MCP servers"), ("approval", "approvals")];
+const NOT_YET: [(&str, &str); 1] = [("approval", "approvals")];
 
 /// `agent: name` with everything beside it.
 pub(super) fn agent(d: &mut Decoder, f: &mut Fields<'_>) -> TaskStep {
@@ -83,6 +84,7 @@ fn step(d: &mut Decoder, f: &mut Fields<'_>, name: String) -> TaskStep {
             prompt_file: d.text(f, "prompt_file", Empty::Omit),
             context: context::context(d, f),
             tools: tools(d, f),
+            mcp: mcp::servers(d, f),
             result: result(d, f),
             verdict: verdict(d, f),
             budget: budget(d, f),

@@ -1,8 +1,8 @@
 //! The program of agents and gateways, scripted by the agent's own prompt.
 //!
 //! Each line of the prompt is one thing to do: `text …`, `call TOOL`, `write PATH CONTENT`, `read PATH`, `sleep NAME`,
-//! `raw LINE`, `fail ENDING MESSAGE`, `result JSON`, `exit STATUS`. What is left out is said: a beginning, and an end that
-//! completes. The gateway says what one request cost, and ends when told to.
+//! `raw LINE`, `told KEY`, `fail ENDING MESSAGE`, `result JSON`, `exit STATUS`. What is left out is said: a beginning, and an
+//! end that completes. The gateway says what one request cost and which MCP servers it would reach, and ends when told to.
 
 use jb_runner_protocol::{ProcessSpec, Stream};
 use serde_json::{Value, json};
@@ -47,6 +47,7 @@ pub(super) async fn run(program: &Program, spec: &ProcessSpec) -> Result<Exit, S
                 let content = String::from_utf8_lossy(&content).into_owned();
                 say(program, json!({"type": "text", "text": content}));
             }
+            "told" => say(program, json!({"type": "text", "text": told[rest].to_string()})),
             "sleep" => drop(program.sleep(rest, false).await?),
             "raw" => program.write(Stream::Stdout, format!("{rest}\n").as_bytes()),
             "result" => result = serde_json::from_str(rest).unwrap_or(Value::Null),
@@ -89,6 +90,9 @@ async fn gateway(program: &Program, told: &Value) -> Result<Exit, Stop> {
             json!({"type": "model_call", "number": 1, "model": "m", "status": 200, "first_byte_ms": 1, "total_ms": 2}),
         ),
     );
+    for server in told["mcp"].as_array().into_iter().flatten() {
+        say(program, json!({"type": "text", "text": server.to_string()}));
+    }
     program.sleep(NEVER, true).await?;
     say(program, with(json!({"type": "spent", "turns": 1})));
     Ok(Exit::status(0))

@@ -1,9 +1,11 @@
 //! What plans carry of agent steps.
 
+use std::collections::BTreeMap;
+
 use jb_model::Value;
 use jb_model::agent::{
-    AgentConfig, Budget, ContextItem, ContextSource, Harness, ResultSchema, ShellGrant, Tool,
-    Verdict,
+    AgentConfig, Budget, ContextItem, ContextSource, Harness, McpServer, ResultSchema, ShellGrant,
+    Tool, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,8 @@ pub(super) struct AgentJson {
     context: Vec<ContextJson>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<ToolJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mcp: Vec<McpServerJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<ResultJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,6 +81,27 @@ enum ToolJson {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+struct McpServerJson {
+    name: String,
+    url: String,
+    tools: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, String>,
+}
+
+impl McpServerJson {
+    fn of(server: &McpServer) -> Self {
+        let McpServer { name, url, tools, headers } = server.clone();
+        Self { name, url, tools, headers }
+    }
+
+    fn into_server(self) -> McpServer {
+        let Self { name, url, tools, headers } = self;
+        McpServer { name, url, tools, headers }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ResultJson {
     Schema(Value),
@@ -124,6 +149,7 @@ impl AgentJson {
             prompt_file: agent.prompt_file.clone(),
             context: agent.context.iter().map(ContextJson::of).collect(),
             tools: agent.tools.iter().map(tool).collect(),
+            mcp: agent.mcp.iter().map(McpServerJson::of).collect(),
             result: agent.result.clone().map(|result| match result {
                 ResultSchema::Inline(schema) => ResultJson::Schema(schema),
                 ResultSchema::File(file) => ResultJson::SchemaFile(file),
@@ -155,6 +181,8 @@ impl AgentJson {
                 }
             })
         });
+        let mcp: Vec<_> = self.mcp.into_iter().map(McpServerJson::into_server).collect();
+        McpServer::check_all(&mcp).map_err(wrong)?;
         let BudgetJson { time, turns, tokens, cost_micros } = self.budget;
         Ok(AgentConfig {
             harness,
@@ -163,6 +191,7 @@ impl AgentJson {
             prompt_file: self.prompt_file,
             context: self.context.into_iter().map(ContextJson::into_item).collect(),
             tools: tools.collect::<Result<_, PlanJsonError>>()?,
+            mcp,
             result: self.result.map(|result| match result {
                 ResultJson::Schema(schema) => ResultSchema::Inline(schema),
                 ResultJson::SchemaFile(file) => ResultSchema::File(file),

@@ -2,7 +2,7 @@
 
 use jb_agent_protocol::{
     CONTEXT_DIR, CONTEXT_UNTRUSTED, CommandLine, GatewayBudget, GatewaySpec, LoopSpec,
-    RECORDING_DIR, RECORDING_FILE, Root, SOCKET, ToolGrant,
+    RECORDING_DIR, RECORDING_FILE, Root, SOCKET, ToolGrant, mcp,
 };
 use jb_model::Value;
 use jb_model::agent::{AgentConfig, Harness, ResultSchema, ShellGrant, Tool};
@@ -11,6 +11,7 @@ use jb_runtime::{Mount, MountSource};
 use serde_json::json;
 
 use super::model::Chosen;
+use super::servers;
 use crate::agents::AgentSettings;
 use crate::build::BuildContext;
 use crate::leaf::{Leaf, Trouble};
@@ -25,6 +26,7 @@ pub(super) struct Setup<'a> {
     model: Chosen,
     prompt: String,
     schema: Option<Value>,
+    mcp: Vec<mcp::Server>,
     agent: &'a AgentConfig,
     settings: &'a AgentSettings,
 }
@@ -61,7 +63,8 @@ impl<'a> Setup<'a> {
             }
             None => agent.verdict.as_ref().map(|verdict| verdict.schema()),
         };
-        Ok(Self { model, prompt, schema, agent, settings })
+        let mcp = servers::resolve(context, leaf, agent, model.recording.is_some()).await?;
+        Ok(Self { model, prompt, schema, mcp, agent, settings })
     }
 
     pub(super) fn model_name(&self) -> &str {
@@ -91,6 +94,7 @@ impl<'a> Setup<'a> {
             working_dir: working_dir.to_owned(),
             roots: roots(working_dir, mounts, config),
             tools: self.agent.tools.iter().map(grant).collect(),
+            mcp: self.mcp.iter().map(servers::grant).collect(),
             result_schema: self.schema.clone(),
             forbidden: [&self.settings.forbidden, off_limits].concat(),
             retry_pause_ms: RETRY_PAUSE_MS,
@@ -112,6 +116,7 @@ impl<'a> Setup<'a> {
                 tokens: budget.tokens,
                 cost_micros: budget.cost_micros,
             },
+            mcp: self.mcp.clone(),
             // What is answered from one is there already.
             recording: model.recording.is_none().then_some(recording),
             redact,

@@ -15,6 +15,8 @@ use crate::{api, names};
 
 /// After a policy could not be put back, before all are looked at again.
 const PAUSE: Duration = Duration::from_secs(30);
+/// After a policy was put back. Servers that want different ones, as during an upgrade, would else write without end.
+const SPACING: Duration = Duration::from_secs(2);
 
 /// Makes a policy what it shall be, whatever it was; returns what it is now.
 pub(crate) async fn apply(
@@ -102,6 +104,9 @@ impl Kept {
                         continue;
                     }
                 };
+                if strange.is_empty() {
+                    continue;
+                }
                 let mut failed = false;
                 for name in strange {
                     match self.put_back(&name).await {
@@ -118,6 +123,7 @@ impl Kept {
                 if failed {
                     break;
                 }
+                tokio::time::sleep(SPACING).await;
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -106,10 +106,13 @@ fn timeless(file: &str) -> Vec<Value> {
         }
         entry
     });
-    // What harness and gateway say at the same time may be told in another order.
+    // What harness and gateway say at the same time may be told in another order; likewise OpenCode's words and its calls,
+    // which come on two ways.
     let (harness, gateway): (Vec<Value>, Vec<Value>) =
         entries.partition(|entry| entry["source"] == "harness");
-    [harness, gateway].concat()
+    let (words, acts): (Vec<Value>, Vec<Value>) =
+        harness.into_iter().partition(|entry| entry["type"] == "text");
+    [words, acts, gateway].concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]

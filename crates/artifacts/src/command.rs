@@ -98,7 +98,7 @@ pub enum Command {
     },
 }
 
-const USAGE: &str = "usage: jb-artifacts install DIR [FROM TO] | prepare GROUP | \
+const USAGE: &str = "usage: jb-artifacts [--alive MILLISECONDS] COMMAND, which is one of install DIR [FROM TO] | prepare GROUP | \
 extract [--owners] [--image VOLUME FILE] {VOLUME DIR} | boot [--owners] FILE COMMAND {ARGUMENT} | \
 publish {VOLUME DIR} | fetch | store | receive VOLUME DIR | receive --file VOLUME FILE | send DIR | \
 piped COMMAND | list | create VOLUME | kind VOLUME | add VOLUME PATH LIMIT | archive VOLUME PATH | \

@@ -6,6 +6,7 @@
 //! object store, the same archives are its objects, and the program is told by the server where to find them
 //! ([`exchange`]).
 
+pub mod alive;
 mod caches;
 pub mod command;
 pub mod exchange;

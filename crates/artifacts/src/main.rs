@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use jb_artifacts::command::{ARTIFACTS_DIR, CACHES_DIR, Command, NO_VOLUME, SCRATCH_DIR};
 use jb_artifacts::frames::{FrameReader, FrameWriter};
-use jb_artifacts::{Caches, Error, Kind, Volumes};
+use jb_artifacts::{Caches, Error, Kind, Volumes, alive};
 
 mod objects;
 
@@ -17,7 +17,11 @@ const IMAGE_BYTES_MAX: u64 = 4 << 20;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let command = match Command::parse(&arguments) {
+    let (every, arguments) = alive::split(&arguments);
+    if let Some(every) = every {
+        alive::say(every);
+    }
+    let command = match Command::parse(arguments) {
         Ok(command) => command,
         Err(usage) => {
             say(&usage);

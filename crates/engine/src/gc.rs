@@ -88,6 +88,7 @@ impl Collector {
     pub async fn run(self: Arc<Self>, clock: Clock) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.tell_of_other_workers().await;
         let mut endings: Vec<_> =
             self.places.iter().filter_map(|place| place.runtime.endings()).collect();
         loop {
@@ -128,23 +129,27 @@ impl Collector {
         cutoffs: &decide::Cutoffs,
         now: Timestamp,
     ) -> Result<usize, Error> {
-        let unneeded = self
-            .store
-            .collectable_containers(
-                cutoffs.ended,
-                cutoffs.failed,
-                cutoffs.checked,
-                cutoffs.hijacked,
-                MAX_PER_ROUND,
-            )
-            .await
-            .map_err(stored("list containers to collect"))?;
-        let finished = self
-            .store
-            .finished_containers(cutoffs.checked, cutoffs.hijacked, MAX_PER_ROUND)
-            .await
-            .map_err(stored("list containers of finished builds"))?;
-        let unneeded: BTreeSet<ContainerHandle> = unneeded.into_iter().chain(finished).collect();
+        let mut unneeded: BTreeSet<ContainerHandle> = BTreeSet::new();
+        for worker in self.places.workers() {
+            let collectable = self
+                .store
+                .collectable_containers(
+                    worker,
+                    cutoffs.ended,
+                    cutoffs.failed,
+                    cutoffs.checked,
+                    cutoffs.hijacked,
+                    MAX_PER_ROUND,
+                )
+                .await
+                .map_err(stored("list containers to collect"))?;
+            let finished = self
+                .store
+                .finished_containers(worker, cutoffs.checked, cutoffs.hijacked, MAX_PER_ROUND)
+                .await
+                .map_err(stored("list containers of finished builds"))?;
+            unneeded.extend(collectable.into_iter().chain(finished));
+        }
         let mut n_removed = 0;
         for handle in unneeded {
             n_removed += usize::from(self.remove_container(&handle).await);
@@ -219,12 +224,30 @@ impl Collector {
         }
     }
 
-    /// The place of a row's worker. What has no row is nowhere, unless there is but one place.
+    /// The place of a row's worker. What has no row is nowhere, unless there is but one place. Rows of workers that this
+    /// server does not have stay: their containers do, too, and another server or a later one may have them.
     fn place(&self, worker: Option<String>) -> Option<&Arc<Place>> {
-        if let Some(only) = self.places.only() {
-            return Some(only);
+        match (self.places.only(), worker) {
+            (Some(only), None) => Some(only),
+            (Some(only), Some(_)) if !only.runtime.keeps_to_its_name() => Some(only),
+            (_, worker) => self.places.named(&worker?),
         }
-        self.places.named(&worker?)
+    }
+
+    /// Says which workers this server does not have whose containers are recorded.
+    async fn tell_of_other_workers(&self) {
+        let own = self.places.workers();
+        let workers = self.store.workers_of_containers().await;
+        for (worker, containers) in log(workers.map_err(stored("list workers"))) {
+            if !own.contains(&None) && !own.contains(&Some(worker.as_str())) {
+                tracing::warn!(
+                    worker,
+                    containers,
+                    "containers stay that are of a worker which this server does not have; a server that has it \
+                     removes them"
+                );
+            }
+        }
     }
 
     async fn remove_container_from(&self, place: &Place, handle: &ContainerHandle) -> bool {
@@ -246,10 +269,12 @@ impl Collector {
         cutoffs: &decide::Cutoffs,
         now: Timestamp,
     ) -> Result<usize, Error> {
-        let unneeded = self.store.collectable_volumes(cutoffs.volumes, MAX_PER_ROUND).await;
         let mut n_removed = 0;
-        for handle in unneeded.map_err(stored("list volumes to collect"))? {
-            n_removed += usize::from(self.remove_volume(&handle).await);
+        for worker in self.places.workers() {
+            let unneeded = self.store.collectable_volumes(worker, cutoffs.volumes, MAX_PER_ROUND);
+            for handle in unneeded.await.map_err(stored("list volumes to collect"))? {
+                n_removed += usize::from(self.remove_volume(&handle).await);
+            }
         }
         let places = self.places.iter().map(|place| self.stray_volumes(place, now));
         n_removed +=

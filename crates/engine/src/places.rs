@@ -128,6 +128,14 @@ impl Places {
         }
     }
 
+    /// The workers whose rows this server may remove; every worker where the only place has whatever any name made.
+    pub(crate) fn workers(&self) -> Vec<Option<&str>> {
+        match self.only() {
+            Some(only) if !only.runtime.keeps_to_its_name() => vec![None],
+            _ => self.iter().map(|place| Some(place.name())).collect(),
+        }
+    }
+
     /// The place of a row, or why there is none.
     fn of_row(&self, what: &str, worker: &str) -> jb_runtime::Result<Arc<Place>> {
         self.named(worker).cloned().ok_or_else(|| {

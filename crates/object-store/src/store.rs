@@ -33,7 +33,7 @@ const ANSWER_BYTES_MAX: usize = 8 << 20;
 pub struct ObjectStore {
     pub(crate) bucket: Bucket,
     pub(crate) credentials: Credentials,
-    client: Client,
+    pub(crate) client: Client,
     prefix: String,
     trust: Option<String>,
 }

@@ -6,6 +6,7 @@ use reqwest::Method;
 use rusty_s3::S3Action as _;
 use rusty_s3::actions::{CompleteMultipartUploadResponse, CreateMultipartUpload};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use url::Url;
 
 use crate::{Error, Kind, ObjectStore, PART_BYTES};
 
@@ -63,18 +64,21 @@ impl ObjectStore {
 
     /// Gives an upload up; the store forgets its parts.
     pub async fn abandon_upload(&self, name: &str, upload: &str) -> Result<(), Error> {
-        let key = self.key(name);
-        let attempt = || format!("cannot give up writing object `{key}`");
-        let action = self.bucket.abort_multipart_upload(Some(&self.credentials), &key, upload);
-        let url = action.sign(OWN_LIFE);
+        let attempt = || format!("cannot give up writing object `{}`", self.key(name));
+        let url = self.abandon_url(name, upload);
         match self.send(Method::DELETE, url.as_str(), Vec::new(), attempt).await {
             Err(error) if error.kind != Kind::Missing => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Writes a stream, in parts when it is long. When the stream fails there is no object; its error is
-    /// the inner one.
+    fn abandon_url(&self, name: &str, upload: &str) -> Url {
+        let key = self.key(name);
+        self.bucket.abort_multipart_upload(Some(&self.credentials), &key, upload).sign(OWN_LIFE)
+    }
+
+    /// Writes a stream, in parts when it is long. When the stream fails, or nobody waits for this any more, there is no
+    /// object and no part of it; the stream's error is the outer one.
     pub async fn write_stream(
         &self,
         name: &str,
@@ -84,14 +88,15 @@ impl ObjectStore {
         if part.len() < PART_BYTES {
             return Ok(self.write(name, part).await);
         }
-        let upload = match self.begin_upload(name).await {
-            Ok(upload) => upload,
+        let mut begun = match self.begin_upload(name).await {
+            Ok(upload) => Begun { store: self, name, upload: Some(upload) },
             Err(error) => return Ok(Err(error)),
         };
+        let upload = begun.upload.clone().unwrap_or_default();
         let mut tags = Vec::new();
         let written = loop {
             if part.is_empty() {
-                break Ok(Ok(()));
+                break Ok(self.finish_upload(name, &upload, &tags).await);
             }
             match self.write_part(name, &upload, tags.len() + 1, part).await {
                 Ok(tag) => tags.push(tag),
@@ -102,12 +107,12 @@ impl ObjectStore {
                 Err(error) => break Err(error),
             };
         };
-        if let Ok(Ok(())) = written {
-            return Ok(self.finish_upload(name, &upload, &tags).await);
-        }
-        if let Err(error) = self.abandon_upload(name, &upload).await {
+        if !matches!(written, Ok(Ok(())))
+            && let Err(error) = self.abandon_upload(name, &upload).await
+        {
             tracing::warn!(%error, "parts of an object that will not be stay in the store");
         }
+        begun.upload = None;
         written
     }
 
@@ -124,6 +129,31 @@ impl ObjectStore {
         let answer = self.send(Method::PUT, &url, content, attempt).await?;
         let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok());
         tag.map(str::to_owned).ok_or_else(|| self.unreadable(attempt(), "it names no tag"))
+    }
+}
+
+/// An upload under way. Where whoever waits for it goes away, it is given up.
+struct Begun<'a> {
+    store: &'a ObjectStore,
+    name: &'a str,
+    /// None once it is over.
+    upload: Option<String>,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        let Some(upload) = self.upload.take() else { return };
+        let url = self.store.abandon_url(self.name, &upload);
+        let key = self.store.key(self.name);
+        let request = self.store.client.delete(url);
+        // Without one this process is ending.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if let Err(error) = request.send().await {
+                let error = error.without_url();
+                tracing::warn!(key, %error, "parts of an object that will not be stay in the store");
+            }
+        });
     }
 }
 

@@ -11,9 +11,8 @@ use std::io::{self, Cursor};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jb_artifacts::Kind;
 use jb_artifacts::command::{Command, NO_VOLUME};
-use jb_artifacts::frames;
+use jb_artifacts::{Kind, alive, frames};
 use jb_model::VolumeHandle;
 use jb_object_store::ObjectStore;
 use jb_runtime::{ByteStream, Error, Result};
@@ -41,6 +40,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 const START_PAUSE: Duration = Duration::from_millis(150);
 /// How often a command is begun again when its connection breaks.
 const ATTEMPTS: u32 = 5;
+/// How often a command says that it is alive within the time that it may be silent.
+const ALIVE_PARTS: u32 = 3;
 
 /// What is known of a volume.
 #[derive(Clone, Debug)]
@@ -309,12 +310,10 @@ impl Artifacts {
 
     async fn start(&self, command: &Command) -> Result<Exec> {
         let _turn = self.turns.acquire().await;
-        let args: Vec<String> =
-            std::iter::once("/jb-artifacts".to_owned()).chain(command.to_args()).collect();
         let deadline = Instant::now() + self.settings.start_timeout;
         loop {
             self.make().await?;
-            match Exec::start(&self.pods, &self.name, MAIN, args.clone()).await {
+            match self.exec(&self.name, MAIN, "/jb-artifacts", command).await {
                 Ok(exec) => return Ok(exec),
                 Err(failure) if Instant::now() < deadline && is_passing(&failure) => {
                     tracing::debug!(%failure, "the pod for artifacts cannot be used yet");
@@ -324,6 +323,21 @@ impl Artifacts {
                 Err(failure) => return Err(self.explain(command, Some(failure))),
             }
         }
+    }
+
+    /// Runs a command in a container. A stream that breaks without a word is noticed, however long the command takes.
+    async fn exec(
+        &self,
+        pod: &str,
+        container: &str,
+        program: &str,
+        command: &Command,
+    ) -> Result<Exec, Failure> {
+        let silence_max = self.settings.stream_silence;
+        let mut args = vec![program.to_owned()];
+        args.extend(alive::args(silence_max / ALIVE_PARTS));
+        args.extend(command.to_args());
+        Exec::start(&self.pods, pod, container, args, Some(silence_max)).await
     }
 
     /// Finds or makes the pod and waits until it has made its directories, without which nobody writes volumes.
@@ -390,8 +404,7 @@ impl Artifacts {
             None => Command::Prepare { group: ARTIFACT_GROUP },
             Some(_) => Command::MakeCaches { volumes: Vec::new() },
         };
-        let args = std::iter::once("/jb-artifacts".to_owned()).chain(prepare.to_args()).collect();
-        let mut exec = Exec::start(&self.pods, &self.name, MAIN, args).await?;
+        let mut exec = self.exec(&self.name, MAIN, "/jb-artifacts", &prepare).await?;
         // What it says is in the failure; how it ended tells whether the stream was whole.
         let _ = talk(&mut exec, None, &mut Vec::new()).await;
         exec.end().await

@@ -1,28 +1,26 @@
 //! Commands executed in containers, over WebSockets.
 
+mod output;
+
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use jb_runtime::RunnerStream;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Api;
-use kube::api::{AttachParams, AttachedProcess};
-use tokio::io::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, ReadHalf, SimplexStream, WriteHalf,
-};
+use kube::api::AttachParams;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, SimplexStream, WriteHalf};
 
 use crate::api::text_of;
+pub(crate) use output::Output;
 
 /// How long an executed command may take to show that it runs.
 const ANNOUNCEMENT: Duration = Duration::from_secs(15);
 /// Bytes on their way to and from a command.
 const BUFFER: usize = 256 << 10;
-/// What is kept of a command's stderr.
-const STDERR_BYTES_MAX: u64 = 16 << 10;
 
 /// Why a command did not run or did not end well.
 #[derive(Debug)]
@@ -51,15 +49,17 @@ impl std::fmt::Display for Failure {
 pub(crate) struct Exec {
     pub(crate) stdin: WriteHalf<SimplexStream>,
     pub(crate) stdout: Output,
-    stderr: ReadHalf<SimplexStream>,
 }
 
 impl Exec {
+    /// One that says that it is alive when it has nothing else to say (`jb_artifacts::alive`) is given up after being
+    /// silent for `silence_max`; of one that does not, nothing can be told.
     pub(crate) async fn start(
         pods: &Api<Pod>,
         pod: &str,
         container: &str,
         command: Vec<String>,
+        silence_max: Option<Duration>,
     ) -> Result<Self, Failure> {
         let params = AttachParams {
             container: Some(container.to_owned()),
@@ -82,67 +82,16 @@ impl Exec {
         else {
             return Err(Failure::Lost(io::ErrorKind::NotConnected.into()));
         };
-        let ending = Ending::Awaited(Box::pin(status));
-        let stdout = Output { stdout, ending, _process: process };
-        Ok(Self { stdin, stdout, stderr })
+        let stdout = Output::new((stdout, stderr), status, process, silence_max);
+        Ok(Self { stdin, stdout })
     }
 
     /// Waits for its end, once its output was read.
     pub(crate) async fn end(mut self) -> Result<(), Failure> {
-        let status = std::future::poll_fn(|context| self.stdout.ending.poll(context)).await;
-        // All of it has come by now.
-        let mut said = Vec::new();
-        let mut stderr = self.stderr.take(STDERR_BYTES_MAX);
-        while let Some(Ok(1..)) = stderr.read_buf(&mut said).now_or_never() {}
-        let said = String::from_utf8_lossy(&said).into_owned();
-        match status {
-            Some(status) => judge(&status, said),
-            None => Err(Failure::Lost(io::ErrorKind::UnexpectedEof.into())),
-        }
-    }
-}
-
-/// How a command ended, which is asked for more than once.
-enum Ending {
-    Awaited(Pin<Box<dyn Future<Output = Option<Status>> + Send>>),
-    /// `None` when the connection broke before.
-    Known(Option<Box<Status>>),
-}
-
-impl Ending {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Box<Status>>> {
-        if let Self::Awaited(status) = self {
-            *self = Self::Known(ready!(status.as_mut().poll(context)).map(Box::new));
-        }
-        match self {
-            Self::Known(status) => Poll::Ready(status.clone()),
-            Self::Awaited(_) => Poll::Pending,
-        }
-    }
-}
-
-/// A command's stdout. The end of the connection is its end, too, which the pipe alone does not tell.
-pub(crate) struct Output {
-    stdout: ReadHalf<SimplexStream>,
-    ending: Ending,
-    /// The connection ends with this.
-    _process: AttachedProcess,
-}
-
-impl AsyncRead for Output {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Poll::Ready(read) = Pin::new(&mut self.stdout).poll_read(context, buffer) {
-            return Poll::Ready(read);
-        }
-        ready!(self.ending.poll(context));
-        // Whatever came before the end is there by now.
-        match Pin::new(&mut self.stdout).poll_read(context, buffer) {
-            Poll::Pending => Poll::Ready(Ok(())),
-            ready => ready,
+        match self.stdout.end().await {
+            Ok((Some(status), said)) => judge(&status, said),
+            Ok((None, _)) => Err(Failure::Lost(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => Err(Failure::Lost(error)),
         }
     }
 }
@@ -169,7 +118,7 @@ pub(crate) async fn connect(
     command: Vec<String>,
     silence_max: Duration,
 ) -> Result<RunnerExec, Failure> {
-    let mut exec = Exec::start(pods, pod, container, command).await?;
+    let mut exec = Exec::start(pods, pod, container, command, None).await?;
     let mut announcement = [1];
     let read = tokio::time::timeout(ANNOUNCEMENT, exec.stdout.read(&mut announcement)).await;
     let lost = |kind: io::ErrorKind| Failure::Lost(kind.into());

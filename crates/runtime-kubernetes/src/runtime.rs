@@ -306,6 +306,10 @@ impl Runtime for KubernetesRuntime {
         &self.inner.api_addresses
     }
 
+    fn keeps_to_its_name(&self) -> bool {
+        true
+    }
+
     async fn create(&self, spec: &ContainerSpec) -> Result<()> {
         self.inner.create(spec, &Waits::unwatched()).await
     }

@@ -1,11 +1,12 @@
 //! Which containers have started, as the cluster's events tell: milliseconds after, when the status of their pods lags
-//! by seconds. So nobody has to ask nodes again and again, which with many pods keeps nodes from starting them.
+//! by seconds and only makes up for events that were lost. So nobody has to ask nodes again and again, which with many
+//! pods keeps nodes from starting them.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt as _;
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::watch;
@@ -92,14 +93,28 @@ impl Starts {
     }
 
     /// Whether a container of a pod, of either kind, has started; `None` when that is not known here.
-    pub(crate) fn of(&self, pod_uid: &str, container: &str) -> Option<bool> {
+    pub(crate) fn of(&self, pod: &Pod, container: &str) -> Option<bool> {
+        if is_running(pod, container) {
+            return Some(true);
+        }
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let known = self.lock();
         let has_started = ["containers", "initContainers"].into_iter().any(|field| {
-            let key = (pod_uid.to_owned(), format!("spec.{field}{{{container}}}"));
+            let key = (uid.to_owned(), format!("spec.{field}{{{container}}}"));
             known.started.contains(&key)
         });
         if has_started { Some(true) } else { known.heard.then_some(false) }
     }
+}
+
+/// Whether a pod's status says that a container runs.
+fn is_running(pod: &Pod, container: &str) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let lists = [&status.init_container_statuses, &status.container_statuses];
+    let mut all = lists.into_iter().flatten().flatten();
+    all.any(|seen| {
+        seen.name == container && seen.state.as_ref().is_some_and(|state| state.running.is_some())
+    })
 }
 
 #[cfg(test)]

@@ -154,6 +154,12 @@ pub trait Runtime: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether this has only what bears its own worker name: what another name made is no business of it, also when that
+    /// name is not in use any more.
+    fn keeps_to_its_name(&self) -> bool {
+        false
+    }
+
     /// Ends every process of the container and removes it.
     async fn destroy(&self, handle: &ContainerHandle) -> Result<()>;
 

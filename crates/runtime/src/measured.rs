@@ -65,6 +65,10 @@ impl Runtime for Measured {
         self.runtime.off_limits()
     }
 
+    fn keeps_to_its_name(&self) -> bool {
+        self.runtime.keeps_to_its_name()
+    }
+
     async fn create(&self, spec: &ContainerSpec) -> Result<()> {
         self.timed(What::Container, "create", self.runtime.create(spec)).await
     }

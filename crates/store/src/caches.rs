@@ -133,16 +133,17 @@ impl Store {
         })
     }
 
-    /// Volumes that nothing refers to any more: no running build, no numbered artifact, no resource or task
+    /// Volumes of a worker, or of all, that nothing refers to any more: no running build, no numbered artifact, no resource or task
     /// cache, and that were last used before `before`. At most `limit`.
     pub async fn collectable_volumes(
         &self,
+        worker: Option<&str>,
         before: Timestamp,
         limit: u32,
     ) -> Result<Vec<VolumeHandle>> {
         let rows = self
             .rows(
-                "SELECT v.handle FROM volumes v WHERE v.last_used < $1
+                "SELECT v.handle FROM volumes v WHERE v.last_used < $1 AND ($3 = '' OR v.worker = $3)
                  AND NOT EXISTS (SELECT 1 FROM builds b WHERE b.id = v.build_id AND b.completed = 0)
                  AND NOT EXISTS (SELECT 1 FROM build_artifacts a JOIN builds b ON b.id = a.build_id
                                  WHERE a.volume = v.handle AND b.completed = 0)
@@ -152,7 +153,7 @@ impl Store {
                  AND NOT EXISTS (SELECT 1 FROM containers c WHERE c.handle = v.container)
                  AND NOT EXISTS (SELECT 1 FROM volumes c WHERE c.parent = v.handle)
                  ORDER BY v.last_used, v.handle LIMIT $2",
-                args![before, limit],
+                args![before, limit, worker.unwrap_or_default()],
             )
             .await?;
         rows.iter().map(|row| row.req_text("handle").map(VolumeHandle)).collect()

@@ -216,12 +216,13 @@ impl Store {
         })
     }
 
-    /// Containers nobody needs, at most `limit`: marked as destroying; of builds that are gone; of builds that
+    /// Containers of a worker, or of all, that nobody needs, at most `limit`: marked as destroying; of builds that are gone; of builds that
     /// ended before `ended_before`, where unsuccessful ones that are their job's newest, or have no job, are
     /// kept until `failed_before`; of checks without a build created before `checked_before`. Never those
     /// hijacked since `hijacked_since`.
     pub async fn collectable_containers(
         &self,
+        worker: Option<&str>,
         ended_before: Timestamp,
         failed_before: Timestamp,
         checked_before: Timestamp,
@@ -232,7 +233,7 @@ impl Store {
             .rows(
                 "SELECT c.handle FROM containers c LEFT JOIN builds b ON b.id = c.build_id
                  LEFT JOIN jobs j ON j.id = b.job_id
-                 WHERE (c.last_hijack IS NULL OR c.last_hijack < $4) AND (
+                 WHERE ($6 = '' OR c.worker = $6) AND (c.last_hijack IS NULL OR c.last_hijack < $4) AND (
                      c.state = 'destroying'
                      OR (c.build_id IS NOT NULL AND b.id IS NULL)
                      OR (b.completed = 1 AND b.end_time < $2)
@@ -240,10 +241,24 @@ impl Store {
                          AND (b.status = 'succeeded' OR b.id <> j.latest_build_id))
                      OR (c.build_id IS NULL AND c.created_at < $3))
                  ORDER BY c.created_at, c.handle LIMIT $5",
-                args![ended_before, failed_before, checked_before, hijacked_since, limit],
+                args![
+                    ended_before,
+                    failed_before,
+                    checked_before,
+                    hijacked_since,
+                    limit,
+                    worker.unwrap_or_default()
+                ],
             )
             .await?;
         rows.iter().map(|row| row.req_text("handle").map(ContainerHandle)).collect()
+    }
+
+    /// The workers that containers are on, with how many.
+    pub async fn workers_of_containers(&self) -> Result<Vec<(String, i64)>> {
+        let sql = "SELECT worker, COUNT(*) AS n FROM containers GROUP BY worker ORDER BY worker";
+        let rows = self.rows(sql, args![]).await?;
+        rows.iter().map(|row| Ok((row.req_text("worker")?, row.req_int("n")?))).collect()
     }
 
     /// The containers on a worker whose builds are over.

@@ -337,10 +337,11 @@ impl Store {
             .collect()
     }
 
-    /// Containers whose use is over at once: of checks that ended before `checked_before`, and of job builds that
+    /// Containers of a worker, or of all, whose use is over at once: of checks that ended before `checked_before`, and of job builds that
     /// succeeded or are not their job's latest; never those hijacked since `hijacked_since`. At most `limit`.
     pub async fn finished_containers(
         &self,
+        worker: Option<&str>,
         checked_before: Timestamp,
         hijacked_since: Timestamp,
         limit: u32,
@@ -349,12 +350,13 @@ impl Store {
             .rows(
                 "SELECT c.handle FROM containers c JOIN builds b ON b.id = c.build_id
                  LEFT JOIN jobs j ON j.id = b.job_id
-                 WHERE b.completed = 1 AND (c.last_hijack IS NULL OR c.last_hijack < $2) AND (
+                 WHERE ($4 = '' OR c.worker = $4)
+                 AND b.completed = 1 AND (c.last_hijack IS NULL OR c.last_hijack < $2) AND (
                      (b.resource_id IS NOT NULL AND b.end_time < $1)
                      OR (b.job_id IS NOT NULL
                          AND (b.status = 'succeeded' OR b.id <> COALESCE(j.latest_build_id, 0))))
                  ORDER BY c.created_at, c.handle LIMIT $3",
-                args![checked_before, hijacked_since, limit],
+                args![checked_before, hijacked_since, limit, worker.unwrap_or_default()],
             )
             .await?;
         rows.iter().map(|row| row.req_text("handle").map(ContainerHandle)).collect()

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that must hold, in one command.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use crate::cluster::place::Place;
 use crate::cluster::{self, NetworkPolicy};
 use crate::install::on_path;
 use crate::{collector, deploy, images, object_store};
@@ -25,8 +26,9 @@ pub(crate) struct Options {
     without_kubernetes: bool,
 }
 
-/// Where the cluster of the tests lies; it is made anew for each run.
-const CLUSTER_DIR: &str = "/var/tmp/jetbridge-test-cluster";
+/// Where the clusters of the tests lie; they are made anew for each run. The second is for servers that use several.
+const CLUSTER_DIRS: [&str; 2] =
+    ["/var/tmp/jetbridge-test-cluster", "/var/tmp/jetbridge-test-cluster-2"];
 
 /// A check by a program that takes minutes to compile: it runs where someone installed it.
 struct Check {
@@ -246,13 +248,16 @@ impl Kubernetes {
                 println!("== Kubernetes");
                 let built = building.join().map_err(|_| anyhow::anyhow!("building it panicked"))?;
                 built.context("build Kubernetes")?;
-                let dir = PathBuf::from(CLUSTER_DIR);
-                cluster::down(&dir)?;
-                cluster::up(&dir, NetworkPolicy::Enforced)?;
                 // The tests' own build has made the server.
                 let images = images::Options { is_built: true, ..images::Options::local() };
-                cluster::load(&dir, &images::assemble(&images)?)?;
-                Ok(Started::Own(dir))
+                let images = images::assemble(&images)?;
+                let dirs = CLUSTER_DIRS.map(PathBuf::from);
+                for dir in &dirs {
+                    cluster::down(dir)?;
+                    cluster::up(dir, NetworkPolicy::Enforced)?;
+                    cluster::load(dir, &images)?;
+                }
+                Ok(Started::Own(dirs))
             }
             Self::Given => Ok(Started::Given),
             Self::None { why } => Ok(Started::None { why }),
@@ -260,9 +265,9 @@ impl Kubernetes {
     }
 }
 
-/// The cluster that tests run on. One of our own is left running when a test fails: the next run removes it.
+/// The clusters that tests run on. Those of our own are left running when a test fails: the next run removes them.
 enum Started {
-    Own(PathBuf),
+    Own([PathBuf; 2]),
     Given,
     None { why: String },
 }
@@ -270,11 +275,13 @@ enum Started {
 impl Started {
     fn tell(&self, tests: &mut Command) -> anyhow::Result<()> {
         match self {
-            Self::Own(dir) => {
+            Self::Own([dir, second]) => {
                 let mut path = vec![cluster::commands(dir)];
                 path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
                 tests.env("PATH", std::env::join_paths(path)?);
                 tests.envs(cluster::variables(dir)?);
+                let second = Place::new(second)?.kubeconfig();
+                tests.env("JETBRIDGE_TEST_SECOND_KUBECONFIG", second);
                 tests.env("JETBRIDGE_REQUIRE_KUBERNETES", "1");
             }
             Self::Given => {
@@ -288,7 +295,10 @@ impl Started {
     /// Ends it; returns what could not run.
     fn stop(self) -> anyhow::Result<Option<String>> {
         match self {
-            Self::Own(dir) => cluster::down(Path::new(&dir)).map(|()| None),
+            Self::Own(dirs) => {
+                dirs.iter().try_for_each(|dir| cluster::down(dir))?;
+                Ok(None)
+            }
             Self::Given => Ok(Some("what needs a cluster of this machine's own".to_owned())),
             Self::None { why } => Ok(Some(format!("what needs Kubernetes ({why})"))),
         }

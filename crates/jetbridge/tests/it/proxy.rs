@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -38,9 +37,7 @@ impl Proxy {
 
     /// For somebody who has this token, else for the one whom the tests are.
     pub async fn start_as(cluster: &Cluster, token: Option<&str>) -> Self {
-        let config =
-            cluster.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "--output=json"]);
-        let mut config: Value = serde_json::from_str(&config).unwrap();
+        let mut config = cluster.access();
         if let Some(token) = token {
             config["users"][0]["user"] = serde_json::json!({"token": token});
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jb_object_store::{Credentials, Kind, ObjectStore, PART_BYTES, Settings};
 use jb_test_object_store::{BUCKET, KEY, SECRET, TestStore};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -74,6 +74,30 @@ async fn long_streams_are_objects_once_they_are_whole() {
     let left: Vec<String> =
         store.files().into_iter().filter(|file| !file.starts_with("ci/")).collect();
     assert_eq!(left, [""; 0], "parts stay");
+}
+
+/// Whoever sent the stream goes away.
+#[tokio::test]
+async fn a_write_that_nobody_waits_for_any_more_leaves_nothing() {
+    let Some(store) = TestStore::start(HERE) else { return };
+    let bucket = bucket(&store);
+    let is_left = || !store.files().is_empty();
+    let (reader, mut writer) = tokio::io::duplex(PART_BYTES);
+    let whole = vec![7; PART_BYTES];
+    let begun = async {
+        writer.write_all(&whole).await.unwrap();
+        while !is_left() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        written = bucket.write_stream("cut", reader) => panic!("{written:?}"),
+        () = begun => {}
+    }
+    while is_left() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!bucket.has("cut").await.unwrap());
 }
 
 struct Failing;

@@ -223,9 +223,7 @@ impl Artifacts {
 
     async fn start_in(&self, pod: &str, container: &str, command: &Command) -> Result<Exec> {
         let _turn = self.turns.acquire().await;
-        let program = std::iter::once(pod::program("jb-artifacts"));
-        let words = program.chain(command.to_args()).collect();
-        let started = Exec::start(&self.pods, pod, container, words).await;
+        let started = self.exec(pod, container, &pod::program("jb-artifacts"), command).await;
         started.map_err(|failure| self.explain(command, Some(failure)))
     }
 }

@@ -2,7 +2,7 @@
 
 use jb_model::config::ContainerLimits;
 use jb_model::{ContainerHandle, VolumeHandle};
-use jb_runtime::{ContainerKind, Coordinates, Image, Link, Mount, User};
+use jb_runtime::{ContainerKind, Coordinates, Image, Link, Mount, MountSource, User};
 
 use super::*;
 use crate::settings::{ArtifactStore, Images};

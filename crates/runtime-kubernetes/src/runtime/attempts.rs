@@ -7,6 +7,9 @@ use tokio::time::Instant;
 /// A kubelet needs about half a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Where events tell, in case neither they nor the pod's status came. A node that starts many pods answers each attempt
+/// in vain with work that it has better use for.
+const UNTOLD_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
@@ -19,7 +22,7 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Whether to ask now. `started` is what events tell of the container. Where nothing tells, the node is asked again
+    /// Whether to ask now. `started` is what is known of the container. Where nothing tells, the node is asked again
     /// and again, at first often; where events tell, only in case one was lost.
     pub(super) fn is_due(&mut self, started: Option<bool>, now: Instant) -> bool {
         let since = *self.since.get_or_insert(now);
@@ -30,8 +33,8 @@ impl Attempts {
                 true
             }
             Some(false) => {
-                self.pause = LONGEST_PAUSE;
-                now >= self.last.unwrap_or(since) + LONGEST_PAUSE
+                self.pause = UNTOLD_PAUSE;
+                now >= self.last.unwrap_or(since) + UNTOLD_PAUSE
             }
             Some(true) | None => self.last.is_none_or(|last| now >= last + self.pause),
         }

@@ -225,9 +225,8 @@ impl Inner {
                     if let Some(birth) = birth {
                         birth.placed();
                     }
-                    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
                     self.bring_inputs(handle, &pod, &mut preparing).await?;
-                    if attempts.is_due(self.starts.of(uid, MAIN), Instant::now()) {
+                    if attempts.is_due(self.starts.of(&pod, MAIN), Instant::now()) {
                         if self.is_up(handle, name, context).await? {
                             return Ok(());
                         }
@@ -243,7 +242,7 @@ impl Inner {
                 let text = format!("after {waited} seconds {}", waiting_for(&pod));
                 return Err(Error::io(context(), io::Error::other(text)));
             }
-            let next = attempts.next(now).min(preparing.next(now));
+            let next = attempts.next(now).min(preparing.next(now)).min(deadline);
             tokio::select! {
                 _ = changes.changed() => {}
                 _ = starts.changed() => {}

@@ -58,8 +58,7 @@ impl Inner {
         preparing: &mut Preparing,
     ) -> Result<()> {
         let Some(store) = self.artifacts.store() else { return Ok(()) };
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        let has_started = self.starts.of(uid, PREPARE);
+        let has_started = self.starts.of(pod, PREPARE);
         if preparing.is_done
             || wanted(pod).is_empty()
             || !preparing.attempts.is_due(has_started, Instant::now())

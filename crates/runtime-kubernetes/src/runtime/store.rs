@@ -29,7 +29,7 @@ const PART_LIFE: Duration = Duration::from_secs(60 * 60);
 const ATTEMPTS: u32 = 30;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Uploads that were begun here, by volume.
+/// Uploads that were begun and are no objects yet, by volume: here, or by a server before, as the helper tells.
 type Begun = BTreeMap<String, Vec<String>>;
 
 impl Inner {
@@ -163,12 +163,12 @@ impl Inner {
             Said::Want { volume, part, upload } => {
                 let upload = match upload {
                     Some(upload) => upload,
-                    None => {
-                        let upload = store.begin_upload(&name).await.map_err(failed)?;
-                        begun.entry(volume.clone()).or_default().push(upload.clone());
-                        upload
-                    }
+                    None => store.begin_upload(&name).await.map_err(failed)?,
                 };
+                let known = begun.entry(volume.clone()).or_default();
+                if !known.contains(&upload) {
+                    known.push(upload.clone());
+                }
                 let url = store.part_url(&name, &upload, part, PART_LIFE);
                 Place { volume, part, upload: Some(upload), url }
             }

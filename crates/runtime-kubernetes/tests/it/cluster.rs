@@ -35,13 +35,30 @@ impl Cluster {
             );
             return None;
         };
+        Some(Self::at(kubeconfig.into(), level))
+    }
+
+    /// The second cluster, beside the first. `None`, aloud, without one.
+    #[allow(dead_code, reason = "not all who share this need another")]
+    pub(crate) fn second(level: &str) -> Option<Self> {
+        let Some(kubeconfig) = std::env::var_os("JETBRIDGE_TEST_SECOND_KUBECONFIG") else {
+            eprintln!(
+                "skipped: no second cluster; `cargo xtask cluster up --dir DIR` makes one, and \
+                 JETBRIDGE_TEST_SECOND_KUBECONFIG names it"
+            );
+            return None;
+        };
+        Some(Self::at(kubeconfig.into(), level))
+    }
+
+    fn at(kubeconfig: PathBuf, level: &str) -> Self {
         let process = std::process::id();
         let time = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_micros();
         let namespace = format!("jb-test-{process}-{time}-{level}");
-        let cluster = Self { kubeconfig: kubeconfig.into(), namespace, level: level.to_owned() };
+        let cluster = Self { kubeconfig, namespace, level: level.to_owned() };
         cluster.make_storage();
         cluster.apply(&cluster.objects());
-        Some(cluster)
+        cluster
     }
 
     /// Storage lets pods write as a group of theirs. A directory of the node does not by itself; where the node is this
@@ -97,15 +114,43 @@ impl Cluster {
     }
 
     pub(crate) fn apply(&self, objects: &str) {
+        self.tell(&["apply", "--filename", "-"], objects);
+    }
+
+    /// Access to this cluster and nothing else, as kubectl's files are.
+    #[allow(dead_code, reason = "not all who share this write files of their own")]
+    pub(crate) fn access(&self) -> serde_json::Value {
+        let view = ["config", "view", "--raw", "--flatten", "--minify", "--output=json"];
+        serde_json::from_str(&self.kubectl(&view)).unwrap()
+    }
+
+    fn tell(&self, arguments: &[&str], objects: &str) {
         let mut kubectl = Command::new("kubectl")
             .env("KUBECONFIG", &self.kubeconfig)
-            .args(["apply", "--filename", "-"])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .expect("kubectl is installed");
         kubectl.stdin.take().unwrap().write_all(objects.as_bytes()).unwrap();
         assert!(kubectl.wait().unwrap().success());
+    }
+
+    /// Evicts the one pod that a selector finds, as whoever empties a node does.
+    #[allow(dead_code, reason = "not all who share this have pods evicted")]
+    pub(crate) fn evict(&self, selector: &str) {
+        let selector = format!("--selector={selector}");
+        let pod = self.kubectl(&[
+            "get",
+            "pods",
+            &selector,
+            "--output=jsonpath={.items[*].metadata.name}",
+        ]);
+        let path = format!("/api/v1/namespaces/{}/pods/{pod}/eviction", self.namespace);
+        let eviction = format!(
+            "{{\"apiVersion\": \"policy/v1\", \"kind\": \"Eviction\", \"metadata\": {{\"name\": \"{pod}\"}}}}"
+        );
+        self.tell(&["create", "--raw", &path, "--filename", "-"], &eviction);
     }
 
     /// Removes everything, in the background of the cluster.

@@ -3,57 +3,25 @@
 use jb_model::{ContainerHandle, VolumeHandle};
 use jb_object_store::Credentials;
 use jb_runtime::client::{Output, ProcessSpec, RunnerClient, Stdin};
-use jb_runtime::conformance::{Subject, run_all};
 use jb_runtime::{
     ContainerKind, ContainerSpec, Coordinates, Image, Mount, MountSource, Network, Runtime, User,
 };
-use jb_runtime_kubernetes::{ArtifactStore, Detect, KubernetesRuntime, PodSecurity, Settings};
+use jb_runtime_kubernetes::{ArtifactStore, KubernetesRuntime, Settings};
 use jb_test_object_store::{BUCKET, KEY, SECRET, TestStore};
 use tokio::io::AsyncReadExt as _;
 
 use crate::cluster::Cluster;
 
-fn settings(store: &TestStore) -> jb_object_store::Settings {
-    jb_object_store::Settings {
+/// Has volumes be objects of the store.
+pub(crate) fn keep_in(store: &TestStore, settings: &mut Settings) {
+    settings.artifacts = ArtifactStore::Objects(jb_object_store::Settings {
         bucket: BUCKET.to_owned(),
         prefix: "ci/".to_owned(),
         endpoint: Some(store.endpoint()),
         region: "us-east-1".to_owned(),
         credentials: Credentials { key: KEY.to_owned(), secret: SECRET.to_owned(), token: None },
         trust: None,
-    }
-}
-
-async fn conforms(level: &str, adjust: impl FnOnce(&mut Settings)) {
-    let Some(store) = TestStore::reached_by_pods() else { return };
-    let Some(cluster) = Cluster::find(level) else { return };
-    let runtime = cluster
-        .runtime(|changed| {
-            changed.artifacts = ArtifactStore::Objects(settings(&store));
-            adjust(changed);
-        })
-        .await;
-    let prefix = format!("{}-c", cluster.namespace);
-    let subject = Subject { runtime: &runtime, image: &Image::Host, prefix: &prefix };
-    let outcome = run_all(subject).await;
-    cluster.clear();
-    outcome.unwrap_or_else(|failure| panic!("{failure}"));
-    assert_eq!(store.files(), [""; 0], "objects of volumes that were destroyed stay");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn it_conforms_where_pods_are_restricted() {
-    conforms("restricted", |_| {}).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn it_conforms_at_the_baseline_with_init_containers() {
-    conforms("baseline", |settings| {
-        settings.pod_security = PodSecurity::Baseline;
-        settings.image_volumes = Detect::Never;
-        settings.user_namespaces = Detect::Never;
-    })
-    .await;
+    });
 }
 
 fn task(cluster: &Cluster, name: &str, network: Network, mounts: Vec<Mount>) -> ContainerSpec {
@@ -120,7 +88,7 @@ async fn large_volumes_go_from_step_to_step_and_no_pod_has_the_key() {
     let Some(cluster) = Cluster::find("restricted") else { return };
     let runtime = cluster
         .runtime(|changed| {
-            changed.artifacts = ArtifactStore::Objects(settings(&store));
+            keep_in(&store, changed);
             changed.cache_claim = None;
         })
         .await;
@@ -165,9 +133,7 @@ async fn large_volumes_go_from_step_to_step_and_no_pod_has_the_key() {
 async fn an_upload_that_is_cut_off_is_no_volume() {
     let Some(store) = TestStore::reached_by_pods() else { return };
     let Some(cluster) = Cluster::find("restricted") else { return };
-    let runtime = cluster
-        .runtime(|changed| changed.artifacts = ArtifactStore::Objects(settings(&store)))
-        .await;
+    let runtime = cluster.runtime(|changed| keep_in(&store, changed)).await;
     let made = VolumeHandle::new(format!("{}-v", cluster.namespace));
     let output = vec![mount("out", MountSource::Output(made.clone()))];
     let maker = task(&cluster, "make", Network::Outbound, output);

@@ -180,10 +180,10 @@ async fn what_is_on_a_worker(store: Store) {
     let known = store.container_handles("w").await.unwrap();
     assert_eq!(known, [handle("bad"), handle("good")]);
     assert_eq!(store.container_handles("x").await.unwrap(), []);
-    let over = store.finished_containers(at(0), at(0), 9).await.unwrap();
+    let over = store.finished_containers(None, at(0), at(0), 9).await.unwrap();
     assert_eq!(over, [handle("good")]);
     store.touch_hijacked(&handle("good"), at(9)).await.unwrap();
-    assert_eq!(store.finished_containers(at(0), at(9), 9).await.unwrap(), []);
+    assert_eq!(store.finished_containers(None, at(0), at(9), 9).await.unwrap(), []);
 
     let volume = NewVolume {
         handle: VolumeHandle::new("v"),

@@ -106,8 +106,14 @@ async fn containers_are_collected_when_nobody_needs_them(store: Store) {
     }
     store.create_container(&container(&world, "check", None), at(30)).await.unwrap();
     let collect = async |ended, failed, checked, hijacked| -> Vec<String> {
-        let found =
-            store.collectable_containers(at(ended), at(failed), at(checked), at(hijacked), 10);
+        let found = store.collectable_containers(
+            None,
+            at(ended),
+            at(failed),
+            at(checked),
+            at(hijacked),
+            10,
+        );
         found.await.unwrap().into_iter().map(|handle| handle.0).collect()
     };
     // Builds ended at 20. The newest failure stays until its own time, the gone build's goes at once.
@@ -190,7 +196,7 @@ async fn volumes_in_use_stay(store: Store) {
     store.save_task_cache(key, &handle("task"), at(5)).await.unwrap();
     store.create_container(&container(&world, "c", Some(running)), at(5)).await.unwrap();
     let collect = async |before| -> Vec<String> {
-        let found = store.collectable_volumes(at(before), 20).await.unwrap();
+        let found = store.collectable_volumes(None, at(before), 20).await.unwrap();
         found.into_iter().map(|handle| handle.0).collect()
     };
     assert_eq!(collect(5).await, [] as [&str; 0]);

@@ -22,6 +22,7 @@ struct Handles {
     ended: Mutex<BTreeSet<ContainerHandle>>,
     endings: tokio::sync::watch::Sender<u64>,
     volumes: Mutex<BTreeSet<VolumeHandle>>,
+    keeps_to_its_name: bool,
 }
 
 impl Handles {
@@ -44,6 +45,9 @@ impl Runtime for Handles {
     }
     async fn connect(&self, handle: &ContainerHandle) -> Result<Box<dyn RunnerStream>> {
         Err(Error::NoContainer(handle.clone()))
+    }
+    fn keeps_to_its_name(&self) -> bool {
+        self.keeps_to_its_name
     }
     async fn destroy(&self, handle: &ContainerHandle) -> Result<()> {
         self.containers.lock().unwrap().remove(handle);
@@ -84,6 +88,11 @@ impl Runtime for Handles {
 }
 
 async fn add_container(server: &Server, runtime: &Handles, handle: &str, build: BuildId) {
+    record_container(server, handle, build, "w").await;
+    runtime.containers.lock().unwrap().insert(ContainerHandle::new(handle));
+}
+
+async fn record_container(server: &Server, handle: &str, build: BuildId, worker: &str) {
     let record = server.store.build(build).await.unwrap().unwrap();
     let container = NewContainer {
         handle: ContainerHandle::new(handle),
@@ -94,14 +103,13 @@ async fn add_container(server: &Server, runtime: &Handles, handle: &str, build: 
         step_name: "s".into(),
         kind: "task".into(),
         attempt: String::new(),
-        worker: "w".into(),
+        worker: worker.into(),
         working_dir: String::new(),
         user: String::new(),
     };
     server.store.create_container(&container, server.now).await.unwrap();
     let state = ContainerState::Created;
     server.store.set_container_state(&container.handle, state).await.unwrap();
-    runtime.containers.lock().unwrap().insert(container.handle);
 }
 
 const JOB: &str = "jobs: [{name: a, plan: [{task: t, file: some/file}]}]";
@@ -140,6 +148,27 @@ async fn containers_go_when_nobody_needs_them() {
     collector.run_once(server.now).await;
     assert!(!runtime.has("bad"));
     assert!(server.store.container_handles("w").await.unwrap().is_empty());
+}
+
+/// What a runtime would not find is not forgotten: it stays where it is.
+#[tokio::test]
+async fn containers_of_a_worker_that_is_not_here_stay_recorded() {
+    for keeps_to_its_name in [false, true] {
+        let mut server = Server::new(JOB).await;
+        let runtime = Arc::new(Handles { keeps_to_its_name, ..Handles::default() });
+        let collector =
+            Collector::new(server.store.clone(), runtime.clone(), GraceSettings::default());
+        let build = server.trigger("a").await;
+        server.settle().await;
+        add_container(&server, &runtime, "own", build).await;
+        record_container(&server, "other", build, "former").await;
+        server.finish(build, BuildStatus::Succeeded).await;
+        collector.remove_containers_of(build).await;
+        collector.run_once(server.now).await;
+        assert!(server.store.container_handles("w").await.unwrap().is_empty());
+        let others = server.store.container_handles("former").await.unwrap();
+        assert_eq!(others.len(), usize::from(keeps_to_its_name));
+    }
 }
 
 #[tokio::test]

@@ -95,3 +95,42 @@ async fn a_pod_of_an_agent_reaches_its_gateway_alone() {
     let spent: Vec<&Value> = transcript.iter().filter(|entry| entry["type"] == "spent").collect();
     assert_eq!(spent[0]["turns"], 2);
 }
+
+/// An agent that is in the middle of a turn until its pod goes.
+const SLOW: &str = r#"
+jobs:
+- name: slow
+  plan:
+  - {agent: slow, prompt: Wait., config: {platform: linux}, tools: [{shell: ["sh -c *"]}]}
+"#;
+
+const WAIT: &str = r#"
+rules:
+- {reply: {say: {text: I wait., tools: [{name: shell, input: {argv: [sh, -c, "sleep 1000"]}}]}}}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_or_gateway_that_is_evicted_in_mid_turn_ends_the_step_with_one_line() {
+    let Some(host) = host() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let model = agents::model(agents::parsed(WAIT)).await;
+    let Some(place) = place("restricted", dir.path(), host, &model).await else { return };
+    let api = place.login().await;
+    api.set_pipeline("slow", SLOW).await;
+    for kind in ["agent", "gateway"] {
+        let build = api.trigger("slow", "slow").await;
+        api.events_until(build, None, |said| said.contains("I wait.")).await;
+        place.cluster.evict(&format!("jetbridge.dev/kind={kind}"));
+        let (status, log) = api.ended(build).await;
+        assert_eq!(status, "errored", "{kind}: {log}");
+        let errors: Vec<Value> = crate::api::events_of(&api.stream(build).await)
+            .iter()
+            .filter(|event| event["event"] == "error")
+            .map(|event| event["data"]["message"].clone())
+            .collect();
+        assert_eq!(errors.len(), 1, "{kind}: {errors:?}");
+        let line = errors[0].as_str().unwrap();
+        assert!(!line.contains('\n') && line.contains("evicted"), "{kind}: {line}");
+    }
+    place.is_empty().await;
+}

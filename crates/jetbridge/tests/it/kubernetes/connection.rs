@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use reqwest::Method;
+
 use super::Place;
 use super::checks::check;
 use super::pipeline::{PIPELINE, assert_whole};
@@ -112,6 +114,41 @@ jobs:
         api.ended(build)
     );
     assert_eq!((checked.as_str(), ended), ("", ("failed".to_owned(), log)));
+}
+
+/// Content passes through commands in a pod, which have no runner to ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_whose_connection_breaks_without_a_word_ends() {
+    let more = ["--kubernetes-stream-silence", "3s"];
+    let Some((place, proxy)) = Place::behind("restricted", &more).await else { return };
+    let api = place.login().await;
+    // More than fits into what is buffered on the way.
+    let make = "head -c 50000000 /dev/urandom > data/large";
+    let plan = serde_json::json!({"id": "3", "do": [
+        {"id": "1", "task": {"name": "make", "config": {
+            "platform": "linux",
+            "outputs": [{"name": "data"}],
+            "run": {"path": "sh", "args": ["-ec", make]},
+        }}},
+        {"id": "2", "artifact_output": {"name": "data"}},
+    ]});
+    let build = api.post("/teams/main/builds", &plan).await["id"].as_i64().unwrap();
+    api.succeeded(build).await;
+    let artifact = &api.get(&format!("/builds/{build}/artifacts")).await[0]["id"];
+    let request = api.request(Method::GET, &format!("/teams/main/artifacts/{artifact}"));
+    let mut download = request.send().await.unwrap().error_for_status().unwrap();
+    download.chunk().await.unwrap().unwrap();
+    proxy.silence();
+    let end = loop {
+        match download.chunk().await {
+            Ok(Some(_)) => {}
+            end => break end,
+        }
+    };
+    assert!(end.is_err(), "what is cut off looks whole");
+    // On connections that are made since, everything passes.
+    let artifact = api.upload(&[("a.txt", "one\n")]).await;
+    assert_eq!(api.download(artifact).await[0].1, "one\n");
 }
 
 /// How long an API server is away besides: the whole length takes its time.

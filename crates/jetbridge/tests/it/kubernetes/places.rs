@@ -46,6 +46,55 @@ async fn steps_run_in_the_namespace_of_their_tag() {
     far.clear();
 }
 
+/// A kubeconfig with two clusters, of which the other has this context.
+fn joined(cluster: &Cluster, other: &Cluster, context: &str, dir: &tempfile::TempDir) -> PathBuf {
+    let (mut all, mut others) = (cluster.access(), other.access());
+    for list in ["clusters", "users", "contexts"] {
+        let added = &mut others[list][0];
+        added["name"] = context.into();
+        all[list].as_array_mut().unwrap().push(added.take());
+    }
+    let added = &mut all["contexts"][1]["context"];
+    (added["cluster"], added["user"]) = (context.into(), context.into());
+    let path = dir.path().join("kubeconfig");
+    std::fs::write(&path, all.to_string()).unwrap();
+    path
+}
+
+/// The containers that were started in a namespace, by their pods.
+fn started(cluster: &Cluster) -> Vec<String> {
+    let events = [
+        "get",
+        "events",
+        "--field-selector=reason=Started",
+        "--output=jsonpath={.items[*].involvedObject.name}",
+    ];
+    cluster.kubectl(&events).split_whitespace().map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_cluster_made_is_used_on_another() {
+    let Some(far) = Cluster::second("restricted") else { return };
+    let Some(near) = Cluster::find("restricted") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let kubeconfig = joined(&near, &far, "far", &dir);
+    let of_tag = format!("namespace={} context=far tag=far", far.namespace);
+    let options = ["--kubernetes-place", of_tag.as_str()];
+    let place = Place::of(near, &kubeconfig, "restricted", &options, &[]).await;
+    let api = place.login().await;
+    api.set_pipeline("p", PIPELINE).await;
+    let log = api.succeeded(api.trigger("p", "all").await).await;
+    assert_eq!(log.matches("from source").count(), 2, "{log}");
+    let tasks = |cluster| -> Vec<String> {
+        let pods = started(cluster).into_iter();
+        pods.filter(|pod| pod.contains("-task-")).collect()
+    };
+    assert!(!tasks(&far).is_empty() && !tasks(&place.cluster).is_empty());
+    assert!(tasks(&far).iter().all(|pod| !tasks(&place.cluster).contains(pod)));
+    drop(place);
+    far.clear();
+}
+
 /// A kubeconfig with one more context, which leads to the same cluster by another name.
 fn with_context(cluster: &Cluster, name: &str, dir: &tempfile::TempDir) -> PathBuf {
     let path = dir.path().join("kubeconfig");

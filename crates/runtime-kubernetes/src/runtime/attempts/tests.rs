@@ -26,6 +26,6 @@ fn with_events_it_is_asked_once_the_container_has_started() {
 }
 
 #[test]
-fn a_lost_event_is_made_up_for() {
-    assert_eq!(asked(3_500, |_| Some(false)), [1_000, 2_000, 3_000]);
+fn a_start_of_which_nothing_tells_is_found_at_last() {
+    assert_eq!(asked(35_000, |_| Some(false)), [10_000, 20_000, 30_000]);
 }

@@ -47,6 +47,10 @@ pub fn log_text(entry: &Entry) -> String {
         Entry::ReplayMismatch { number, difference } => {
             format!("{RED}request {number} is not the recorded one: {difference}{END}\n")
         }
+        Entry::ServerText { server, text } => format!("{DIM}[{server}] {}{END}\n", text.trim_end()),
+        Entry::ServerEnded { server, message } => {
+            format!("{RED}the MCP server `{server}` {message}{END}\n")
+        }
         Entry::ResultRefused { errors, .. } => {
             format!("{RED}the result was handed back:{END}\n{}\n", indent(&errors.join("\n")))
         }

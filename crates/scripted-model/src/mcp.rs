@@ -17,6 +17,9 @@ use tokio::net::TcpListener;
 
 use crate::{Received, json_body, lock};
 
+/// A server that is a program, for a shell; its beginning says what it does.
+pub const MCP_PROGRAM: &str = include_str!("mcp.sh");
+
 const PATH: &str = "/mcp";
 const SESSION: &str = "mcp-session-id";
 const SESSION_ID: &str = "session-1";

@@ -86,6 +86,7 @@ impl Story {
         let told = match source {
             Source::Harness => self.harness(&line.entry, at),
             Source::Gateway => self.gateway(&line.entry, at).into_iter().collect(),
+            Source::Server => Vec::new(),
         };
         for part in told.iter().filter(|part| matches!(part, Told::Chat(_) | Told::Tool(_))) {
             if self.parts.len() < PARTS_MAX {

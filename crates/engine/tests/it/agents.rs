@@ -302,7 +302,7 @@ async fn only_the_gateway_is_told_where_mcp_servers_are_and_what_they_are_sent()
     };
     let harness = r#"[{"server":"docs","tools":["search"]}]"#;
     assert_eq!(said("harness"), [harness, "is it ((redacted))?"]);
-    let gateway = r#"{"headers":{"authorization":"Bearer ((redacted))"},"name":"docs","tools":["search"],"url":"https://((redacted))/mcp"}"#;
+    let gateway = r#"{"kind":"http","headers":{"authorization":"Bearer ((redacted))"},"name":"docs","tools":["search"],"url":"https://((redacted))/mcp"}"#;
     let told: Value = serde_json::from_str(&said("gateway")[0]).unwrap();
     assert_eq!(told, serde_json::from_str::<Value>(gateway).unwrap());
     assert!(!server.log(build).await.contains("d0cs-t0ken"));

@@ -48,9 +48,9 @@ impl Layout<'_> {
         Ok(())
     }
 
-    /// Where agents and their gateways find their program.
+    /// Where agents, their gateways and servers find their program.
     pub(super) fn agent_programs(&mut self, kind: ContainerKind) {
-        if matches!(kind, ContainerKind::Agent | ContainerKind::Gateway) {
+        if kind.has_agent_program() {
             self.main.push(read_only("runner", AGENT_PROGRAMS_DIR));
         }
     }

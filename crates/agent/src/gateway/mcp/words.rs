@@ -78,7 +78,7 @@ fn transport(error: &DynamicTransportError) -> String {
 }
 
 /// Servers write what they like.
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     cut(&words.join(" "), LINE_BYTES)
 }

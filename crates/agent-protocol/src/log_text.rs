@@ -30,7 +30,7 @@ pub fn log_text(entry: &Entry) -> String {
         Entry::ModelCall { error: Some(error), .. } => {
             format!("{RED}the model did not answer: {error}{END}\n")
         }
-        Entry::ModelCall { .. } => String::new(),
+        Entry::ModelCall { .. } | Entry::McpCall { .. } => String::new(),
         Entry::Compacted { messages, .. } => {
             format!("{DIM}the conversation got long: {messages} messages were summarised{END}\n")
         }

@@ -100,6 +100,20 @@ pub enum Entry {
     },
     /// A request that the recording does not have.
     ReplayMismatch { number: u32, difference: String },
+    /// A call of an MCP server's tool that went through the gateway.
+    McpCall {
+        server: String,
+        /// As the server calls it.
+        tool: String,
+        outcome: ToolOutcome,
+        /// The protocol's revision that was spoken; empty when none was.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        protocol: String,
+        /// `tcp`, or `pipe` to a server that is a program.
+        transport: String,
+        /// Milliseconds until its answer.
+        total_ms: u64,
+    },
     /// What an MCP server that is a program writes to its stderr.
     ServerText { server: String, text: String },
     /// An MCP server that is a program ended before it was told to. It is not started again.

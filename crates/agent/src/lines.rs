@@ -76,8 +76,15 @@ mod tests {
         while let Some(piece) = lines.next().await.unwrap() {
             read.push(piece);
         }
-        let expected =
-            [line("abcd"), too_long("abcde"), line(""), line(""), too_long("abcde"), line("f"), line("x")];
+        let expected = [
+            line("abcd"),
+            too_long("abcde"),
+            line(""),
+            line(""),
+            too_long("abcde"),
+            line("f"),
+            line("x"),
+        ];
         assert_eq!(read, expected);
     }
 }

@@ -10,6 +10,7 @@ mod words;
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response, StatusCode, header};
@@ -110,7 +111,20 @@ pub(super) async fn handle(gateway: &Gateway, request: Request<Body>) -> Respons
                 return respond(Said::ok(&denied));
             }
             let asked = json!(call);
-            exchange(gateway, &name, asked, async { Said::ok(&client.call(call).await) }).await
+            exchange(gateway, &name, asked, async {
+                let (tool, began) = (call.name.clone(), Instant::now());
+                let answer = client.call(call).await;
+                gateway.output.say(Entry::McpCall {
+                    server: name.clone(),
+                    tool,
+                    outcome: answer.outcome,
+                    protocol: client.revision().await,
+                    transport: client.transport().to_owned(),
+                    total_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                });
+                Said::ok(&answer)
+            })
+            .await
         }
         method => {
             let what = format!("{method} {} is not let through", head.uri.path());

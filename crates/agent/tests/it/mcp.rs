@@ -190,6 +190,29 @@ async fn an_answer_that_is_too_large_is_cut() {
     assert!(recorded.len() < 512 << 10, "{}", recorded.len());
 }
 
+/// What a server sends is bounded while it is read, whoever of the SDK and us has the bound.
+#[tokio::test]
+async fn an_answer_without_an_end_is_broken_off() {
+    for (revision, expected) in [
+        (McpRevision::Stateless, "exceeded the maximum size of 16777216 bytes"),
+        (McpRevision::Sessions, "did not answer within 2 s"),
+    ] {
+        let server = server(revision).await;
+        let script =
+            Script::of([Reply::tool("docs__endless", json!({})), search(), Reply::text("Done.")]);
+        let mut step = granted(script, &server, &["endless", "search"]).await;
+        step.gateway.idle_timeout_ms = 2000;
+        let ran = step.run().await;
+        let results = results(&ran);
+        assert!(
+            results[0].0 == ToolOutcome::Failed && results[0].1.ends_with(expected),
+            "{results:?}"
+        );
+        assert_eq!(results[1].0, ToolOutcome::Ok, "{results:?}");
+        assert!(server.endless_bytes() < 64 << 20, "{}", server.endless_bytes());
+    }
+}
+
 #[tokio::test]
 async fn a_step_runs_again_without_its_servers() {
     let server = server(McpRevision::Stateless).await;

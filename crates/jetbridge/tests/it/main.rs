@@ -28,6 +28,7 @@ mod hijack;
 mod image;
 mod kubernetes;
 mod long_log;
+mod mcp;
 mod metrics;
 #[path = "../../../runtime-kubernetes/tests/it/place.rs"]
 mod place;

@@ -77,6 +77,21 @@ impl Client {
         }
     }
 
+    /// By what it is reached, in OpenTelemetry's words.
+    pub(super) const fn transport(&self) -> &'static str {
+        match self.way {
+            Way::Http(_) => "tcp",
+            Way::Program(_) => "pipe",
+        }
+    }
+
+    /// The protocol's revision that is spoken; empty when none is.
+    pub(super) async fn revision(&self) -> String {
+        let running = self.running.lock().await;
+        let info = running.as_ref().and_then(|running| running.peer_info());
+        info.map(|info| info.protocol_version.to_string()).unwrap_or_default()
+    }
+
     /// Why a tool may not be called, if so.
     pub(super) fn denies(&self, tool: &str) -> Option<String> {
         let Self { name, tools, .. } = self;
@@ -108,11 +123,7 @@ impl Client {
             tool.cloned().ok_or_else(|| {
                 let names = listed.iter().take(NAMED_MAX).map(|tool| tool.name.as_str());
                 let names: Vec<&str> = names.collect();
-                format!(
-                    "{} has no tool `{granted}`; it has: {}",
-                    self.called(),
-                    names.join(", ")
-                )
+                format!("{} has no tool `{granted}`; it has: {}", self.called(), names.join(", "))
             })
         });
         granted.collect()

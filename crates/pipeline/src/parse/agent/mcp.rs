@@ -62,7 +62,12 @@ fn way(d: &mut Decoder, f: &mut Fields<'_>, node: &Node) -> McpWay {
             let message = "an MCP server has a `url:` or a `command:`, not both";
             d.fail(Code::InvalidValue, message, node.span);
         }
-        misplaced(d, f, &["headers"], "an MCP server with a `command:` is sent no headers: give it `params:`");
+        misplaced(
+            d,
+            f,
+            &["headers"],
+            "an MCP server with a `command:` is sent no headers: give it `params:`",
+        );
         f.claim("url");
         return McpWay::Program(program(d, f, node));
     }

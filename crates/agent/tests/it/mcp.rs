@@ -195,13 +195,12 @@ async fn an_answer_that_is_too_large_is_cut() {
 async fn an_answer_without_an_end_is_broken_off() {
     for (revision, expected) in [
         (McpRevision::Stateless, "exceeded the maximum size of 16777216 bytes"),
-        (McpRevision::Sessions, "did not answer within 2 s"),
+        (McpRevision::Sessions, "at a message of more than 4194304 bytes"),
     ] {
         let server = server(revision).await;
         let script =
             Script::of([Reply::tool("docs__endless", json!({})), search(), Reply::text("Done.")]);
-        let mut step = granted(script, &server, &["endless", "search"]).await;
-        step.gateway.idle_timeout_ms = 2000;
+        let step = granted(script, &server, &["endless", "search"]).await;
         let ran = step.run().await;
         let results = results(&ran);
         assert!(

@@ -30,7 +30,7 @@ pub fn log_text(entry: &Entry) -> String {
         Entry::ModelCall { error: Some(error), .. } => {
             format!("{RED}the model did not answer: {error}{END}\n")
         }
-        Entry::ModelCall { .. } => String::new(),
+        Entry::ModelCall { .. } | Entry::McpCall { .. } => String::new(),
         Entry::Compacted { messages, .. } => {
             format!("{DIM}the conversation got long: {messages} messages were summarised{END}\n")
         }
@@ -46,6 +46,10 @@ pub fn log_text(entry: &Entry) -> String {
         ),
         Entry::ReplayMismatch { number, difference } => {
             format!("{RED}request {number} is not the recorded one: {difference}{END}\n")
+        }
+        Entry::ServerText { server, text } => format!("{DIM}[{server}] {}{END}\n", text.trim_end()),
+        Entry::ServerEnded { server, message } => {
+            format!("{RED}the MCP server `{server}` {message}{END}\n")
         }
         Entry::ResultRefused { errors, .. } => {
             format!("{RED}the result was handed back:{END}\n{}\n", indent(&errors.join("\n")))

@@ -13,9 +13,11 @@ use crate::{Limit, Usage};
 pub enum Source {
     Harness,
     Gateway,
+    /// An MCP server that is a program, or whoever starts it.
+    Server,
 }
 
-/// One line of a harness's or gateway's stdout.
+/// One line of the stdout of a harness, a gateway, or a server's program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// Microseconds since the Unix epoch.
@@ -98,6 +100,24 @@ pub enum Entry {
     },
     /// A request that the recording does not have.
     ReplayMismatch { number: u32, difference: String },
+    /// A call of an MCP server's tool that went through the gateway.
+    McpCall {
+        server: String,
+        /// As the server calls it.
+        tool: String,
+        outcome: ToolOutcome,
+        /// The protocol's revision that was spoken; empty when none was.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        protocol: String,
+        /// `tcp`, or `pipe` to a server that is a program.
+        transport: String,
+        /// Milliseconds until its answer.
+        total_ms: u64,
+    },
+    /// What an MCP server that is a program writes to its stderr.
+    ServerText { server: String, text: String },
+    /// An MCP server that is a program ended before it was told to. It is not started again.
+    ServerEnded { server: String, message: String },
     /// A result that does not keep to its schema, and was handed back.
     ResultRefused { errors: Vec<String>, attempt: u32 },
     /// The harness ends. Its last line.

@@ -1,4 +1,4 @@
-//! The command line: `jb-agent gateway`, `jb-agent loop` and a verb for the driver of each command line of others, each with
+//! The command line: `jb-agent gateway`, `jb-agent serve`, `jb-agent loop` and a verb for the driver of each command line of others, each with
 //! its task on stdin; `jb-agent link` and `jb-agent mcp`, which pass bytes on.
 
 use std::io::{Read as _, Write as _};
@@ -34,10 +34,10 @@ fn run() -> Result<(), String> {
         return mcp();
     }
     let driven = CommandLine::named(&verb);
-    if driven.is_none() && !["gateway", "loop"].contains(&verb.as_str()) {
+    if driven.is_none() && !["gateway", "serve", "loop"].contains(&verb.as_str()) {
         let drivers = CommandLine::ALL.map(|line| line.name).join(" | ");
         return Err(format!(
-            "usage: jb-agent gateway | loop | {drivers}, with its task as JSON on stdin; \
+            "usage: jb-agent gateway | serve | loop | {drivers}, with its task as JSON on stdin; \
              jb-agent link LISTEN CONNECT, each /path, address:port or *:port; jb-agent mcp SOCKET"
         ));
     }
@@ -52,6 +52,9 @@ fn run() -> Result<(), String> {
     if verb == "gateway" {
         let spec = serde_json::from_slice(&task).map_err(malformed)?;
         runtime.block_on(jb_agent::gateway::run(spec, output))
+    } else if verb == "serve" {
+        let spec = serde_json::from_slice(&task).map_err(malformed)?;
+        runtime.block_on(jb_agent::server::run(spec, output))
     } else {
         let spec = serde_json::from_slice(&task).map_err(malformed)?;
         runtime.block_on(async {

@@ -4,7 +4,9 @@
 //! when the step runs. A text that is nothing but one reference takes the value as it is; inside a longer text only
 //! strings and numbers can stand. Where the plan wants text, a value of another kind is an error.
 
-use jb_model::agent::{AgentConfig, ContextSource, ResultSchema};
+use std::collections::BTreeMap;
+
+use jb_model::agent::{AgentConfig, ContextSource, McpProgram, McpWay, ResultSchema};
 use jb_model::approval::{ApprovePlan, Approvers};
 use jb_model::config::{ImageResource, LoadVarStep, PutInputs, ResourceTypeConfig, TaskConfig};
 use jb_model::plan::{GetPlan, TypeImage, VersionSource};
@@ -137,8 +139,17 @@ impl<'a> Substitution<'a> {
         self.texts([&mut agent.model, &mut agent.prompt, &mut agent.prompt_file])?;
         self.texts([&mut agent.budget.time])?;
         for server in &mut agent.mcp {
-            self.text(&mut server.url)?;
-            self.texts(server.headers.values_mut())?;
+            match &mut server.way {
+                McpWay::Http { url, headers } => {
+                    self.text(url)?;
+                    self.texts(headers.values_mut())?;
+                }
+                McpWay::Program(McpProgram { command, image, params }) => {
+                    self.texts(command)?;
+                    self.text(image)?;
+                    self.environment(params)?;
+                }
+            }
         }
         for item in &mut agent.context {
             if let ContextSource::File(file) = &mut item.source {
@@ -161,8 +172,17 @@ impl<'a> Substitution<'a> {
             self.texts(version.iter_mut().flat_map(|version| version.values_mut()))?;
             self.texts(tags)?;
         }
-        // Environment is text in the end, whatever it was.
-        for text in config.params.values_mut() {
+        self.environment(&mut config.params)?;
+        self.texts([&mut config.run.path, &mut config.run.dir, &mut config.run.user])?;
+        self.texts(&mut config.run.args)?;
+        self.texts(config.inputs.iter_mut().flat_map(|input| [&mut input.name, &mut input.path]))?;
+        self.texts(config.outputs.iter_mut().flat_map(|out| [&mut out.name, &mut out.path]))?;
+        self.texts(config.caches.iter_mut().flat_map(|cache| [&mut cache.path, &mut cache.ttl]))
+    }
+
+    /// Environment is text in the end, whatever it was.
+    fn environment(&self, params: &mut BTreeMap<String, String>) -> Result<()> {
+        for text in params.values_mut() {
             if let Some(value) = self.resolve(text)? {
                 *text = match value {
                     Value::Null => String::new(),
@@ -171,11 +191,7 @@ impl<'a> Substitution<'a> {
                 };
             }
         }
-        self.texts([&mut config.run.path, &mut config.run.dir, &mut config.run.user])?;
-        self.texts(&mut config.run.args)?;
-        self.texts(config.inputs.iter_mut().flat_map(|input| [&mut input.name, &mut input.path]))?;
-        self.texts(config.outputs.iter_mut().flat_map(|out| [&mut out.name, &mut out.path]))?;
-        self.texts(config.caches.iter_mut().flat_map(|cache| [&mut cache.path, &mut cache.ttl]))
+        Ok(())
     }
 
     fn resource_type(&self, resource_type: &mut ResourceTypeConfig) -> Result<()> {

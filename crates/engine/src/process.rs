@@ -47,7 +47,7 @@ pub(crate) enum Show<'a> {
     Everything,
     /// A resource script: stdout is its result, stderr is log.
     Stderr,
-    /// A harness or gateway: each line of stdout is an entry of the transcript; of stderr the beginning is kept, which
+    /// A harness, gateway or MCP server: each line of stdout is an entry of the transcript; of stderr the beginning is kept, which
     /// says why when there is no last entry.
     Transcript(Speaker<'a>),
 }
@@ -104,7 +104,7 @@ pub(crate) struct Process<'a> {
     pub origin: &'a PlanId,
     pub container: &'a ContainerHandle,
     /// The process's name in the container: `task`, `resource`.
-    pub name: &'static str,
+    pub name: &'a str,
     pub show: Show<'a>,
 }
 

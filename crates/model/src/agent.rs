@@ -8,7 +8,7 @@ mod mcp;
 
 pub use context::{ContextItem, ContextSource};
 pub use grant::{GrantError, ShellGrant};
-pub use mcp::{MCP_SERVERS_MAX, MCP_TOOLS_MAX, McpServer};
+pub use mcp::{MCP_SERVERS_MAX, MCP_TOOLS_MAX, McpProgram, McpServer, McpWay};
 
 /// What makes a container step an agent step.
 #[derive(Clone, Debug, Default, PartialEq)]

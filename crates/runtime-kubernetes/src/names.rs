@@ -24,8 +24,8 @@ pub(crate) const HANDLE: &str = "jetbridge.dev/handle";
 pub(crate) const BUILD_ID: &str = "jetbridge.dev/build-id";
 pub(crate) const STEP: &str = "jetbridge.dev/step";
 pub(crate) const ATTEMPT: &str = "jetbridge.dev/attempt";
-/// What the two pods of a link have in common, and no third.
-pub(crate) const LINK: &str = "jetbridge.dev/link";
+/// How names of labels begin that the two pods of a link have, and no third.
+const LINK: &str = "jetbridge.dev/link";
 /// The value of [`KIND`] of pods that checks share.
 pub(crate) const CHECKS: &str = "checks";
 /// The volumes a pod waits for, as JSON, where it does not find them by itself.
@@ -55,8 +55,9 @@ pub(crate) fn handle_hash(handle: &ContainerHandle) -> String {
     hex(handle.as_str(), 40)
 }
 
-pub(crate) fn link_hash(volume: &VolumeHandle) -> String {
-    hex(volume.as_str(), 40)
+/// The label of the two pods of a link. A pod may have several.
+pub(crate) fn link_label(volume: &VolumeHandle) -> String {
+    format!("{LINK}-{}", hex(volume.as_str(), 40))
 }
 
 /// `<pipeline>-<job>-b<build>-<type>-<8hex>`: for people by its beginning, unique by its end, which follows from

@@ -23,22 +23,31 @@ use crate::settings::{ArtifactStore, Settings};
 enum Reach {
     /// All that is not denied.
     World,
+    /// That, and servers beside it.
+    WorldAndServers,
     Gateways,
     Nothing,
 }
 
 /// The values of [`names::NETWORK`].
-const KINDS: [(&str, Reach); 5] = [
+const KINDS: [(&str, Reach); 6] = [
     ("check", Reach::World),
     ("step", Reach::World),
     ("hermetic", Reach::Nothing),
-    (link::GATEWAY, Reach::World),
+    (link::GATEWAY, Reach::WorldAndServers),
+    (link::SERVER, Reach::World),
     (link::AGENT, Reach::Gateways),
 ];
 
 /// Whether pods of a kind reach more than single pods.
 pub(crate) fn reaches_world(kind: &str) -> bool {
-    KINDS.iter().any(|(name, reach)| *name == kind && matches!(reach, Reach::World))
+    KINDS.iter().any(|(name, reach)| *name == kind && reach.is_world())
+}
+
+impl Reach {
+    const fn is_world(self) -> bool {
+        matches!(self, Self::World | Self::WorldAndServers)
+    }
 }
 
 /// Every address, of both families.
@@ -74,16 +83,18 @@ pub(crate) fn policies(settings: &Settings) -> Vec<NetworkPolicy> {
 }
 
 fn policy(settings: &Settings, kind: &str, reach: Reach) -> NetworkPolicy {
+    let world = || egress(&settings.deny_egress).into_iter().chain(to_store(settings));
     let spec = NetworkPolicySpec {
         pod_selector: Some(selector(of_kind(settings, kind))),
         policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
         // No rules rather than none that are named: whoever adds some has changed what is ours.
         ingress: Some(Vec::new()),
         egress: Some(match reach {
-            Reach::World => {
-                egress(&settings.deny_egress).into_iter().chain(to_store(settings)).collect()
+            Reach::World => world().collect(),
+            Reach::WorldAndServers => {
+                world().chain([link::to_kind(settings, link::SERVER)]).collect()
             }
-            Reach::Gateways => vec![link::to_gateways(settings)],
+            Reach::Gateways => vec![link::to_kind(settings, link::GATEWAY)],
             Reach::Nothing => Vec::new(),
         }),
     };
@@ -254,7 +265,7 @@ mod tests {
         assert_eq!(named, with(None));
         for ((kind, reach), (before, after)) in KINDS.iter().zip(named.iter().zip(&addressed)) {
             let added: Vec<_> = after.iter().filter(|rule| !before.contains(rule)).collect();
-            if !matches!(reach, Reach::World) {
+            if !reach.is_world() {
                 assert!(added.is_empty() && !reaches_world(kind), "{kind}");
                 continue;
             }

@@ -81,8 +81,8 @@ pub(crate) type ImageInputs = BTreeMap<VolumeHandle, ImageInput>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) images: ImageInputs,
-    /// The pod at the other end of a link.
-    pub(crate) peer: Option<IpAddr>,
+    /// The pods at the other ends of links.
+    pub(crate) peers: BTreeMap<VolumeHandle, IpAddr>,
 }
 
 /// A volume that a pod publishes when it is settled.
@@ -134,12 +134,13 @@ pub(crate) fn step(
     init.extend(layout.prepare(&wanted, &security));
     let mut containers = vec![main];
     containers.extend(layout.helper(image, &security));
-    containers.extend(layout.forwarder.iter().map(|link| link.container(settings, &security)));
+    containers.extend(layout.forwarders.iter().map(|link| link.container(settings, &security)));
     let needs_claim = layout.uses_volumes() && settings.artifact_claim().is_some();
     layout.add_claim(&wanted, settings);
     let network = match (spec.kind, spec.network) {
         (ContainerKind::Gateway, _) => network::link::GATEWAY,
         (ContainerKind::Agent, _) => network::link::AGENT,
+        (ContainerKind::Mcp, _) => network::link::SERVER,
         (_, Network::Hermetic) => "hermetic",
         (ContainerKind::Check, Network::Outbound) => "check",
         (_, Network::Outbound) => "step",
@@ -154,9 +155,9 @@ pub(crate) fn step(
         annotations.insert(names::INPUTS.to_owned(), inputs);
     }
     let mut labels = names::labels(spec, &settings.worker_name, network);
-    if let Some(link) = link::of(spec) {
-        labels.insert(names::LINK.to_owned(), names::link_hash(&link.volume));
-    }
+    let links =
+        link::of(spec).map(|link| (names::link_label(&link.volume), network::link::end(link)));
+    labels.extend(links.map(|(name, end)| (name, end.to_owned())));
     let metadata = ObjectMeta {
         name: Some(names::pod_name(spec)),
         namespace: Some(settings.namespace.clone()),
@@ -269,6 +270,5 @@ fn secret_references<'a>(
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX).max(1)
 }
-
 #[cfg(test)]
 pub(crate) mod tests;

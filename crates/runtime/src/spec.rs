@@ -15,9 +15,12 @@ pub enum ContainerKind {
     Agent,
     /// An agent's way to its model, which holds the key: nobody enters it. Finds its program at [`AGENT_PROGRAM`].
     Gateway,
+    /// An MCP server of an agent's, which has credentials of its own: nobody enters it. Finds the program that starts it at
+    /// [`AGENT_PROGRAM`].
+    Mcp,
 }
 
-/// Where containers of agents and gateways find the program `jb-agent`, which anybody in them may execute.
+/// Where containers of agents, gateways and MCP servers find the program `jb-agent`, which anybody in them may execute.
 pub const AGENT_PROGRAM: &str = "/opt/jetbridge/jb-agent";
 
 impl ContainerKind {
@@ -30,7 +33,18 @@ impl ContainerKind {
             Self::Run => "run",
             Self::Agent => "agent",
             Self::Gateway => "gateway",
+            Self::Mcp => "mcp",
         }
+    }
+
+    /// Whether its containers have [`AGENT_PROGRAM`].
+    pub const fn has_agent_program(self) -> bool {
+        matches!(self, Self::Agent | Self::Gateway | Self::Mcp)
+    }
+
+    /// Whether people may start programs in its containers.
+    pub fn is_entered(name: &str) -> bool {
+        ![Self::Gateway, Self::Mcp].iter().any(|kind| kind.as_str() == name)
     }
 }
 

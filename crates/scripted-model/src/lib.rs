@@ -25,7 +25,7 @@ use jb_agent_protocol::Api;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-pub use mcp::{McpRevision, ScriptedMcp};
+pub use mcp::{MCP_PROGRAM, McpRevision, ScriptedMcp};
 pub use script::{Reply, Rule, Said, Script, ToolUse, Usage, When};
 
 /// Between the pieces of an answer that never ends.

@@ -1,9 +1,10 @@
 //! An MCP server with a few small tools, for tests.
 //!
 //! `search` finds what it is asked for, `whoami` says the credentials it was sent, `drop` must never be called, `broken`
-//! fails as a tool, `faulty` as a server, and `large` answers with more than anybody wants.
+//! fails as a tool, `faulty` as a server, `large` answers with more than anybody wants, and `endless` without an end.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -12,16 +13,21 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::post;
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::{Received, json_body, lock};
+
+/// A server that is a program, for a shell; its beginning says what it does.
+pub const MCP_PROGRAM: &str = include_str!("mcp.sh");
 
 const PATH: &str = "/mcp";
 const SESSION: &str = "mcp-session-id";
 const SESSION_ID: &str = "session-1";
 const NO_METHOD: i64 = -32601;
 const LARGE_BYTES: usize = 1 << 20;
+const ENDLESS_PIECE_BYTES: usize = 64 << 10;
 
 /// The protocol's revision that a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +50,8 @@ struct Service {
     /// What `authorization` has to be, if anything.
     wanted: Option<String>,
     received: Mutex<Vec<Received>>,
+    /// Bytes of answers without an end that were taken.
+    endless_bytes: AtomicU64,
 }
 
 impl ScriptedMcp {
@@ -59,7 +67,8 @@ impl ScriptedMcp {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (wanted, received) = (wanted.map(str::to_owned), Mutex::default());
-        let service = Arc::new(Service { revision, wanted, received });
+        let endless_bytes = AtomicU64::new(0);
+        let service = Arc::new(Service { revision, wanted, received, endless_bytes });
         let router = Router::new().route(PATH, post(answer)).with_state(Arc::clone(&service));
         let server = tokio::spawn(async move {
             // Without it requests fail, which is how tests notice.
@@ -80,6 +89,11 @@ impl ScriptedMcp {
     /// Every message that came, in order.
     pub fn received(&self) -> Vec<Received> {
         lock(&self.service.received).clone()
+    }
+
+    /// How many bytes of answers without an end were taken.
+    pub fn endless_bytes(&self) -> u64 {
+        self.service.endless_bytes.load(Ordering::Relaxed)
     }
 
     /// The names of the tools that were called, in order.
@@ -127,6 +141,9 @@ async fn answer(
     if wants_session && !session {
         return json_body(400, &json!({"error": "there is no session"}));
     }
+    if method == "tools/call" && message["params"]["name"] == "endless" {
+        return endless(service, &id);
+    }
     let result = service.revision.result(method, &message["params"], said);
     let mut reply = json!({"jsonrpc": "2.0", "id": id});
     match result {
@@ -134,6 +151,28 @@ async fn answer(
         Err((code, message)) => reply["error"] = json!({"code": code, "message": message}),
     }
     service.revision.respond(&reply)
+}
+
+/// The beginning of an answer, and then no end of its text.
+fn endless(service: Arc<Service>, id: &Value) -> Response<Body> {
+    let begin =
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":""#);
+    let streamed = service.revision == McpRevision::Sessions;
+    let begin = if streamed { format!("event: message\ndata: {begin}") } else { begin };
+    let piece = Bytes::from("x".repeat(ENDLESS_PIECE_BYTES));
+    let more = stream::repeat(piece).inspect(move |piece| {
+        let taken = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        service.endless_bytes.fetch_add(taken, Ordering::Relaxed);
+    });
+    let all = stream::iter([Bytes::from(begin)]).chain(more).map(Ok::<_, std::io::Error>);
+    let body = Body::from_stream(all);
+    if streamed {
+        return crate::events(body);
+    }
+    let mut response = Response::new(body);
+    let kind = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 impl McpRevision {
@@ -188,7 +227,7 @@ fn tools(cursor: Option<&str>) -> Value {
             json!({"tools": [tool("search", "Finds it"), tool("drop", "Drops it")], "nextCursor": "2"})
         }
         Some(_) => {
-            let names = ["whoami", "broken", "faulty", "large"];
+            let names = ["whoami", "broken", "faulty", "large", "endless"];
             json!({"tools": names.map(|name| tool(name, ""))})
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::Launch;
 use crate::output::cut;
-use crate::process::Group;
+use crate::process::{Group, how_ended};
 use crate::step::End;
 use crate::tools::search_path;
 
@@ -236,11 +235,7 @@ impl Program {
             self.child.wait().await
         });
         let how = match status.await {
-            Ok(Ok(status)) => match (status.code(), status.signal()) {
-                (Some(code), _) => format!("ended with status {code}"),
-                (None, Some(signal)) => format!("was ended by signal {signal}"),
-                (None, None) => "ended".to_owned(),
-            },
+            Ok(Ok(status)) => how_ended(status),
             Ok(Err(_)) | Err(_) => "fell silent".to_owned(),
         };
         End::failed(format!("{} {how} before its work was done{}", self.name, self.said()))

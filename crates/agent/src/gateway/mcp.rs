@@ -1,13 +1,16 @@
 //! MCP servers: the gateway is their only client, and lets through what is granted.
 //!
-//! Headers of the pipeline's are sent to the address it names and to no other, and whatever secret is in them is masked in
-//! what comes back. Answers are recorded, and answered again from a recording, like those of the model.
+//! Headers of the pipeline's are sent to the address it names and to no other, and whatever secret is in them, or in what a
+//! program was started with, is masked in what comes back. Answers are recorded, and answered again from a recording, like those of the model.
 
 mod client;
+mod http;
+mod program;
 mod words;
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response, StatusCode, header};
@@ -39,8 +42,7 @@ impl Servers {
         redact: &[String],
         idle: std::time::Duration,
     ) -> Result<Self, String> {
-        let sent: Vec<&String> =
-            servers.iter().flat_map(|server| server.headers.values()).collect();
+        let sent: Vec<&String> = servers.iter().flat_map(sent).collect();
         let secrets = redact.iter().filter(|secret| sent.iter().any(|text| text.contains(*secret)));
         let secrets = secrets.cloned().collect();
         let clients = servers.into_iter().map(|server| {
@@ -48,6 +50,14 @@ impl Servers {
             Client::new(server, idle).map(|client| (name, client))
         });
         Ok(Self { servers: clients.collect::<Result<_, _>>()?, secrets })
+    }
+}
+
+/// The texts that a server is sent, or started with.
+fn sent(server: &mcp::Server) -> Vec<&String> {
+    match &server.way {
+        mcp::Way::Http { headers, .. } => headers.values().collect(),
+        mcp::Way::Program { sent, .. } => sent.iter().collect(),
     }
 }
 
@@ -101,7 +111,20 @@ pub(super) async fn handle(gateway: &Gateway, request: Request<Body>) -> Respons
                 return respond(Said::ok(&denied));
             }
             let asked = json!(call);
-            exchange(gateway, &name, asked, async { Said::ok(&client.call(call).await) }).await
+            exchange(gateway, &name, asked, async {
+                let (tool, began) = (call.name.clone(), Instant::now());
+                let answer = client.call(call).await;
+                gateway.output.say(Entry::McpCall {
+                    server: name.clone(),
+                    tool,
+                    outcome: answer.outcome,
+                    protocol: client.revision().await,
+                    transport: client.transport().to_owned(),
+                    total_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                });
+                Said::ok(&answer)
+            })
+            .await
         }
         method => {
             let what = format!("{method} {} is not let through", head.uri.path());

@@ -22,7 +22,8 @@ fn grant(step: &mut Step, url: &str, tools: &[&str]) {
     let tools: Vec<String> = tools.iter().map(|&tool| tool.to_owned()).collect();
     step.spec.mcp = vec![mcp::Grant { server: "docs".into(), tools: tools.clone() }];
     let headers = [("authorization".to_owned(), format!("Bearer {TOKEN}"))].into();
-    step.gateway.mcp = vec![mcp::Server { name: "docs".into(), url: url.into(), tools, headers }];
+    let way = mcp::Way::Http { url: url.into(), headers };
+    step.gateway.mcp = vec![mcp::Server { name: "docs".into(), tools, way }];
     step.gateway.redact.push(TOKEN.to_owned());
 }
 
@@ -32,7 +33,7 @@ async fn granted(script: Script, server: &ScriptedMcp, tools: &[&str]) -> Step {
     step
 }
 
-fn results(ran: &Ran) -> Vec<(ToolOutcome, &str)> {
+pub(crate) fn results(ran: &Ran) -> Vec<(ToolOutcome, &str)> {
     let results = ran.transcript.iter().filter_map(|entry| match entry {
         Entry::ToolResult { outcome, text, .. } => {
             Some((*outcome, text.lines().last().unwrap_or_default()))
@@ -148,12 +149,13 @@ async fn a_server_that_is_not_as_it_should_be_ends_the_step_in_one_line() {
     for (url, tool, expected) in cases {
         let mut step = Step::new(Script::default()).await;
         grant(&mut step, &url, &[tool]);
+        let expected_place = format!("the MCP server `docs` at {url} ");
         if url == unwanted.url() {
-            step.gateway.mcp[0].headers.clear();
+            step.gateway.mcp[0].way = mcp::Way::Http { url, headers: [].into() };
         }
         let (ending, message, _) = step.run().await.ending();
         assert_eq!(ending, Ending::Failed);
-        assert!(message.starts_with(&format!("the MCP server `docs` at {url} ")), "{message}");
+        assert!(message.starts_with(&expected_place), "{message}");
         assert!(message.contains(expected) && !message.contains('\n'), "{message}");
         assert!(step.model().received().is_empty());
     }
@@ -186,6 +188,28 @@ async fn an_answer_that_is_too_large_is_cut() {
     assert!(asked.len() < 64 << 10, "{}", asked.len());
     let recorded = std::fs::read_to_string(step.recording()).unwrap();
     assert!(recorded.len() < 512 << 10, "{}", recorded.len());
+}
+
+/// What a server sends is bounded while it is read, whoever of the SDK and us has the bound.
+#[tokio::test]
+async fn an_answer_without_an_end_is_broken_off() {
+    for (revision, expected) in [
+        (McpRevision::Stateless, "exceeded the maximum size of 16777216 bytes"),
+        (McpRevision::Sessions, "at a message of more than 4194304 bytes"),
+    ] {
+        let server = server(revision).await;
+        let script =
+            Script::of([Reply::tool("docs__endless", json!({})), search(), Reply::text("Done.")]);
+        let step = granted(script, &server, &["endless", "search"]).await;
+        let ran = step.run().await;
+        let results = results(&ran);
+        assert!(
+            results[0].0 == ToolOutcome::Failed && results[0].1.ends_with(expected),
+            "{results:?}"
+        );
+        assert_eq!(results[1].0, ToolOutcome::Ok, "{results:?}");
+        assert!(server.endless_bytes() < 64 << 20, "{}", server.endless_bytes());
+    }
 }
 
 #[tokio::test]

@@ -68,6 +68,8 @@ impl BuildContext {
                             agents.called("", tool.took, tool.error);
                         }
                         Told::Tool(tool) => agents.called(&tool.name, tool.took, tool.error),
+                        // It is a part of a tool's.
+                        Told::Mcp(_) => {}
                         Told::End { took, error } => {
                             let (provider, model) = story.model();
                             agents.ended(provider, model, took, error);

@@ -7,6 +7,7 @@ mod context;
 mod files;
 mod model;
 mod outcome;
+mod programs;
 mod recording;
 mod servers;
 mod setup;
@@ -17,7 +18,7 @@ use jb_build::CancelReason;
 use jb_model::agent::AgentConfig;
 use jb_model::event::TaskSummary;
 use jb_model::plan::TaskPlan;
-use jb_model::{BuildEvent, ContainerHandle, Outcome, Value, VolumeHandle};
+use jb_model::{BuildEvent, ContainerHandle, Outcome, PlanStep, Value, VolumeHandle};
 use jb_runtime::client::{ProcessSpec, Stdin};
 use jb_runtime::{
     AGENT_PROGRAM, ContainerKind, ContainerSpec, Image, Link, Mount, MountSource, Network, User,
@@ -37,11 +38,21 @@ struct Made {
     name: String,
     agent: ContainerHandle,
     gateway: ContainerHandle,
+    servers: Vec<programs::Made>,
     /// The processes to run in them.
     harness: ProcessSpec,
     way_out: ProcessSpec,
     start: BuildEvent,
     outputs: Vec<(String, VolumeHandle)>,
+}
+
+/// The containers beside a step's agent, which are made before it.
+pub(crate) fn beside(context: &BuildContext, leaf: &Leaf) -> Vec<ContainerHandle> {
+    let PlanStep::Task(plan) = &leaf.plan.step else { return Vec::new() };
+    let Some(agent) = &plan.agent else { return Vec::new() };
+    let gateway = script::container_handle(context, &leaf.plan, ContainerKind::Gateway);
+    let servers = agent.mcp.iter().map(|server| programs::handle(context, leaf, &server.name));
+    std::iter::once(gateway).chain(servers).collect()
 }
 
 pub(crate) async fn run(
@@ -70,7 +81,7 @@ pub(crate) async fn run(
     finish(context, leaf, plan, agent, &made, &exit).await
 }
 
-/// Makes the two containers; none when the step was cancelled before.
+/// Makes the containers; none when the step was cancelled before.
 async fn make(
     context: &BuildContext,
     leaf: &Leaf,
@@ -94,7 +105,10 @@ async fn make(
     let selected = BuildEvent::SelectedWorker { origin: origin.clone(), time, worker };
     context.once(origin, "selected", vec![selected]).await?;
 
-    let Some(link) = make_gateway(context, leaf, plan, &gateway, &setup).await? else {
+    let step_image = (&image, &image_config);
+    let servers = programs::make(context, leaf, plan, setup.programs(), step_image).await?;
+    let Some(servers) = servers else { return Ok(None) };
+    let Some(link) = make_gateway(context, leaf, plan, &gateway, &setup, &servers).await? else {
         return Ok(None);
     };
     // Whatever the plan says: one that was posted may say anything.
@@ -130,6 +144,7 @@ async fn make(
         name,
         agent: handle,
         gateway,
+        servers,
         harness,
         way_out,
         start,
@@ -144,6 +159,7 @@ async fn make_gateway(
     plan: &TaskPlan,
     gateway: &ContainerHandle,
     setup: &Setup<'_>,
+    servers: &[programs::Made],
 ) -> Result<Option<Mount>, Trouble> {
     let volume = VolumeHandle::new(format!("{gateway}-socket"));
     context.record_volume(leaf, &volume, "artifact", &plan.name, SOCKET_DIR).await?;
@@ -154,7 +170,9 @@ async fn make_gateway(
     };
     let recording = recording::mount(context, leaf, plan, gateway, setup.recording()).await?;
     let step_name = format!("{}/gateway", plan.name);
-    let mut spec = gateway_container(gateway, vec![link(true), recording]);
+    let mut mounts = vec![link(true), recording];
+    mounts.extend(servers.iter().map(|server| server.link.clone()));
+    let mut spec = gateway_container(gateway, mounts);
     if setup.recording().is_some() {
         spec.network = Network::Hermetic;
     }
@@ -200,7 +218,7 @@ fn process(
     }
 }
 
-/// Follows the harness to its end, and the gateway beside it; none when the step was cancelled.
+/// Follows the harness to its end, and the gateway and servers beside it; none when the step was cancelled.
 async fn follow(
     context: &BuildContext,
     leaf: &Leaf,
@@ -216,6 +234,8 @@ async fn follow(
     };
     let gateway = of(&made.gateway, "gateway", Source::Gateway);
     let harness = of(&made.agent, "agent", Source::Harness);
+    let (stop_servers, servers_stopped) = cancel::pair();
+    let servers = programs::follow(context, leaf, &made.name, &made.servers, &servers_stopped);
     let (stop_gateway, gateway_stopped) = cancel::pair();
     let (stop_harness, harness_stopped) = cancel::pair();
     let began = tokio::sync::Notify::new();
@@ -225,8 +245,9 @@ async fn follow(
             Ok(())
         };
         let ended = gateway.run(made.way_out.clone(), &gateway_stopped, on_start).await;
-        // Without it the harness can do nothing.
+        // Without it the harness can do nothing, and servers have nobody to answer.
         stop_harness.cancel(CancelReason::Abort);
+        stop_servers.cancel(CancelReason::Abort);
         ended
     };
     let harness = async {
@@ -250,11 +271,12 @@ async fn follow(
         stop_harness.cancel(CancelReason::Abort);
         std::future::pending::<()>().await;
     };
-    let (gateway, harness) = tokio::select! {
-        both = async { tokio::join!(gateway, harness) } => both,
+    let (gateway, harness, servers) = tokio::select! {
+        all = async { tokio::join!(gateway, harness, servers) } => all,
         () = stop => return Ok(None),
     };
     let (gateway, harness) = (gateway?, harness?);
+    servers?;
     if leaf.cancel.is_requested() {
         return Ok(None);
     }

@@ -157,29 +157,13 @@ pub(super) async fn image(
     plan: &TaskPlan,
     config: &TaskConfig,
 ) -> Result<(Image, ImageConfig), Trouble> {
-    let volume =
-        if plan.image_artifact.is_empty() {
-            match &config.image_resource {
-                Some(_) => {
-                    let volume = context.image_of(&leaf.plan.id).await?;
-                    Some(volume.ok_or_else(|| {
-                        Trouble::new("the task's image was not fetched".to_owned())
-                    })?)
-                }
-                None => None,
-            }
-        } else {
-            let artifacts = context.artifacts(leaf).await?;
-            let volume = artifacts.get(&plan.image_artifact).cloned();
-            Some(volume.ok_or_else(|| {
-                Trouble::new(format!(
-                    "missing image artifact source: {}: no step made it",
-                    plan.image_artifact
-                ))
-            })?)
-        };
-    match volume {
-        Some(volume) => {
+    if !plan.image_artifact.is_empty() {
+        return artifact_image(context, leaf, &plan.image_artifact).await;
+    }
+    match &config.image_resource {
+        Some(_) => {
+            let volume = context.image_of(&leaf.plan.id).await?;
+            let volume = volume.ok_or_else(|| Trouble::new("the task's image was not fetched"))?;
             let config = image_config(context, &volume).await?;
             Ok((Image::Volume(volume), config))
         }
@@ -189,6 +173,20 @@ pub(super) async fn image(
             config.rootfs_uri
         ))),
     }
+}
+
+/// An image that a step before made.
+pub(super) async fn artifact_image(
+    context: &BuildContext,
+    leaf: &Leaf,
+    name: &str,
+) -> Result<(Image, ImageConfig), Trouble> {
+    let artifacts = context.artifacts(leaf).await?;
+    let volume = artifacts.get(name).cloned().ok_or_else(|| {
+        Trouble::new(format!("missing image artifact source: {name}: no step made it"))
+    })?;
+    let config = image_config(context, &volume).await?;
+    Ok((Image::Volume(volume), config))
 }
 
 pub(super) fn container_spec(

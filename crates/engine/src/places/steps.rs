@@ -11,7 +11,7 @@ use jb_runtime::ContainerKind;
 use super::Place;
 use super::placement::{self, Facts, Refusal, Wanted};
 use crate::build::BuildContext;
-use crate::leaf::{Leaf, Trouble, container_handle};
+use crate::leaf::{Leaf, Trouble, beside_agent, container_handle};
 
 /// Between looks at places for a step that waits for one.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -58,10 +58,8 @@ impl BuildContext {
         if let Some(only) = places.only() {
             return Ok(Some(only.clone()));
         }
-        // An agent is where its gateway is, which was made before it.
-        let gateway = (asked.kind == ContainerKind::Agent).then_some(ContainerKind::Gateway);
-        for kind in std::iter::once(asked.kind).chain(gateway) {
-            let handle = container_handle(self, &leaf.plan, kind);
+        let own = std::iter::once(container_handle(self, &leaf.plan, asked.kind));
+        for handle in own.chain(beside_agent(self, leaf)) {
             if self.engine.store.container(&handle).await?.is_some() {
                 return Ok(Some(self.engine.place_of(&handle).await?));
             }

@@ -3,6 +3,8 @@
 //! A step's agent is a span below the step's, and each request to the model and each call of a tool one below that. They
 //! follow from the lines of its transcript. No text that an agent said or was told is in them.
 
+mod mcp;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +29,7 @@ const OPEN_MAX: usize = 256;
 pub(crate) enum Told {
     Chat(Chat),
     Tool(Tool),
+    Mcp(mcp::Call),
     /// The agent's end.
     End {
         took: Duration,
@@ -86,8 +89,11 @@ impl Story {
         let told = match source {
             Source::Harness => self.harness(&line.entry, at),
             Source::Gateway => self.gateway(&line.entry, at).into_iter().collect(),
+            Source::Server => Vec::new(),
         };
-        for part in told.iter().filter(|part| matches!(part, Told::Chat(_) | Told::Tool(_))) {
+        for part in
+            told.iter().filter(|part| matches!(part, Told::Chat(_) | Told::Tool(_) | Told::Mcp(_)))
+        {
             if self.parts.len() < PARTS_MAX {
                 self.parts.push(part.clone());
             } else {
@@ -148,6 +154,7 @@ impl Story {
                 self.cost_micros = self.cost_micros.saturating_add(chat.cost_micros);
                 Some(Told::Chat(chat))
             }
+            Entry::McpCall { .. } => mcp::Call::of(entry, at).map(Told::Mcp),
             Entry::BudgetSpent { limit: Limit { kind, used, limit } } => {
                 let kind = match kind {
                     LimitKind::Turns => "turns",
@@ -212,8 +219,11 @@ impl Story {
             attributes: self.facts(invoked),
             events: self.events,
         };
+        let mut callers = mcp::Callers::of(&parts);
         let parts = parts.into_iter().enumerate().filter_map(|(index, part)| {
-            let id = invoked.span(&format!("part {index}"));
+            let part_span = |index| invoked.span(&format!("part {index}"));
+            let id = part_span(index);
+            let mut parent = own;
             let (name, kind, begin, took, error, mut attributes) = match part {
                 Told::Chat(chat) => {
                     let name = format!("chat {}", chat.model);
@@ -223,13 +233,18 @@ impl Story {
                     let name = format!("execute_tool {}", tool.name);
                     (name, Kind::Internal, tool.begin, tool.took, tool.error, tool.facts())
                 }
+                Told::Mcp(call) => {
+                    parent = callers.take(&call).map_or(own, part_span);
+                    let name = format!("{} {}", mcp::METHOD, call.tool);
+                    (name, Kind::Client, call.begin, call.took, call.error, call.facts())
+                }
                 Told::End { .. } | Told::Budget(_) => return None,
             };
             attributes.push(("gen_ai.conversation.id", invoked.conversation.as_str().into()));
             Some(Span {
                 trace: invoked.place.trace,
                 id,
-                parent: Some(own),
+                parent: Some(parent),
                 name: name.into(),
                 kind,
                 begin,
@@ -346,9 +361,8 @@ fn chat(entry: &Entry, at: Timestamp) -> Option<Chat> {
         (_, None) => "",
     };
     let took = Duration::from_millis(*total_ms);
-    let begin = Timestamp(at.0.saturating_sub(i64::try_from(took.as_micros()).unwrap_or(i64::MAX)));
     Some(Chat {
-        begin,
+        begin: at.before(took),
         took,
         first_byte_ms: *first_byte_ms,
         model: model.clone(),

@@ -3,8 +3,8 @@
 use jb_engine::HijackError;
 use jb_engine::agents::{Key, Prices, Provider};
 use jb_model::{BuildId, BuildStatus};
-use jb_runtime::Network;
 use jb_runtime::fake::FakeRuntime;
+use jb_runtime::{ContainerKind, ContainerSpec, Image, MountSource, Network};
 use serde_json::Value;
 
 use crate::server::Server;
@@ -17,6 +17,7 @@ var_sources:
 - {name: vs, type: dummy, config: {vars: {docs: {host: docs.example, token: d0cs-t0ken}, nowhere: "ftp://x"}}}
 resources:
 - {name: src, type: mock, check_every: never, source: {initial_version: v1, create_files: {a: "A", prompt.md: "read src/a", schema.yml: "type: object\nproperties: {v: {type: string}}\n", list.yml: "type: array\n"}}}
+- {name: img, type: mock, check_every: never, source: {initial_version: v1, create_files: {rootfs/wiki: "x", metadata.json: "{\"env\": [\"A=b\"]}"}}}
 jobs:
 - name: change
   plan:
@@ -100,6 +101,18 @@ jobs:
     prompt: "told mcp\ntext is it d0cs-t0ken?"
     config: {platform: linux}
     mcp: [{name: docs, url: "https://((vs:docs.host))/mcp", tools: [search], headers: {authorization: "Bearer ((vs:docs.token))"}}]
+- name: programs
+  plan:
+  - {get: img}
+  - agent: a
+    prompt: "told mcp\ntext is it d0cs-t0ken?\nsleep x\ntext two"
+    config: {platform: linux, params: {OWN: x}}
+    mcp:
+    - {name: db, command: [pg-mcp, "--host=((vs:docs.host))"], tools: [query], params: {PGPASSWORD: ((vs:docs.token))}}
+    - {name: wiki, command: [wiki], tools: [read], image: img}
+    - {name: weak, command: ["false"], tools: [read]}
+- name: no-image
+  plan: [{agent: a, prompt: text x, config: {platform: linux}, mcp: [{name: db, command: [x], tools: [query], image: none}]}]
 - name: no-server
   plan: [{agent: a, prompt: text x, config: {platform: linux}, mcp: [{name: docs, url: ((vs:nowhere)), tools: [search]}]}]
 - name: secret
@@ -240,6 +253,7 @@ async fn what_went_wrong_is_said_in_one_line() {
         ("schema", "the result's schema src/list.yml: the schema of a result has `type: object`"),
         ("unknown-context", "there is no var `none`"),
         ("no-server", "the MCP server's address '((redacted))' is not one of https or http"),
+        ("no-image", "missing image artifact source: none: no step made it"),
         ("missing", "file 'none.md' not found within artifact 'src'"),
     ];
     for (job, expected) in errored {
@@ -302,10 +316,69 @@ async fn only_the_gateway_is_told_where_mcp_servers_are_and_what_they_are_sent()
     };
     let harness = r#"[{"server":"docs","tools":["search"]}]"#;
     assert_eq!(said("harness"), [harness, "is it ((redacted))?"]);
-    let gateway = r#"{"headers":{"authorization":"Bearer ((redacted))"},"name":"docs","tools":["search"],"url":"https://((redacted))/mcp"}"#;
+    let gateway = r#"{"kind":"http","headers":{"authorization":"Bearer ((redacted))"},"name":"docs","tools":["search"],"url":"https://((redacted))/mcp"}"#;
     let told: Value = serde_json::from_str(&said("gateway")[0]).unwrap();
     assert_eq!(told, serde_json::from_str::<Value>(gateway).unwrap());
     assert!(!server.log(build).await.contains("d0cs-t0ken"));
+}
+
+#[tokio::test]
+async fn servers_that_are_programs_have_containers_of_their_own() {
+    let mut server = server().await;
+    let build = server.trigger("programs").await;
+    server.logged(build, "is it ((redacted))?").await;
+    server.logged(build, "the MCP server `weak`: its container ended with status 1").await;
+    let spec = async |step| {
+        let handle = server.container(build, step).await;
+        server.fake.spec(&handle).unwrap()
+    };
+    let (db_spec, wiki) = (spec("a/db").await, spec("a/wiki").await);
+    let (gateway, agent) = (spec("a/gateway").await, spec("a").await);
+    assert_eq!((db_spec.kind, db_spec.privileged), (ContainerKind::Mcp, false));
+    assert_eq!(db_spec.network, Network::Outbound);
+    assert_eq!(db_spec.image, agent.image);
+    assert!(matches!(wiki.image, Image::Volume(_)));
+    // Each has its socket together with the gateway, and the agent none of them.
+    let ends = |spec: &ContainerSpec| {
+        let links = spec.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Link(link) => Some((mount.path.clone(), link.serves)),
+            _ => None,
+        });
+        links.collect::<Vec<_>>()
+    };
+    let end = |path: &str, serves| (path.to_owned(), serves);
+    let (own, near) = ("/run/jetbridge-mcp/db", "/run/jetbridge");
+    assert_eq!(ends(&db_spec), [end(own, true)]);
+    assert_eq!(ends(&gateway)[..2], [end(near, true), end(own, false)]);
+    assert_eq!(ends(&agent), [end(near, false)]);
+    let refused = server.engine().hijack(&db_spec.handle).await;
+    assert!(matches!(refused, Err(HijackError::NotFound)));
+    assert!(!format!("{db_spec:?}{gateway:?}{agent:?}").contains("d0cs-t0ken"));
+
+    // They are found again, and nothing of them is said twice.
+    server.crash().await;
+    server.fake.release("x");
+    server.start(None);
+    assert_eq!(server.ended(build).await, BuildStatus::Succeeded, "{}", server.log(build).await);
+    let transcript = transcript(&server, build).await;
+    let told = |name: &str| {
+        let of = transcript.iter().filter(|e| e["source"] == "server" && e["server"] == name);
+        let texts: Vec<&str> = of.map(|entry| entry["text"].as_str().unwrap()).collect();
+        let [text] = texts[..] else { panic!("{texts:?}") };
+        serde_json::from_str::<Value>(text).unwrap()
+    };
+    let db = told("db");
+    assert_eq!(db["told"]["command"], serde_json::json!(["pg-mcp", "--host=((redacted))"]));
+    assert_eq!(db["env"], serde_json::json!([["PGPASSWORD", "((redacted))"]]));
+    assert_eq!(told("wiki")["env"], serde_json::json!([["A", "b"]]));
+    assert_eq!(told("wiki")["told"]["socket"], "/run/jetbridge-mcp/wiki/server.sock");
+    let harness: Vec<&Value> = transcript.iter().filter(|e| e["source"] == "harness").collect();
+    assert_eq!(harness[1]["text"].as_str().unwrap().matches("server").count(), 3);
+    assert!(!server.log(build).await.contains("d0cs-t0ken"));
+    for step in ["a/db", "a/wiki"] {
+        let handle = server.container(build, step).await;
+        assert!(server.fake.spec(&handle).is_some(), "{step}");
+    }
 }
 
 #[tokio::test]

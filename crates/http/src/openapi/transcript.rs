@@ -35,7 +35,11 @@ pub(super) fn entry() -> Value {
         one("prompt", &[("text", text())], &[]),
         one("text", &[("text", text())], &[]),
         one("tool_call", &tool, &[("input", json!({}))]),
-        one("tool_result", &tool, &[("outcome", outcome), ("text", text()), ("bytes", count())]),
+        one(
+            "tool_result",
+            &tool,
+            &[("outcome", outcome.clone()), ("text", text()), ("bytes", count())],
+        ),
         one(
             "model_call",
             &tokens,
@@ -57,6 +61,19 @@ pub(super) fn entry() -> Value {
         one("budget_spent", &[("limit_of", limit_of), ("used", count()), ("limit", count())], &[]),
         one("spent", &tokens, &[("turns", count())]),
         one("replay_mismatch", &[("number", count()), ("difference", text())], &[]),
+        one(
+            "mcp_call",
+            &[
+                ("server", text()),
+                ("tool", text()),
+                ("outcome", outcome.clone()),
+                ("transport", json!({"enum": ["tcp", "pipe"]})),
+                ("total_ms", count()),
+            ],
+            &[("protocol", text())],
+        ),
+        one("server_text", &[("server", text()), ("text", text())], &[]),
+        one("server_ended", &[("server", text()), ("message", text())], &[]),
         one("result_refused", &[("errors", tools), ("attempt", count())], &[]),
         one("end", &[("ending", ending), ("message", text())], &[("result", json!({}))]),
     ];
@@ -67,7 +84,7 @@ pub(super) fn entry() -> Value {
         "properties": {
             "type": text(),
             "time_us": {"type": "integer", "description": "Microseconds since the Unix epoch."},
-            "source": {"enum": ["harness", "gateway"]},
+            "source": {"enum": ["harness", "gateway", "server"]},
             "origin": {"type": "string", "description": "The step's id in the build's plan."},
             "agent": {"type": "string", "description": "The step's name."},
         },

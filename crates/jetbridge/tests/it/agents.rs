@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use jb_git_http::{Clone, GitServer, create_repository};
-use jb_scripted_model::{McpRevision, Script, ScriptedMcp, ScriptedModel};
+use jb_scripted_model::{Script, ScriptedModel};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
@@ -56,6 +56,16 @@ pub async fn host(api: &Api) -> IpAddr {
     let workers = api.get("/workers").await;
     let address = workers[0]["addr"].as_str().and_then(|address| address.parse().ok());
     address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// Writes an empty file into the agent's output, which is one of all directories; nobody else can write there now.
+pub fn write_outputs(server: &Server, name: &str) {
+    for volume in std::fs::read_dir(server.state.path().join("data")).unwrap() {
+        let content = volume.unwrap().path().join("fs");
+        if content.is_dir() {
+            std::fs::write(content.join(name), "").unwrap();
+        }
+    }
 }
 
 pub fn example(name: &str) -> String {
@@ -224,13 +234,7 @@ rules:
     let build = api.trigger("slow", "slow").await;
     api.events_until(build, None, |text| text.contains("I wait.")).await;
     server.kill();
-    // Into its output, which is one of these; nobody else can write there now.
-    for volume in std::fs::read_dir(server.state.path().join("data")).unwrap() {
-        let content = volume.unwrap().path().join("fs");
-        if content.is_dir() {
-            std::fs::write(content.join("go"), "").unwrap();
-        }
-    }
+    write_outputs(&server, "go");
     // It goes on without the server.
     crate::server::until("the agent asks again", async || {
         (model.received().len() == 2).then_some(())
@@ -248,53 +252,4 @@ rules:
         .map(|entry| entry["type"].clone())
         .collect();
     assert_eq!(kinds, ["start", "prompt", "text", "tool_call", "tool_result", "tool_call", "end"]);
-}
-
-/// The gateway has a network and the credentials, the agent neither.
-#[tokio::test(flavor = "multi_thread")]
-async fn tools_of_an_mcp_server_are_called_through_the_gateway() {
-    const TOKEN: &str = "d0cs-black-box-token";
-    const PIPELINE: &str = r#"
-var_sources:
-- {name: vs, type: dummy, config: {vars: {docs: {token: d0cs-black-box-token}}}}
-jobs:
-- name: ask
-  plan:
-  - agent: ask
-    prompt: Look it up.
-    config: {platform: linux, outputs: [{name: out}]}
-    tools: [{shell: ["sh -c *"]}]
-    mcp: [{name: docs, url: DOCS, tools: [search, whoami], headers: {authorization: "Bearer ((vs:docs.token))"}}]
-"#;
-    const SCRIPT: &str = r#"
-rules:
-- {times: 1, reply: {say: {tools: [{name: docs__search, input: {query: anchors}}]}}}
-- {times: 1, reply: {say: {tools: [{name: docs__whoami, input: {}}]}}}
-- {times: 1, reply: {say: {tools: [{name: docs__drop, input: {}}]}}}
-- {times: 1, reply: {say: {tools: [{name: shell, input: {argv: [sh, -c, "tail -n +2 /proc/net/route | wc -l"]}}]}}}
-- {reply: {say: {text: I found it.}}}
-"#;
-    let dir = tempfile::tempdir().unwrap();
-    let model = model(parsed(SCRIPT)).await;
-    let Some(server) = server(dir.path(), &model).await else { return };
-    let api = server.login().await;
-    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let wanted = format!("Bearer {TOKEN}");
-    let docs = ScriptedMcp::start(any, McpRevision::Sessions, Some(&wanted)).await.unwrap();
-    let url = format!("http://{}:{}/mcp", host(&api).await, docs.port());
-    api.set_pipeline("ask", &PIPELINE.replace("DOCS", &url)).await;
-    let build = api.trigger("ask", "ask").await;
-    let log = api.succeeded(build).await;
-    let transcript = transcript(&api, build).await;
-    let results = transcript.iter().filter(|entry| entry["type"] == "tool_result");
-    let results: Vec<(&str, &str)> = results
-        .map(|entry| (entry["outcome"].as_str().unwrap(), entry["text"].as_str().unwrap()))
-        .collect();
-    assert!(results[0].0 == "ok" && results[0].1.contains("found anchors"), "{results:?}");
-    assert!(results[1].1.ends_with("you sent Bearer ((redacted))"), "{results:?}");
-    assert_eq!(results[2].0, "denied", "{results:?}");
-    assert_eq!((results[3].0, results[3].1.trim()), ("ok", "0"), "{results:?}");
-    assert_eq!(docs.called(), ["search", "whoami"]);
-    assert!(!log.contains(TOKEN) && !format!("{transcript:?}").contains(TOKEN));
-    assert!(!model.received().iter().any(|request| request.body.to_string().contains(TOKEN)));
 }

@@ -29,6 +29,7 @@ mod image;
 mod kubernetes;
 mod leftovers;
 mod long_log;
+mod mcp;
 mod metrics;
 #[path = "../../../runtime-kubernetes/tests/it/place.rs"]
 mod place;

@@ -8,6 +8,10 @@ pub const MCP_SERVERS_MAX: usize = 16;
 pub const MCP_TOOLS_MAX: usize = 64;
 /// The most headers that one server is sent.
 const HEADERS_MAX: usize = 32;
+/// The most variables of one server's environment.
+const PARAMS_MAX: usize = 256;
+/// The longest command, its program counted.
+const COMMAND_WORDS_MAX: usize = 256;
 /// The longest name of a tool as the agent knows it. Models take 64 characters; harnesses put some of their own before it.
 const NAME_CHARACTERS_MAX: usize = 48;
 /// Headers that are the protocol's.
@@ -22,16 +26,37 @@ const RESERVED: [&str; 7] = [
 ];
 
 /// An MCP server that an agent's gateway reaches, and what of it the agent may call.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct McpServer {
     /// What the names of its tools begin with.
     pub name: String,
-    /// Where it is, with `((vars))` until the step runs.
-    pub url: String,
     /// Its tools that exist for the agent, as the server calls them.
     pub tools: Vec<String>,
-    /// What it is sent with every request, with `((vars))` until the step runs. Nobody but the gateway gets to see it.
-    pub headers: BTreeMap<String, String>,
+    pub way: McpWay,
+}
+
+/// How an MCP server is reached. All texts have `((vars))` until the step runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum McpWay {
+    /// By HTTP.
+    Http {
+        url: String,
+        /// What it is sent with every request. Nobody but the gateway gets to see it.
+        headers: BTreeMap<String, String>,
+    },
+    /// It is a program, whose stdin and stdout the gateway has.
+    Program(McpProgram),
+}
+
+/// An MCP server that runs in a container of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct McpProgram {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The artifact that is its container's image; empty means the step's image.
+    pub image: String,
+    /// Its environment beside the image's. Nobody but it gets to see it.
+    pub params: BTreeMap<String, String>,
 }
 
 impl McpServer {
@@ -119,15 +144,39 @@ impl McpServer {
             if servers[..index].iter().any(|known| known.name == server.name) {
                 return Err(format!("the MCP server '{}' is named twice", server.name));
             }
-            if !server.url.contains("((") {
-                Self::check_url(&server.url)?;
-            }
+            server.check_way()?;
             server.check_amounts()?;
             for (index, tool) in server.tools.iter().enumerate() {
                 Self::check_tool(&server.name, tool)?;
                 server.check_once(index)?;
             }
-            server.headers.keys().try_for_each(|name| Self::check_header(name))?;
+        }
+        Ok(())
+    }
+
+    fn check_way(&self) -> Result<(), String> {
+        match &self.way {
+            McpWay::Http { url, headers } => {
+                if !url.contains("((") {
+                    Self::check_url(url)?;
+                }
+                headers.keys().try_for_each(|name| Self::check_header(name))
+            }
+            McpWay::Program(program) => Self::check_command(&program.command),
+        }
+    }
+
+    /// # Errors
+    /// When it names no program, or is longer than one may be.
+    pub fn check_command(command: &[String]) -> Result<(), String> {
+        if command.first().is_none_or(String::is_empty) {
+            return Err("the MCP server's `command:` names no program".to_owned());
+        }
+        if command.len() > COMMAND_WORDS_MAX {
+            return Err(format!("an MCP server's command has at most {COMMAND_WORDS_MAX} words"));
+        }
+        if command.iter().any(|word| word.contains('\0')) {
+            return Err("a word of an MCP server's command has a NUL".to_owned());
         }
         Ok(())
     }
@@ -144,10 +193,15 @@ impl McpServer {
         if self.tools.len() > MCP_TOOLS_MAX {
             return Err(format!("of an MCP server at most {MCP_TOOLS_MAX} tools are granted"));
         }
-        if self.headers.len() > HEADERS_MAX {
-            return Err(format!("an MCP server is sent at most {HEADERS_MAX} headers"));
+        match &self.way {
+            McpWay::Http { headers, .. } if headers.len() > HEADERS_MAX => {
+                Err(format!("an MCP server is sent at most {HEADERS_MAX} headers"))
+            }
+            McpWay::Program(program) if program.params.len() > PARAMS_MAX => {
+                Err(format!("an MCP server has at most {PARAMS_MAX} params"))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// # Errors

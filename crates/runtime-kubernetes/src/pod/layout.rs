@@ -64,7 +64,7 @@ pub(super) struct Layout<'a> {
     pub(super) writable: Vec<String>,
     pub(super) published: Vec<Published>,
     pub(super) helper: Vec<VolumeMount>,
-    pub(super) forwarder: Option<link::Forwarder>,
+    pub(super) forwarders: Vec<link::Forwarder>,
 }
 
 impl<'a> Layout<'a> {
@@ -90,7 +90,7 @@ impl<'a> Layout<'a> {
             writable: Vec::new(),
             published: Vec::new(),
             helper: Vec::new(),
-            forwarder: None,
+            forwarders: Vec::new(),
         };
         layout.agent_programs(spec.kind);
         layout.volumes.push(if features.image_volumes {
@@ -169,7 +169,7 @@ impl<'a> Layout<'a> {
                 }
             }
             MountSource::Link(link) => {
-                self.link(&name, &path, link, self.found.peer)?;
+                self.link(&name, &path, link, &self.found.peers)?;
                 self.volumes.push(empty_dir(&name));
                 self.main.push(mount(&name, &placed.target));
             }

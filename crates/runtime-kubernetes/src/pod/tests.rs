@@ -186,27 +186,33 @@ fn without_a_claim_for_caches_they_are_empty() {
     assert!(volumes.iter().all(|volume| volume.name != "caches"));
 }
 
-/// The agent's pod reaches its gateway's through forwarders, whose directories are all that they have.
+fn linked(kind: ContainerKind, handle: &str, ends: &[(&str, bool)]) -> ContainerSpec {
+    let mounts = ends.iter().map(|&(name, serves)| {
+        let link = Link { volume: volume(name), socket: "a.sock".into(), serves };
+        Mount { path: format!("/run/{name}"), source: MountSource::Link(link) }
+    });
+    let (mounts, handle) = (mounts.collect(), ContainerHandle::new(handle));
+    ContainerSpec { kind, mounts, handle, limits: ContainerLimits::default(), ..task() }
+}
+
+/// The agent's pod reaches its gateway's, and that a server's, through forwarders, whose directories are all that they have.
 #[test]
-fn an_agent_and_its_gateway() {
-    let end = |kind, serves| {
-        let link =
-            Link { volume: volume("b1-gateway-3-socket"), socket: "gateway.sock".into(), serves };
-        let mounts = vec![Mount { path: "/run/jetbridge".into(), source: MountSource::Link(link) }];
-        let handle = ContainerHandle::new(if serves { "b1-gateway-3" } else { "b1-agent-3" });
-        ContainerSpec { kind, mounts, handle, limits: ContainerLimits::default(), ..task() }
-    };
-    let (gateway, agent) = (end(ContainerKind::Gateway, true), end(ContainerKind::Agent, false));
-    let pod = step(&gateway, &image(), &Found::default(), &settings(), ALL).unwrap();
-    insta::assert_snapshot!("gateway", shown(&pod));
-    let found = Found { peer: Some([10, 1, 2, 3].into()), ..Found::default() };
-    let pod = step(&agent, &image(), &found, &settings(), ALL).unwrap();
-    insta::assert_snapshot!("agent", shown(&pod));
+fn an_agent_its_gateway_and_a_server() {
+    let (near, far) = ("b1-gateway-3-socket", "b1-mcp-3.db-socket");
+    let agent = linked(ContainerKind::Agent, "b1-agent-3", &[(near, false)]);
+    let gateway = linked(ContainerKind::Gateway, "b1-gateway-3", &[(near, true), (far, false)]);
+    let server = linked(ContainerKind::Mcp, "b1-mcp-3.db", &[(far, true)]);
+    let peers = [(volume(near), [10, 1, 2, 3].into()), (volume(far), [10, 1, 2, 4].into())];
+    let found = Found { peers: peers.into(), ..Found::default() };
+    for (name, spec) in [("agent", &agent), ("gateway", &gateway), ("mcp", &server)] {
+        let pod = step(spec, &image(), &found, &settings(), ALL).unwrap();
+        insta::assert_snapshot!(name, shown(&pod));
+    }
     let refused = step(&agent, &image(), &Found::default(), &settings(), ALL).unwrap_err();
     assert!(refused.contains("nobody serves"), "{refused}");
-    let mut twice = gateway;
-    twice.mounts.push(Mount { path: "/run/other".into(), ..twice.mounts[0].clone() });
-    assert!(step(&twice, &image(), &found, &settings(), ALL).is_err());
+    let twice = linked(ContainerKind::Gateway, "b1-gateway-3", &[(near, true), ("other", true)]);
+    let refused = step(&twice, &image(), &found, &settings(), ALL).unwrap_err();
+    assert!(refused.contains("serves one link at most"), "{refused}");
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn any_kind() -> impl Strategy<Value = ContainerKind> {
         Just(ContainerKind::Run),
         Just(ContainerKind::Agent),
         Just(ContainerKind::Gateway),
+        Just(ContainerKind::Mcp),
     ]
 }
 
@@ -128,8 +129,9 @@ fn keeps(spec: &ContainerSpec, image: &PodImage, settings: &Settings, features: 
         }
         _ => None,
     });
-    let found =
-        Found { images: volumes.step_by(2).collect(), peer: Some(Ipv4Addr::LOCALHOST.into()) };
+    let peers = crate::pod::link::of(spec);
+    let peers = peers.map(|link| (link.volume.clone(), Ipv4Addr::LOCALHOST.into())).collect();
+    let found = Found { images: volumes.step_by(2).collect(), peers };
     if let Ok(pod) = step(spec, image, &found, settings, features) {
         assert_eq!(violations(&pod, settings), [""; 0], "{spec:?}");
     }

@@ -105,7 +105,8 @@ impl Inner {
                     caches.push(volume.to_string());
                 }
                 MountSource::Link(link) if !link.serves => {
-                    found.peer = Some(self.peer(link, deadline).await?);
+                    let peer = self.peer(link, deadline).await?;
+                    found.peers.insert(link.volume.clone(), peer);
                 }
                 MountSource::Cache(_) | MountSource::Output(_) | MountSource::Link(_) => {}
             }

@@ -2,17 +2,16 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use jb_runtime::{ContainerSpec, Error, Link, Result};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
 use super::Inner;
+use crate::api;
 use crate::network::kept::apply;
-use crate::network::link::{GATEWAY, admission};
+use crate::network::link::{admission, serves};
 use crate::pod::link;
-use crate::{api, names};
 
 impl Inner {
     /// Where the pod that serves a link is, once it has an address.
@@ -38,19 +37,13 @@ impl Inner {
 
     /// Lets the other end of a link in. Until then nobody reaches the pod that serves it.
     pub(super) async fn admit(&self, spec: &ContainerSpec) -> Result<()> {
-        let Some(link) = link::of(spec).filter(|link| link.serves) else { return Ok(()) };
+        let Some(link) = link::of(spec).find(|link| link.serves) else { return Ok(()) };
         let pod = self.pod_of(&spec.handle).await?;
-        let policy = admission(&self.settings, &names::link_hash(&link.volume), &pod);
+        let policy = admission(&self.settings, link, &pod);
         apply(&self.policies, &policy).await.map(drop).map_err(|error| {
-            api::failed(format!("cannot let the agent reach container `{}`", spec.handle), error)
+            api::failed(format!("cannot let its peer reach container `{}`", spec.handle), error)
         })
     }
-}
-
-fn serves(pod: &Arc<Pod>, link: &Link) -> bool {
-    let label = |name: &str| pod.metadata.labels.as_ref().and_then(|labels| labels.get(name));
-    label(names::LINK).is_some_and(|hash| *hash == names::link_hash(&link.volume))
-        && label(names::NETWORK).is_some_and(|kind| kind == GATEWAY)
 }
 
 fn address(pod: &Pod) -> Option<IpAddr> {

@@ -123,7 +123,7 @@ impl Inner {
 
     /// The program of agents, for the containers that are theirs.
     fn agent_program(&self, kind: ContainerKind) -> Result<Option<PathBuf>> {
-        if !matches!(kind, ContainerKind::Agent | ContainerKind::Gateway) {
+        if !kind.has_agent_program() {
             return Ok(None);
         }
         let program = self.settings.agent.clone();

@@ -2,7 +2,8 @@
 //!
 //! Each line of the prompt is one thing to do: `text …`, `call TOOL`, `write PATH CONTENT`, `read PATH`, `sleep NAME`,
 //! `raw LINE`, `told KEY`, `fail ENDING MESSAGE`, `result JSON`, `exit STATUS`. What is left out is said: a beginning, and an
-//! end that completes. The gateway says what one request cost and which MCP servers it would reach, and ends when told to.
+//! end that completes. The gateway says what one request cost and which MCP servers it would reach, and ends when told to, as
+//! an MCP server does that is a program.
 
 use jb_runner_protocol::{ProcessSpec, Stream};
 use serde_json::{Value, json};
@@ -18,8 +19,10 @@ pub(super) fn is_agent(path: &str) -> bool {
 
 pub(super) async fn run(program: &Program, spec: &ProcessSpec) -> Result<Exit, Stop> {
     let told: Value = serde_json::from_slice(&program.input().await?).unwrap_or(Value::Null);
-    if spec.args.first().map(String::as_str) == Some("gateway") {
-        return gateway(program, &told).await;
+    match spec.args.first().map(String::as_str) {
+        Some("gateway") => return gateway(program, &told).await,
+        Some("serve") => return serve(program, spec, &told).await,
+        _ => {}
     }
     let harness = match spec.args.first().map(String::as_str) {
         Some("loop") | None => "builtin",
@@ -95,6 +98,18 @@ async fn gateway(program: &Program, told: &Value) -> Result<Exit, Stop> {
     }
     program.sleep(NEVER, true).await?;
     say(program, with(json!({"type": "spent", "turns": 1})));
+    Ok(Exit::status(0))
+}
+
+/// A server says what it was given, and serves until it is told to end, unless its command is `false`.
+async fn serve(program: &Program, spec: &ProcessSpec, told: &Value) -> Result<Exit, Stop> {
+    let text = json!({"told": told, "env": spec.env}).to_string();
+    say(program, json!({"type": "server_text", "server": told["name"], "text": text}));
+    if told["command"][0] == "false" {
+        program.write(Stream::Stderr, b"jb-agent: there is no room\n");
+        return Ok(Exit::status(1));
+    }
+    program.sleep(NEVER, true).await?;
     Ok(Exit::status(0))
 }
 

@@ -1,6 +1,6 @@
 //! What plans carry of agent steps.
 
-use std::collections::BTreeMap;
+mod mcp;
 
 use jb_model::Value;
 use jb_model::agent::{
@@ -10,6 +10,7 @@ use jb_model::agent::{
 use serde::{Deserialize, Serialize};
 
 use super::PlanJsonError;
+use mcp::McpServerJson;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -78,27 +79,6 @@ enum ToolJson {
     Write,
     Search,
     Shell(Vec<String>),
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct McpServerJson {
-    name: String,
-    url: String,
-    tools: Vec<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    headers: BTreeMap<String, String>,
-}
-
-impl McpServerJson {
-    fn of(server: &McpServer) -> Self {
-        let McpServer { name, url, tools, headers } = server.clone();
-        Self { name, url, tools, headers }
-    }
-
-    fn into_server(self) -> McpServer {
-        let Self { name, url, tools, headers } = self;
-        McpServer { name, url, tools, headers }
-    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -218,3 +218,34 @@ fn deep_plans_are_refused_on_a_small_stack() {
     assert!(read[4].as_ref().unwrap_err().contains("recursion limit"));
     assert!(read[5].as_ref().unwrap_err().contains("nested too deep"));
 }
+
+#[test]
+fn servers_of_an_agent_come_back_and_wrong_ones_do_not() {
+    let plan = |mcp: Value| {
+        let agent = json!({"harness": "builtin", "prompt": "x", "mcp": mcp, "budget": {}});
+        json!({"id": "1", "task": {"name": "a", "privileged": false, "hermetic": true,
+            "config": {"platform": "linux", "run": {"path": ""}}, "agent": agent}})
+    };
+    let http = json!({"name": "docs", "tools": ["search"], "url": "https://docs.test/mcp",
+        "headers": {"authorization": "((token))"}});
+    let program = json!({"name": "db", "tools": ["query"], "command": ["pg-mcp", "((host))"],
+        "image": "pg", "params": {"PGPASSWORD": "((password))"}});
+    let bare = json!({"name": "wiki", "tools": ["read"], "command": ["wiki"]});
+    let whole = plan(json!([http, program, bare]));
+    let read = from_private(&whole.to_string()).unwrap();
+    let written: Value = serde_json::from_str(&to_private(&read).unwrap()).unwrap();
+    assert_eq!(written["task"]["agent"]["mcp"], whole["task"]["agent"]["mcp"]);
+    assert_eq!(from_private(&written.to_string()).unwrap(), read);
+    let public = serde_json::to_value(PublicPlan::from(&read)).unwrap().to_string();
+    assert!(!public.contains("pg-mcp") && !public.contains("docs.test"), "{public}");
+    for (wrong, why) in [
+        (json!([{"name": "db", "tools": ["query"], "command": []}]), "names no program"),
+        (json!([{"name": "db", "tools": [], "command": ["x"]}]), "needs a list of the `tools:`"),
+        (json!([{"name": "db", "tools": ["query"], "url": "db"}]), "not one of https or http"),
+        (json!([program, program]), "is named twice"),
+        (json!([{"name": "db", "tools": ["query"]}]), "did not match"),
+    ] {
+        let refused = from_private(&plan(wrong).to_string()).unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+}

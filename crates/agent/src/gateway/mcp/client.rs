@@ -1,10 +1,8 @@
 //! A connection to one MCP server.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue};
 use jb_agent_protocol::mcp;
 use jb_agent_protocol::transcript::ToolOutcome;
 use rmcp::handler::client::ClientHandler;
@@ -16,14 +14,12 @@ use rmcp::service::{
     ClientLifecycleMode, Peer, RoleClient, RunningService, ServiceError,
     serve_client_with_lifecycle,
 };
-use rmcp::transport::StreamableHttpClientTransport;
-use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use tokio::sync::Mutex;
 
+use super::http::Http;
+use super::program::Program;
 use super::words;
 
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pages of a server's list of tools that are read.
 const PAGES_MAX: usize = 64;
 /// Bytes of a tool's description that are handed on.
@@ -32,12 +28,18 @@ const DESCRIPTION_BYTES: usize = 8 << 10;
 const NAMED_MAX: usize = 20;
 
 pub(super) struct Client {
-    server: mcp::Server,
-    http: reqwest::Client,
-    headers: HashMap<HeaderName, HeaderValue>,
+    name: String,
+    /// Those that are granted, as the server calls them.
+    tools: Vec<String>,
+    way: Way,
     idle: Duration,
     /// Made when it is first needed, and again after it broke.
     running: Mutex<Option<Arc<Running>>>,
+}
+
+enum Way {
+    Http(Http),
+    Program(Program),
 }
 
 type Running = RunningService<RoleClient, Us>;
@@ -56,27 +58,43 @@ impl Client {
     /// # Errors
     /// When a header cannot be sent, or no HTTP client can be made.
     pub(super) fn new(server: mcp::Server, idle: Duration) -> Result<Self, String> {
-        let name = &server.name;
-        let headers = server.headers.iter().map(|(key, value)| {
-            let wrong = || format!("the MCP server `{name}`: the header `{key}` cannot be sent");
-            let key = HeaderName::try_from(key).map_err(|_| wrong())?;
-            let mut value = HeaderValue::try_from(value).map_err(|_| wrong())?;
-            value.set_sensitive(true);
-            Ok((key, value))
-        });
-        let headers = headers.collect::<Result<_, String>>()?;
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT.min(idle))
-            // The headers go to the server that was named, and to no other.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| format!("set up the way to the MCP server `{name}`: {error}"))?;
-        Ok(Self { server, http, headers, idle, running: Mutex::default() })
+        let mcp::Server { name, tools, way } = server;
+        let way = match way {
+            mcp::Way::Http { url, headers } => Way::Http(Http::new(&name, url, headers, idle)?),
+            mcp::Way::Program { socket, command, .. } => {
+                Way::Program(Program::new(socket, command))
+            }
+        };
+        Ok(Self { name, tools, way, idle, running: Mutex::default() })
+    }
+
+    /// What it is called in messages.
+    fn called(&self) -> String {
+        let name = &self.name;
+        match &self.way {
+            Way::Http(http) => format!("the MCP server `{name}` at {}", http.url()),
+            Way::Program(program) => format!("the MCP server `{name}` ({})", program.command()),
+        }
+    }
+
+    /// By what it is reached, in OpenTelemetry's words.
+    pub(super) const fn transport(&self) -> &'static str {
+        match self.way {
+            Way::Http(_) => "tcp",
+            Way::Program(_) => "pipe",
+        }
+    }
+
+    /// The protocol's revision that is spoken; empty when none is.
+    pub(super) async fn revision(&self) -> String {
+        let running = self.running.lock().await;
+        let info = running.as_ref().and_then(|running| running.peer_info());
+        info.map(|info| info.protocol_version.to_string()).unwrap_or_default()
     }
 
     /// Why a tool may not be called, if so.
     pub(super) fn denies(&self, tool: &str) -> Option<String> {
-        let mcp::Server { name, tools, .. } = &self.server;
+        let Self { name, tools, .. } = self;
         if tools.iter().any(|granted| granted == tool) {
             return None;
         }
@@ -100,16 +118,12 @@ impl Client {
             }
         };
         let listed = self.in_time(listed).await?;
-        let granted = self.server.tools.iter().map(|granted| {
+        let granted = self.tools.iter().map(|granted| {
             let tool = listed.iter().find(|tool| tool.name == *granted);
             tool.cloned().ok_or_else(|| {
-                let (name, url) = (&self.server.name, &self.server.url);
                 let names = listed.iter().take(NAMED_MAX).map(|tool| tool.name.as_str());
                 let names: Vec<&str> = names.collect();
-                format!(
-                    "the MCP server `{name}` at {url} has no tool `{granted}`; it has: {}",
-                    names.join(", ")
-                )
+                format!("{} has no tool `{granted}`; it has: {}", self.called(), names.join(", "))
             })
         });
         granted.collect()
@@ -133,43 +147,64 @@ impl Client {
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
         let done = tokio::time::timeout(self.idle, work).await;
         done.unwrap_or_else(|_| {
-            let mcp::Server { name, url, .. } = &self.server;
             let seconds = self.idle.as_secs_f32();
-            Err(format!("the MCP server `{name}` at {url} did not answer within {seconds} s"))
+            Err(format!("{} did not answer within {seconds} s", self.called()))
         })
     }
 
     async fn connected(&self) -> Result<Arc<Running>, String> {
+        if let Way::Program(program) = &self.way
+            && let Some(why) = program.over()
+        {
+            return Err(format!("{}; it is not started again", self.over(&why)));
+        }
         let mut running = self.running.lock().await;
         if let Some(running) = running.as_ref().filter(|running| !running.is_closed()) {
             return Ok(Arc::clone(running));
         }
-        let mcp::Server { name, url, .. } = &self.server;
-        let config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
-            .custom_headers(self.headers.clone());
-        let transport = StreamableHttpClientTransport::with_client(self.http.clone(), config);
         let lifecycle = ClientLifecycleMode::Auto {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: Some(ProtocolVersion::V_2025_11_25),
         };
-        let begun = serve_client_with_lifecycle(Us, transport, lifecycle).await;
-        let begun = begun.map_err(|error| {
-            let why = words::not_begun(&error);
-            format!("the MCP server `{name}` at {url} cannot be reached: {why}")
+        let begun = match &self.way {
+            Way::Http(http) => serve_client_with_lifecycle(Us, http.transport(), lifecycle).await,
+            Way::Program(program) => {
+                let transport = program.transport().await;
+                let transport = transport.map_err(|why| self.over(&why))?;
+                serve_client_with_lifecycle(Us, transport, lifecycle).await
+            }
+        };
+        let begun = begun.map_err(|error| match &self.way {
+            Way::Http(_) => {
+                format!("{} cannot be reached: {}", self.called(), words::not_begun(&error))
+            }
+            Way::Program(program) => match program.over() {
+                Some(why) => self.over(&why),
+                None => format!("{} did not begin: {}", self.called(), words::not_begun(&error)),
+            },
         })?;
         Ok(Arc::clone(running.insert(Arc::new(begun))))
     }
 
+    /// Of a server that is a program and no more.
+    fn over(&self, why: &str) -> String {
+        format!("{} {}", self.called(), words::line(why))
+    }
+
     /// Says what went wrong, and forgets a connection that broke.
     async fn failed(&self, broken: &Arc<Running>, error: &ServiceError) -> String {
-        let mcp::Server { name, url, .. } = &self.server;
+        if let Way::Program(program) = &self.way
+            && let Some(why) = program.over()
+        {
+            return self.over(&why);
+        }
         if matches!(error, ServiceError::TransportSend(_) | ServiceError::TransportClosed) {
             let mut running = self.running.lock().await;
             if running.as_ref().is_some_and(|running| Arc::ptr_eq(running, broken)) {
                 *running = None;
             }
         }
-        format!("the MCP server `{name}` at {url} did not answer: {}", words::not_done(error))
+        format!("{} did not answer: {}", self.called(), words::not_done(error))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What MCP servers say, as text for a model or a person.
 
-use jb_agent_protocol::mcp::{Answer, TEXT_BYTES_MAX};
+use jb_agent_protocol::mcp::{Answer, MESSAGE_BYTES_MAX, TEXT_BYTES_MAX};
 use jb_agent_protocol::transcript::ToolOutcome;
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents};
 use rmcp::service::{ClientInitializeError, ServiceError};
@@ -59,6 +59,10 @@ pub(super) fn not_done(error: &ServiceError) -> String {
     match error {
         ServiceError::McpError(error) => line(&error.message),
         ServiceError::TransportSend(error) => transport(error),
+        // The SDK does not say why.
+        ServiceError::TransportClosed => format!(
+            "the connection broke off, as it does at a message of more than {MESSAGE_BYTES_MAX} bytes"
+        ),
         other => line(&other.to_string()),
     }
 }
@@ -78,7 +82,7 @@ fn transport(error: &DynamicTransportError) -> String {
 }
 
 /// Servers write what they like.
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     cut(&words.join(" "), LINE_BYTES)
 }

@@ -2,7 +2,7 @@
 
 use jb_agent_protocol::{
     CONTEXT_DIR, CONTEXT_UNTRUSTED, CommandLine, GatewayBudget, GatewaySpec, LoopSpec,
-    RECORDING_DIR, RECORDING_FILE, Root, SOCKET, ToolGrant, mcp,
+    RECORDING_DIR, RECORDING_FILE, Root, SOCKET, ToolGrant,
 };
 use jb_model::Value;
 use jb_model::agent::{AgentConfig, Harness, ResultSchema, ShellGrant, Tool};
@@ -11,7 +11,7 @@ use jb_runtime::{Mount, MountSource};
 use serde_json::json;
 
 use super::model::Chosen;
-use super::servers;
+use super::servers::{self, Program, Servers};
 use crate::agents::AgentSettings;
 use crate::build::BuildContext;
 use crate::leaf::{Leaf, Trouble};
@@ -26,7 +26,7 @@ pub(super) struct Setup<'a> {
     model: Chosen,
     prompt: String,
     schema: Option<Value>,
-    mcp: Vec<mcp::Server>,
+    servers: Servers,
     agent: &'a AgentConfig,
     settings: &'a AgentSettings,
 }
@@ -63,8 +63,8 @@ impl<'a> Setup<'a> {
             }
             None => agent.verdict.as_ref().map(|verdict| verdict.schema()),
         };
-        let mcp = servers::resolve(context, leaf, agent, model.recording.is_some()).await?;
-        Ok(Self { model, prompt, schema, mcp, agent, settings })
+        let servers = servers::resolve(context, leaf, agent, model.recording.is_some()).await?;
+        Ok(Self { model, prompt, schema, servers, agent, settings })
     }
 
     pub(super) fn model_name(&self) -> &str {
@@ -74,6 +74,11 @@ impl<'a> Setup<'a> {
     /// What the gateway answers from instead of a model.
     pub(super) fn recording(&self) -> Option<&str> {
         self.model.recording.as_deref()
+    }
+
+    /// The MCP servers to start.
+    pub(super) fn programs(&self) -> &[Program] {
+        &self.servers.programs
     }
 
     /// What the harness is told.
@@ -94,7 +99,7 @@ impl<'a> Setup<'a> {
             working_dir: working_dir.to_owned(),
             roots: roots(working_dir, mounts, config),
             tools: self.agent.tools.iter().map(grant).collect(),
-            mcp: self.mcp.iter().map(servers::grant).collect(),
+            mcp: self.servers.told.iter().map(servers::grant).collect(),
             result_schema: self.schema.clone(),
             forbidden: [&self.settings.forbidden, off_limits].concat(),
             retry_pause_ms: RETRY_PAUSE_MS,
@@ -116,7 +121,7 @@ impl<'a> Setup<'a> {
                 tokens: budget.tokens,
                 cost_micros: budget.cost_micros,
             },
-            mcp: self.mcp.clone(),
+            mcp: self.servers.told.clone(),
             // What is answered from one is there already.
             recording: model.recording.is_none().then_some(recording),
             redact,

@@ -89,6 +89,35 @@ fn a_story_becomes_spans_below_the_steps() {
 }
 
 #[test]
+fn calls_of_mcp_servers_are_below_those_of_tools() {
+    let mut story = Story::default();
+    start(&mut story);
+    let result = |id: &str, outcome: &str| json!({"type": "tool_result", "id": id, "name": "db__query", "outcome": outcome, "text": "private", "bytes": 7});
+    let mcp_call = |outcome: &str| json!({"type": "mcp_call", "server": "db", "tool": "query", "outcome": outcome, "protocol": "2026-07-28", "transport": "pipe", "total_ms": 500});
+    for (id, outcome) in [("a", "denied"), ("b", "ok"), ("c", "failed")] {
+        told(&mut story, Source::Harness, 11, call(id, "db__query"));
+        if outcome != "denied" {
+            assert_eq!(told(&mut story, Source::Gateway, 12, mcp_call(outcome)).len(), 1);
+        }
+        told(&mut story, Source::Harness, 12, result(id, outcome));
+    }
+    // Only the gateway's word counts.
+    assert_eq!(told(&mut story, Source::Harness, 12, mcp_call("ok")), []);
+    assert_eq!(told(&mut story, Source::Server, 12, mcp_call("ok")), []);
+    let spans = spans(story, None);
+    let names: Vec<&str> = spans[1..].iter().map(|span| &*span.name).collect();
+    let (tool, below) = ("execute_tool db__query", "tools/call query");
+    assert_eq!(names, [tool, below, tool, below, tool]);
+    let [_, _, first, tool, second, failed] = &spans[..] else { unreachable!("six spans") };
+    assert_eq!((first.parent, first.kind), (Some(tool.id), Kind::Client));
+    assert_eq!((second.parent, second.error.as_deref()), (Some(failed.id), Some("tool_error")));
+    assert_eq!(first.end.since(first.begin), Duration::from_millis(500));
+    assert_eq!(*fact(first, "mcp.method.name"), "tools/call".into());
+    assert_eq!(*fact(first, "mcp.protocol.version"), "2026-07-28".into());
+    assert_eq!(*fact(first, "gen_ai.operation.name"), "execute_tool".into());
+}
+
+#[test]
 fn a_budget_and_an_end_nobody_told_are_seen() {
     let mut story = Story::default();
     start(&mut story);

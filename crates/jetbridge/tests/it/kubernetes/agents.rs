@@ -68,6 +68,18 @@ async fn a_change_is_made_by_opencode_in_pods() {
     a_change_is_made_by(&HARNESSES[2]).await;
 }
 
+/// One pod more for the server that is a program, which the gateway's reaches.
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_of_servers_are_called_from_pods() {
+    let Some(host) = host() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let model = agents::model(crate::mcp::script()).await;
+    let Some(place) = place("restricted", dir.path(), host, &model).await else { return };
+    crate::mcp::ask_both(&place.login().await, &model, host).await;
+    let told = place.cluster.kubectl(&["get", "pods,networkpolicies", "--output=yaml"]);
+    assert!(told.contains("jetbridge.dev/kind: mcp") && !told.contains("black-box"), "{told}");
+}
+
 /// Tries another server on the machine where the model is, the API server, metadata and names.
 const OUTWARD: &str = r#"
 rules:

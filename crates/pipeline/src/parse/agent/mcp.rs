@@ -1,7 +1,7 @@
 //! `mcp` of an agent step.
 
 use jb_model::Value;
-use jb_model::agent::{MCP_SERVERS_MAX, McpServer};
+use jb_model::agent::{MCP_SERVERS_MAX, McpProgram, McpServer, McpWay};
 use jb_yaml::Node;
 
 use super::super::decoder::{Decoder, Empty, Fields};
@@ -39,25 +39,11 @@ pub(super) fn servers(d: &mut Decoder, f: &mut Fields<'_>) -> Vec<McpServer> {
 
 fn server(d: &mut Decoder, node: &Node) -> Option<(McpServer, Value)> {
     let mut f = d.fields(node, false)?;
-    if let Some(command) = f.claim("command") {
-        let message =
-            "this version reaches MCP servers by HTTP only: give a `url:` instead of a `command:`";
-        d.within("command", |d| d.fail(Code::InvalidValue, message, command.span));
-        return None;
-    }
     let name = d.text(&mut f, "name", Empty::Keep);
     checked(d, &f, "name", node, McpServer::check_name(&name));
-    let url = d.text(&mut f, "url", Empty::Keep);
-    // One with vars is read when the step runs.
-    if !url.contains("((") {
-        checked(d, &f, "url", node, McpServer::check_url(&url));
-    }
+    let way = way(d, &mut f, node);
     let tools = tools(d, &mut f, &name);
-    let headers = d.text_map(&mut f, "headers").unwrap_or_default();
-    for header in headers.keys() {
-        checked(d, &f, "headers", node, McpServer::check_header(header));
-    }
-    let server = McpServer { name, url, tools, headers };
+    let server = McpServer { name, tools, way };
     if let Err(message) = server.check_amounts() {
         d.fail(Code::InvalidValue, message, node.span);
     }
@@ -68,6 +54,55 @@ fn server(d: &mut Decoder, node: &Node) -> Option<(McpServer, Value)> {
         }
     }
     Some((server, Value::Object(d.close(f))))
+}
+
+fn way(d: &mut Decoder, f: &mut Fields<'_>, node: &Node) -> McpWay {
+    if f.find("command").is_some() {
+        if f.find("url").is_some() {
+            let message = "an MCP server has a `url:` or a `command:`, not both";
+            d.fail(Code::InvalidValue, message, node.span);
+        }
+        misplaced(
+            d,
+            f,
+            &["headers"],
+            "an MCP server with a `command:` is sent no headers: give it `params:`",
+        );
+        f.claim("url");
+        return McpWay::Program(program(d, f, node));
+    }
+    let message = "it goes with the `command:` of an MCP server";
+    misplaced(d, f, &["image", "params"], message);
+    if f.find("url").is_none() {
+        let message = "an MCP server needs a `url:`, or the `command:` that it is";
+        d.fail(Code::InvalidValue, message, node.span);
+    }
+    let url = d.text(f, "url", Empty::Keep);
+    // One with vars is read when the step runs.
+    if !url.is_empty() && !url.contains("((") {
+        checked(d, f, "url", node, McpServer::check_url(&url));
+    }
+    let headers = d.text_map(f, "headers").unwrap_or_default();
+    for header in headers.keys() {
+        checked(d, f, "headers", node, McpServer::check_header(header));
+    }
+    McpWay::Http { url, headers }
+}
+
+fn program(d: &mut Decoder, f: &mut Fields<'_>, node: &Node) -> McpProgram {
+    let command = d.texts(f, "command");
+    checked(d, f, "command", node, McpServer::check_command(&command));
+    let image = d.text(f, "image", Empty::Omit);
+    McpProgram { command, image, params: d.environment(f, "params") }
+}
+
+/// Reports keys of the other kind of server.
+fn misplaced(d: &mut Decoder, f: &mut Fields<'_>, keys: &[&'static str], message: &str) {
+    for key in keys {
+        if let Some(node) = f.claim(key) {
+            d.within(*key, |d| d.fail(Code::InvalidValue, message, node.span));
+        }
+    }
 }
 
 fn tools(d: &mut Decoder, f: &mut Fields<'_>, server: &str) -> Vec<String> {

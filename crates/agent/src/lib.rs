@@ -14,6 +14,7 @@ pub mod link;
 pub mod message;
 mod output;
 mod process;
+mod proxy;
 pub mod schema;
 mod sse;
 mod step;

@@ -16,6 +16,7 @@ mod harness;
 mod long;
 mod loops;
 mod mcp;
+mod network;
 mod recording;
 mod step;
 mod trouble;

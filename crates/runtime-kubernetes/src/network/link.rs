@@ -15,6 +15,8 @@ use crate::settings::Settings;
 
 /// The kind of an agent's pod, which reaches gateways.
 pub(crate) const AGENT: &str = "agent";
+/// The kind of the pod of an agent that has the network of tasks, too.
+pub(crate) const OPEN_AGENT: &str = "agent-full";
 /// The kind of a gateway's pod, which reaches models; only the agent of its own step gets to it.
 pub(crate) const GATEWAY: &str = "gateway";
 /// Where the pod that serves a link listens.
@@ -33,8 +35,9 @@ pub(crate) fn admission(settings: &Settings, hash: &str, serving: &Pod) -> Netwo
         labels.insert(names::LINK.to_owned(), hash.to_owned());
         selector(labels)
     };
+    let agents = [AGENT, OPEN_AGENT].map(|kind| pods(end(kind)));
     let ingress =
-        NetworkPolicyIngressRule { from: Some(vec![pods(end(AGENT))]), ports: Some(vec![port()]) };
+        NetworkPolicyIngressRule { from: Some(agents.into()), ports: Some(vec![port()]) };
     let spec = NetworkPolicySpec {
         pod_selector: Some(end(GATEWAY)),
         policy_types: Some(vec!["Ingress".to_owned()]),

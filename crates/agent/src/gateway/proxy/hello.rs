@@ -6,7 +6,7 @@
 /// The longest beginning of a connection.
 pub(super) const HELLO_BYTES_MAX: usize = 16 << 10;
 /// How much of a server's first words shows whether it asks to begin again.
-pub(super) const SERVER_BYTES: usize = RECORD_HEADER + 4 + 2 + RETRY.len();
+const SERVER_BYTES: usize = RECORD_HEADER + 4 + 2 + RETRY.len();
 
 const RECORD_HEADER: usize = 5;
 /// Kinds of records.
@@ -144,9 +144,16 @@ fn is_record(kind: u8, again: bool) -> bool {
     kind == HANDSHAKE || again && [CHANGE_CIPHER_SPEC, APPLICATION_DATA].contains(&kind)
 }
 
-/// Whether a server's words so far may be the beginning of a message of TLS's handshake.
-pub(super) fn may_be_retry(bytes: &[u8]) -> bool {
-    bytes.first().is_none_or(|&kind| kind == HANDSHAKE)
+/// Whether more of a server's first words is needed to see what they are: all of its first record, which its client must
+/// have, too, before it says more.
+pub(super) fn is_cut_off(bytes: &[u8]) -> bool {
+    match bytes {
+        [HANDSHAKE, _, _, high, low, rest @ ..] => {
+            rest.len() < usize::from(u16::from_be_bytes([*high, *low]))
+        }
+        [] | [HANDSHAKE, ..] => true,
+        _ => false,
+    }
 }
 
 /// Whether a server's first words ask the client to begin again.

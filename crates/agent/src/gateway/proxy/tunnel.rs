@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::hello::{self, HELLO_BYTES_MAX, SERVER_BYTES, UNRECOGNIZED_NAME};
+use super::hello::{self, HELLO_BYTES_MAX, UNRECOGNIZED_NAME};
 use super::rules::Refusal;
 use super::Connection;
 
@@ -96,7 +96,7 @@ async fn greet(
     greeting(client, server, host, &mut said, false, connection).await?;
     let mut answer = Vec::new();
     let answered = timeout(idle, async {
-        while answer.len() < SERVER_BYTES && hello::may_be_retry(&answer) {
+        while hello::is_cut_off(&answer) {
             if server.read_buf(&mut answer).await? == 0 {
                 break;
             }

@@ -36,9 +36,9 @@ pub fn log_text(entry: &Entry) -> String {
         Entry::Connection { host, outcome, reason, sent_bytes, received_bytes, .. } => {
             let host = cut(host, INPUT_CHARACTERS);
             match outcome {
-                ConnectionOutcome::Allowed => format!(
-                    "{DIM}  {host}: {sent_bytes} bytes there, {received_bytes} back{END}\n"
-                ),
+                ConnectionOutcome::Allowed => {
+                    format!("{DIM}  {host}: {sent_bytes} bytes there, {received_bytes} back{END}\n")
+                }
                 ConnectionOutcome::Denied => format!("{RED}  denied: {host}: {reason}{END}\n"),
                 ConnectionOutcome::Failed => format!("{RED}  {host}: {reason}{END}\n"),
             }

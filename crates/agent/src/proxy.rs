@@ -27,7 +27,8 @@ pub(crate) fn env(spec: &LoopSpec) -> Vec<(String, String)> {
     let Reach::Hosts { listen, .. } = &spec.network else { return Vec::new() };
     let url = format!("http://{listen}");
     let proxy = PROXY.iter().map(|name| ((*name).to_owned(), url.clone()));
-    let none = NO_PROXY.iter().map(|name| ((*name).to_owned(), "localhost,127.0.0.1,::1".to_owned()));
+    let none =
+        NO_PROXY.iter().map(|name| ((*name).to_owned(), "localhost,127.0.0.1,::1".to_owned()));
     // Node's own client looks for the variables only when it is told to.
     let node = ("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned());
     proxy.chain(none).chain([node]).collect()

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use jb_engine::agents::{AgentSettings, Api, Key, Prices, Provider};
 use ipnet::IpNet;
+use jb_engine::agents::{AgentSettings, Api, Key, Prices, Provider};
 use jb_model::agent::HostPattern;
 use serde::Deserialize;
 
@@ -199,7 +199,10 @@ mod tests {
     #[test]
     fn private_hosts_have_names_and_ranges() {
         let (name, range) = private_host("*.corp.example=10.0.0.0/8").unwrap();
-        assert_eq!((name.to_string(), range.to_string()), ("*.corp.example".into(), "10.0.0.0/8".into()));
+        assert_eq!(
+            (name.to_string(), range.to_string()),
+            ("*.corp.example".into(), "10.0.0.0/8".into())
+        );
         for (text, expected) in [
             ("corp.example", "NAME=CIDR"),
             ("corp.example=10.0.0.1", "no range"),

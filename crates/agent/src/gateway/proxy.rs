@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode};
 use hyper::ext::ReasonPhrase;
-use jb_agent_protocol::network::{self, ConnectionOutcome};
 use jb_agent_protocol::Entry;
+use jb_agent_protocol::network::{self, ConnectionOutcome};
 use jb_model::agent::HostPattern;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -69,7 +69,8 @@ impl Proxy {
         idle: Duration,
         output: Output,
     ) -> Result<Self, String> {
-        let hosts = spec.hosts.iter().map(|host| HostPattern::parse(host)).collect::<Result<_, _>>()?;
+        let hosts =
+            spec.hosts.iter().map(|host| HostPattern::parse(host)).collect::<Result<_, _>>()?;
         let private = spec.private.iter().map(|network::PrivateHost { name, cidr }| {
             let range = cidr.parse().map_err(|_| format!("`{cidr}` is no range of addresses"))?;
             Ok((HostPattern::parse(name)?, range))
@@ -143,7 +144,9 @@ impl Proxy {
         let name = if is_private { host.clone() } else { format!("{host}.") };
         let unresolved = |why: String| Refusal::Unresolved { host: host.clone(), why };
         let addresses = match timeout(REACH_TIMEOUT, outside.resolve(&name)).await {
-            Ok(Ok(addresses)) if addresses.is_empty() => Err(unresolved("there is none".to_owned())),
+            Ok(Ok(addresses)) if addresses.is_empty() => {
+                Err(unresolved("there is none".to_owned()))
+            }
             Ok(found) => found.map_err(|error| unresolved(error.to_string())),
             Err(_) => Err(unresolved("no answer in time".to_owned())),
         }?;

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use jb_agent::Output;
 use jb_agent::gateway::Outside;
 use jb_agent_protocol::network::{ConnectionOutcome, PrivateHost, Proxy, Reach};
+use jb_agent_protocol::transcript::Ending;
 use jb_agent_protocol::{Api, Entry, LoopSpec, ToolGrant};
 use jb_scripted_model::{Reply, Script, ScriptedHost};
 use serde_json::json;
@@ -23,6 +24,7 @@ use tokio_rustls::rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme,
 };
 
+use crate::harness::Harness;
 use crate::step::Step;
 
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -74,7 +76,11 @@ impl Outside for Town {
 
 /// A step whose programs reach these hosts.
 async fn step(script: Script) -> Step {
-    let mut step = Step::new(script).await;
+    speaking(Api::Messages, script).await
+}
+
+async fn speaking(api: Api, script: Script) -> Step {
+    let mut step = Step::speaking(api, script).await;
     let hosts = ["crates.io", "*.crates.io", "*.corp.test"].map(str::to_owned).to_vec();
     let free = TcpListener::bind(LOOPBACK).await.unwrap().local_addr().unwrap();
     step.spec.network = Reach::Hosts { hosts: hosts.clone(), listen: free.to_string() };
@@ -195,9 +201,7 @@ async fn get(socket: &str, authority: &str, named: &str) -> io::Result<String> {
 /// What was said of each connection.
 fn told(said: &[Entry]) -> Vec<(ConnectionOutcome, String)> {
     let told = said.iter().map(|entry| match entry {
-        Entry::Connection { host, outcome, reason, .. } => {
-            (*outcome, format!("{host}: {reason}"))
-        }
+        Entry::Connection { host, outcome, reason, .. } => (*outcome, format!("{host}: {reason}")),
         other => panic!("{other:?}"),
     });
     told.collect()
@@ -235,7 +239,11 @@ async fn what_is_not_listed_is_refused_before_anything_is_looked_up() {
     let town = Town::new(LOOPBACK);
     let step = step(Script::default()).await;
     let refused = [
-        ("evil.test:443", 403, "`evil.test` is not in this step's `network:` list; there are: crates.io,"),
+        (
+            "evil.test:443",
+            403,
+            "`evil.test` is not in this step's `network:` list; there are: crates.io,",
+        ),
         ("crates.io.evil.test:443", 403, "not in this step's `network:` list"),
         ("crates.io:80", 403, "port 80 of `crates.io` is not let through; only port 443 is"),
         ("crates.io:22", 403, "port 22"),
@@ -280,10 +288,16 @@ async fn names_that_lead_inside_are_not_followed() {
     let step = step(Script::default()).await;
     let ((), said) = beside(&step, &town, async |socket| {
         for (authority, expected) in [
-            ("rebound.crates.io:443", "403 `rebound.crates.io` leads to 10.0.0.7, which is no public"),
+            (
+                "rebound.crates.io:443",
+                "403 `rebound.crates.io` leads to 10.0.0.7, which is no public",
+            ),
             ("inside.crates.io:443", "403 `inside.crates.io` leads to 127.0.0.1"),
             ("other.corp.test:443", "403 `other.corp.test` leads to 10.9.2.3"),
-            ("missing.crates.io:443", "502 `missing.crates.io` has no address: there is no such name"),
+            (
+                "missing.crates.io:443",
+                "502 `missing.crates.io` has no address: there is no such name",
+            ),
         ] {
             let (head, _) = connect(socket, authority).await;
             assert!(head.contains(expected), "{head}");
@@ -312,7 +326,11 @@ async fn nothing_passes_before_tls_named_the_same_host() {
     let step = step(Script::default()).await;
     let ip = hello("1.1.1.1");
     let cases: [(&[u8], u8, &str); 4] = [
-        (&hello("evil.test"), 112, "the connection is for `crates.io`, and its TLS names `evil.test`"),
+        (
+            &hello("evil.test"),
+            112,
+            "the connection is for `crates.io`, and its TLS names `evil.test`",
+        ),
         (&hello("static.crates.io"), 112, "its TLS names `static.crates.io`"),
         (&ip, 109, "does not name its host"),
         (b"GET / HTTP/1.1\r\n\r\n", 50, "does not begin with TLS"),
@@ -452,6 +470,31 @@ async fn programs_find_the_proxy_in_their_environment() {
     let asked = step.model().received()[0].body["system"].to_string();
     assert!(asked.contains("crates.io, *.crates.io"), "{asked}");
     assert_eq!(said.len(), 1);
+}
+
+/// Harnesses of others find the same variables, and speak to their model past the proxy.
+#[tokio::test]
+async fn every_harness_works_beside_the_proxy() {
+    for harness in Harness::all() {
+        let town = Town::new(LOOPBACK);
+        let script = Script::of([
+            Reply::tool("shell", json!({"argv": ["sh", "-c", "echo $https_proxy"]})),
+            Reply::text("Done."),
+        ]);
+        let mut step = speaking(harness.api, script).await;
+        step.spec.tools = vec![ToolGrant::Shell(vec!["sh -c *".into()])];
+        let spec = step.spec.clone();
+        let (transcript, _) = beside(&step, &town, async |_| harness.run(spec).await).await;
+        let result = transcript.iter().find_map(|entry| match entry {
+            Entry::ToolResult { text, .. } => Some(text.trim().to_owned()),
+            _ => None,
+        });
+        let Reach::Hosts { listen, .. } = &step.spec.network else { panic!("it has hosts") };
+        assert_eq!(result, Some(format!("http://{listen}")), "{harness:?} {transcript:?}");
+        let done = matches!(transcript.last(), Some(Entry::End { ending: Ending::Completed, .. }));
+        assert!(done, "{harness:?} {transcript:?}");
+        assert!(town.dialled().is_empty());
+    }
 }
 
 #[tokio::test]

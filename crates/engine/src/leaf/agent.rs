@@ -99,7 +99,8 @@ async fn make(
         return Ok(None);
     };
     // Whatever the plan says: one that was posted may say anything.
-    let plan = TaskPlan { privileged: false, hermetic: network::is_hermetic(agent), ..plan.clone() };
+    let plan =
+        TaskPlan { privileged: false, hermetic: network::is_hermetic(agent), ..plan.clone() };
     let mut spec =
         task::container_spec(context, &plan, &config, &layout, image, &image_config, &handle);
     spec.kind = ContainerKind::Agent;

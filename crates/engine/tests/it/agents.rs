@@ -317,7 +317,11 @@ async fn only_the_gateway_is_told_where_mcp_servers_are_and_what_they_are_sent()
 async fn an_agent_reaches_what_its_step_says() {
     let server = server().await;
     for (job, network, told) in [
-        ("hosts", Network::Hermetic, r#"{"hosts":["crates.io"],"listen":"127.0.0.1:3128","reach":"hosts"}"#),
+        (
+            "hosts",
+            Network::Hermetic,
+            r#"{"hosts":["crates.io"],"listen":"127.0.0.1:3128","reach":"hosts"}"#,
+        ),
         ("full", Network::Outbound, r#"{"reach":"full"}"#),
     ] {
         let build = server.trigger(job).await;

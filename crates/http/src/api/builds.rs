@@ -12,8 +12,8 @@ use jb_wire::api::{
 
 use super::{pages, present};
 use crate::call::{Call, store_failure};
-use crate::{full_network, plans};
 use crate::reply::{BAD_REQUEST, Failure, NOT_FOUND, Result, done, empty, json, ok};
+use crate::{full_network, plans};
 
 pub(super) async fn list_all(call: Call) -> Result<Response> {
     let visible = pages::visible(&call).await?;

@@ -120,7 +120,9 @@ async fn programs_reach_the_hosts_of_their_step_and_no_others() {
     }
     let passed = transcript.iter().find(|entry| entry["outcome"] == "allowed").unwrap();
     assert_eq!(passed["address"], address.to_string());
-    assert!(passed["sent_bytes"].as_u64() > Some(200) && passed["received_bytes"].as_u64() > Some(500));
+    assert!(
+        passed["sent_bytes"].as_u64() > Some(200) && passed["received_bytes"].as_u64() > Some(500)
+    );
     assert!(log.contains("its programs reach host.jetbridge.internal"), "{log}");
     assert!(log.contains("denied: evil.test:443"), "{log}");
 }

@@ -45,7 +45,8 @@ impl AgentNetwork {
 }
 
 /// What is said of an empty list.
-pub const NO_HOSTS: &str = "the list of hosts is empty: say 'gateway' when nothing is to be reached";
+pub const NO_HOSTS: &str =
+    "the list of hosts is empty: say 'gateway' when nothing is to be reached";
 
 /// What is said of a list that is too long.
 pub fn too_many() -> String {

@@ -36,8 +36,7 @@ pub(crate) fn admission(settings: &Settings, hash: &str, serving: &Pod) -> Netwo
         selector(labels)
     };
     let agents = [AGENT, OPEN_AGENT].map(|kind| pods(end(kind)));
-    let ingress =
-        NetworkPolicyIngressRule { from: Some(agents.into()), ports: Some(vec![port()]) };
+    let ingress = NetworkPolicyIngressRule { from: Some(agents.into()), ports: Some(vec![port()]) };
     let spec = NetworkPolicySpec {
         pod_selector: Some(end(GATEWAY)),
         policy_types: Some(vec!["Ingress".to_owned()]),

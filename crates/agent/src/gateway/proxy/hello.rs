@@ -120,7 +120,8 @@ pub(super) fn read(bytes: &[u8], again: bool) -> Result<Option<Hello>, HelloErro
             return Err(HelloError::NotTls);
         }
         let Some(&[_, high, middle, low]) = message.first_chunk() else { continue };
-        let length = 4 + usize::from(high) * 0x1_0000 + usize::from(middle) * 0x100 + usize::from(low);
+        let length =
+            4 + usize::from(high) * 0x1_0000 + usize::from(middle) * 0x100 + usize::from(low);
         if length > HELLO_BYTES_MAX {
             return Err(HelloError::TooLong);
         }

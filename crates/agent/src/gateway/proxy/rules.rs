@@ -21,19 +21,37 @@ pub(super) enum Refusal {
     Address,
     NoHost(NoHostName),
     NoPort,
-    NotListed { host: String, listed: String },
-    Port { host: String, port: String },
+    NotListed {
+        host: String,
+        listed: String,
+    },
+    Port {
+        host: String,
+        port: String,
+    },
     /// The name leads to an address that is nobody's on the internet.
-    Inside { host: String, address: IpAddr },
+    Inside {
+        host: String,
+        address: IpAddr,
+    },
     /// The step is answered from a recording.
     Replayed,
     Headers,
     Busy(usize),
     Spent(u32),
-    Unresolved { host: String, why: String },
-    Unreachable { host: String, why: String },
+    Unresolved {
+        host: String,
+        why: String,
+    },
+    Unreachable {
+        host: String,
+        why: String,
+    },
     Hello(HelloError),
-    OtherName { host: String, named: String },
+    OtherName {
+        host: String,
+        named: String,
+    },
     Silent,
 }
 

@@ -8,9 +8,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::Connection;
 use super::hello::{self, HELLO_BYTES_MAX, UNRECOGNIZED_NAME};
 use super::rules::Refusal;
-use super::Connection;
 
 /// How long a program may take to begin.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -147,11 +147,7 @@ async fn greeting(
     Ok(())
 }
 
-async fn send(
-    server: &mut TcpStream,
-    bytes: &[u8],
-    connection: &Connection,
-) -> Result<(), Broken> {
+async fn send(server: &mut TcpStream, bytes: &[u8], connection: &Connection) -> Result<(), Broken> {
     server.write_all(bytes).await?;
     connection.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     Ok(())

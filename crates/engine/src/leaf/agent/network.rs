@@ -24,7 +24,9 @@ pub(super) fn is_hermetic(agent: &AgentConfig) -> bool {
 pub(super) fn reach(agent: &AgentConfig) -> Reach {
     match &agent.network {
         AgentNetwork::Gateway => Reach::Gateway,
-        AgentNetwork::Hosts(hosts) => Reach::Hosts { hosts: names(hosts), listen: LISTEN.to_owned() },
+        AgentNetwork::Hosts(hosts) => {
+            Reach::Hosts { hosts: names(hosts), listen: LISTEN.to_owned() }
+        }
         AgentNetwork::Full => Reach::Full,
     }
 }
@@ -37,10 +39,8 @@ pub(super) fn proxy(
 ) -> Option<Proxy> {
     let AgentNetwork::Hosts(hosts) = &agent.network else { return None };
     let private = settings.private_hosts.iter();
-    let private = private.map(|(name, range)| PrivateHost {
-        name: name.to_string(),
-        cidr: range.to_string(),
-    });
+    let private = private
+        .map(|(name, range)| PrivateHost { name: name.to_string(), cidr: range.to_string() });
     let denied = off_limits.iter().filter_map(|address| Some(parsed(address)?.ip()));
     Some(Proxy { hosts: names(hosts), private: private.collect(), denied: denied.collect() })
 }

@@ -183,11 +183,16 @@ rules:
     let model = agents::model(agents::parsed(&script)).await;
     let Some(place) = place("restricted", dir.path(), host, &model).await else { return };
     let api = place.login().await;
-    api.set_pipeline("escape", &ESCAPES.replace("    tools:", "    network: full\n    tools:")).await;
+    api.set_pipeline("escape", &ESCAPES.replace("    tools:", "    network: full\n    tools:"))
+        .await;
     let build = api.trigger("escape", "escape").await;
     let log = api.succeeded(build).await;
     let transcript = agents::transcript(&api, build).await;
     let result = transcript.iter().find(|entry| entry["type"] == "tool_result").unwrap();
-    assert_eq!(result["text"].as_str().map(str::trim), Some("this is nobody\n0\nresolved"), "{result}");
+    assert_eq!(
+        result["text"].as_str().map(str::trim),
+        Some("this is nobody\n0\nresolved"),
+        "{result}"
+    );
     assert!(log.contains("its programs have the network of tasks"), "{log}");
 }

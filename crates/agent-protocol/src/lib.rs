@@ -7,6 +7,7 @@
 pub mod command_line;
 mod log_text;
 pub mod mcp;
+pub mod network;
 pub mod recording;
 pub mod transcript;
 
@@ -61,6 +62,9 @@ pub struct LoopSpec {
     /// The MCP servers that the gateway calls for it.
     #[serde(default)]
     pub mcp: Vec<mcp::Grant>,
+    /// What its programs reach.
+    #[serde(default)]
+    pub network: network::Reach,
     /// The JSON Schema of the result, when there is to be one.
     pub result_schema: Option<Value>,
     /// Addresses that must not answer before anything begins. `host:port`.
@@ -124,6 +128,9 @@ pub struct GatewaySpec {
     /// The MCP servers that it reaches.
     #[serde(default)]
     pub mcp: Vec<mcp::Server>,
+    /// What the agent's programs reach through it; there is no proxy without it.
+    #[serde(default)]
+    pub proxy: Option<network::Proxy>,
     /// Where to write the recording; none is made without it.
     pub recording: Option<String>,
     /// Texts that are masked in the recording; those of them that MCP servers are sent, also in what these answer.

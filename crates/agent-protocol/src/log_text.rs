@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::Dollars;
+use crate::network::{ConnectionOutcome, Reach};
 use crate::transcript::{Ending, Entry, ToolOutcome};
 
 /// Lines of a tool's answer that the log shows; the transcript has more.
@@ -22,6 +23,7 @@ pub fn log_text(entry: &Entry) -> String {
             let tools = if tools.is_empty() { "no tools".to_owned() } else { tools.join(", ") };
             format!("{BOLD}{harness} {version} on {model}{END} with {tools}\n")
         }
+        Entry::Network { reach } => network(reach),
         Entry::Prompt { text } => format!("{DIM}{}{END}\n", text.trim_end()),
         Entry::Text { text } if text.trim().is_empty() => String::new(),
         Entry::Text { text } => format!("{}\n", text.trim_end()),
@@ -31,6 +33,16 @@ pub fn log_text(entry: &Entry) -> String {
             format!("{RED}the model did not answer: {error}{END}\n")
         }
         Entry::ModelCall { .. } | Entry::McpCall { .. } => String::new(),
+        Entry::Connection { host, outcome, reason, sent_bytes, received_bytes, .. } => {
+            let host = cut(host, INPUT_CHARACTERS);
+            match outcome {
+                ConnectionOutcome::Allowed => {
+                    format!("{DIM}  {host}: {sent_bytes} bytes there, {received_bytes} back{END}\n")
+                }
+                ConnectionOutcome::Denied => format!("{RED}  denied: {host}: {reason}{END}\n"),
+                ConnectionOutcome::Failed => format!("{RED}  {host}: {reason}{END}\n"),
+            }
+        }
         Entry::Compacted { messages, .. } => {
             format!("{DIM}the conversation got long: {messages} messages were summarised{END}\n")
         }
@@ -59,6 +71,16 @@ pub fn log_text(entry: &Entry) -> String {
             None => String::new(),
         },
         Entry::End { message, .. } => format!("{RED}{message}{END}\n"),
+    }
+}
+
+fn network(reach: &Reach) -> String {
+    match reach {
+        Reach::Gateway => String::new(),
+        Reach::Hosts { hosts, .. } => {
+            format!("{DIM}its programs reach {}{END}\n", hosts.join(", "))
+        }
+        Reach::Full => format!("{BOLD}its programs have the network of tasks{END}\n"),
     }
 }
 

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::network::{ConnectionOutcome, Reach};
 use crate::{Limit, Usage};
 
 /// Who says it.
@@ -49,6 +50,11 @@ pub struct AnswerFacts {
 pub enum Entry {
     /// The harness begins.
     Start { harness: String, version: String, model: String, tools: Vec<String> },
+    /// What the agent's programs reach, where that is more than nothing.
+    Network {
+        #[serde(flatten)]
+        reach: Reach,
+    },
     /// What the agent is asked.
     Prompt { text: String },
     /// What the model says.
@@ -75,6 +81,23 @@ pub enum Entry {
         /// Why there is no whole answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
+    },
+    /// A connection that a program of the agent's asked the gateway's proxy for. It is over.
+    Connection {
+        /// With its port, as it was asked for.
+        host: String,
+        outcome: ConnectionOutcome,
+        /// Why it was not let through, or ended; empty when the ends were done.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// The host's that was reached.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        address: String,
+        /// From the program to the host.
+        sent_bytes: u64,
+        /// From the host to the program.
+        received_bytes: u64,
+        total_ms: u64,
     },
     /// The conversation was about to be too long for the model: its older part is replaced by a summary.
     Compacted {

@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::link::{self, Listener};
 use crate::output::{Output, cut, cut_value};
+use crate::proxy;
 use crate::step::{self, End};
 use crate::toolbox::{Done, Outcome, SHOWN_BYTES, Toolbox};
 use program::{Home, Program};
@@ -181,7 +182,9 @@ async fn work(line: CommandLine, spec: &LoopSpec, output: &Output) -> Result<End
         name if name == command_line::CODEX.name => Box::new(codex::Codex::new(&setting)),
         _ => Box::new(acp::OpenCode::new(&setting)),
     };
-    let program = Program::start(&line, &file, driver.launch(), &home, &spec.working_dir);
+    let mut launch = driver.launch();
+    launch.env.extend(proxy::env(spec));
+    let program = Program::start(&line, &file, launch, &home, &spec.working_dir);
     let program = program.map_err(End::failed)?;
     let session = Session { toolbox: &toolbox, output, program, server, waiting: VecDeque::new() };
     tokio::select! {

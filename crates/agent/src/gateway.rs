@@ -6,6 +6,7 @@
 
 mod forward;
 mod mcp;
+mod proxy;
 mod record;
 mod replay;
 
@@ -29,6 +30,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::exchange::{Measured, Meter};
 use crate::output::{Output, cut};
 
+pub use proxy::{Internet, Outside};
 pub(crate) use record::{Exchange, Recorder};
 
 /// The largest request.
@@ -47,6 +49,7 @@ struct Gateway {
     recorder: Option<Recorder>,
     redact: Vec<String>,
     mcp: mcp::Servers,
+    proxy: Option<proxy::Proxy>,
     output: Output,
     used: Mutex<Used>,
 }
@@ -71,8 +74,20 @@ struct Used {
 /// # Errors
 /// When it cannot listen, record or read its recording; the text says which.
 pub async fn run(spec: GatewaySpec, output: Output) -> Result<(), String> {
+    run_reaching(spec, output, Arc::new(Internet)).await
+}
+
+/// As [`run`]; programs of the agent's reach hosts there.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_reaching(
+    spec: GatewaySpec,
+    output: Output,
+    outside: Arc<dyn Outside>,
+) -> Result<(), String> {
     let listener = listen(&spec.socket)?;
-    let gateway = Arc::new(Gateway::new(spec, output)?);
+    let gateway = Arc::new(Gateway::new(spec, output, outside)?);
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let router = Router::new().fallback(handle).with_state(Arc::clone(&gateway));
     tokio::select! {
@@ -80,6 +95,9 @@ pub async fn run(spec: GatewaySpec, output: Output) -> Result<(), String> {
             served.map_err(|error| format!("serve: {error}"))?;
         }
         _ = terminate.recv() => {}
+    }
+    if let Some(proxy) = &gateway.proxy {
+        proxy.close().await;
     }
     let used = gateway.used();
     let (turns, usage, cost_micros) = (used.turns, used.tokens, used.cost_micros);
@@ -93,7 +111,7 @@ fn listen(socket: &str) -> Result<UnixListener, String> {
 }
 
 impl Gateway {
-    fn new(spec: GatewaySpec, output: Output) -> Result<Self, String> {
+    fn new(spec: GatewaySpec, output: Output, outside: Arc<dyn Outside>) -> Result<Self, String> {
         let mut redact = spec.redact;
         let idle = Duration::from_millis(spec.idle_timeout_ms);
         let api = spec.upstream.api();
@@ -123,6 +141,9 @@ impl Gateway {
         let used = Mutex::default();
         let provider = spec.provider;
         let mcp = mcp::Servers::new(spec.mcp, &redact, idle)?;
+        let outside = matches!(answers, Answers::Service(_)).then_some(outside);
+        let proxy = spec.proxy.map(|spec| proxy::Proxy::new(&spec, outside, idle, output.clone()));
+        let proxy = proxy.transpose()?;
         Ok(Self {
             api,
             answers,
@@ -133,6 +154,7 @@ impl Gateway {
             recorder,
             redact,
             mcp,
+            proxy,
             output,
             used,
         })
@@ -247,6 +269,9 @@ impl Call {
 }
 
 async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> Response<Body> {
+    if let Some(proxy) = gateway.proxy.as_ref().filter(|_| proxy::Proxy::is_asked(&request)) {
+        return proxy.handle(request).await;
+    }
     if request.uri().path().starts_with(jb_agent_protocol::mcp::PATH) {
         return mcp::handle(&gateway, request).await;
     }

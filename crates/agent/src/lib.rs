@@ -15,6 +15,7 @@ pub mod link;
 pub mod message;
 mod output;
 mod process;
+mod proxy;
 pub mod schema;
 pub mod server;
 mod sse;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ipnet::IpNet;
 pub use jb_agent_protocol::{Api, CONTEXT_TOKENS, Prices};
+use jb_model::agent::HostPattern;
 
 /// What the operator decided about agents.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct AgentSettings {
     /// Addresses that must not answer inside an agent's container, as `host:port`, besides those that the runtime names
     /// ([`jb_runtime::Runtime::off_limits`]).
     pub forbidden: Vec<String>,
+    /// Names of hosts whose addresses may be private when a step lists them, and where these are. Other hosts' are public.
+    pub private_hosts: Vec<(HostPattern, IpNet)>,
 }
 
 /// What becomes of recordings. They are named by [`recording_name`].
@@ -85,6 +89,7 @@ impl Default for AgentSettings {
             idle_timeout: Duration::from_secs(120),
             recordings: Recordings::default(),
             forbidden: forbidden.map(str::to_owned).into(),
+            private_hosts: Vec::new(),
         }
     }
 }

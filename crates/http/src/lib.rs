@@ -9,6 +9,7 @@ mod call;
 mod cookies;
 mod edge;
 mod engine;
+mod full_network;
 mod gzip;
 mod html;
 mod identifier;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jb_authz::RoleOverrides;
+use jb_authz::{Role, RoleOverrides};
 use jb_model::Timestamp;
 
 /// The version that clients compare themselves with: `fly` refuses another major or minor one.
@@ -25,6 +25,8 @@ pub struct Settings {
     /// empty, every server makes its own at its start.
     pub signing_key: Vec<u8>,
     pub role_overrides: RoleOverrides,
+    /// The least role on a team of who brings in agents that have the network of tasks.
+    pub agent_full_network_role: Role,
     /// `global_resources`, `cache_streamed_volumes`, `build_rerun` and `resource_causality`.
     pub features: Features,
     pub x_frame_options: String,
@@ -59,6 +61,7 @@ impl Default for Settings {
             cookie_secure: false,
             signing_key: Vec::new(),
             role_overrides: RoleOverrides::default(),
+            agent_full_network_role: Role::Owner,
             features: Features::default(),
             x_frame_options: "deny".to_owned(),
             content_security_policy: "frame-ancestors 'none'".to_owned(),

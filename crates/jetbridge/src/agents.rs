@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use ipnet::IpNet;
 use jb_engine::agents::{AgentSettings, Api, Key, Prices, Provider};
+use jb_model::agent::HostPattern;
 use serde::Deserialize;
 
 /// What is known of a provider that is only named.
@@ -41,6 +43,10 @@ pub(crate) struct AgentOptions {
     /// A YAML file that says which models agents may use, and what they cost
     #[arg(long, value_name = "FILE")]
     pub agent_models: Option<PathBuf>,
+    /// Hosts whose addresses may be private when an agent's step lists them in `network:`, and the range that they are in,
+    /// such as registry.corp.example=10.1.0.0/16 or *.corp.example=10.0.0.0/8
+    #[arg(long, value_name = "NAME=CIDR", value_delimiter = ',', value_parser = private_host)]
+    pub agent_private_hosts: Vec<(HostPattern, IpNet)>,
 }
 
 #[derive(Default, Deserialize)]
@@ -76,6 +82,18 @@ struct PricesFile {
 
 /// What the options say; no model at all without a file.
 pub(crate) fn settings(options: &AgentOptions) -> anyhow::Result<AgentSettings> {
+    let settings = models(options)?;
+    Ok(AgentSettings { private_hosts: options.agent_private_hosts.clone(), ..settings })
+}
+
+/// A name, or all below one, and where its addresses are.
+fn private_host(text: &str) -> Result<(HostPattern, IpNet), String> {
+    let (name, range) = text.split_once('=').ok_or("it is written as NAME=CIDR")?;
+    let range = range.parse().map_err(|_| format!("`{range}` is no range such as 10.1.0.0/16"))?;
+    Ok((HostPattern::parse(name)?, range))
+}
+
+fn models(options: &AgentOptions) -> anyhow::Result<AgentSettings> {
     let Some(path) = &options.agent_models else { return Ok(AgentSettings::default()) };
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("--agent-models: read {}", path.display()))?;
@@ -176,6 +194,22 @@ mod tests {
         assert_eq!(settings.providers["anthropic"].url, "http://x");
         assert_eq!(settings.providers["anthropic"].key.as_ref().unwrap().0, "sesame");
         assert_eq!((settings.turns, settings.contexts["anthropic/m"]), (7, 64_000));
+    }
+
+    #[test]
+    fn private_hosts_have_names_and_ranges() {
+        let (name, range) = private_host("*.corp.example=10.0.0.0/8").unwrap();
+        assert_eq!(
+            (name.to_string(), range.to_string()),
+            ("*.corp.example".into(), "10.0.0.0/8".into())
+        );
+        for (text, expected) in [
+            ("corp.example", "NAME=CIDR"),
+            ("corp.example=10.0.0.1", "no range"),
+            ("10.0.0.1=10.0.0.0/8", "it is an address"),
+        ] {
+            assert!(private_host(text).unwrap_err().contains(expected), "{text}");
+        }
     }
 
     #[test]

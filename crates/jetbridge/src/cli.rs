@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use axum::http::HeaderValue;
 use clap::{Args, Parser, Subcommand};
+use jb_authz::Role;
 
 use crate::agents::AgentOptions;
 
@@ -71,6 +72,10 @@ pub(crate) struct WebOptions {
     pub builds: BuildOptions,
     #[command(flatten)]
     pub agents: AgentOptions,
+    /// The least role on a team of who may bring in agents with `network: full`, by a pipeline or a one-off build: viewer,
+    /// pipeline-operator, member or owner
+    #[arg(long, value_name = "ROLE", default_value_t = Role::Owner)]
+    pub agent_full_network_role: Role,
     #[command(flatten)]
     pub types: TypeOptions,
     #[command(flatten)]

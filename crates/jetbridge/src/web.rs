@@ -234,6 +234,7 @@ fn http_settings(
         cookie_secure: options.auth.cookie_secure,
         signing_key,
         role_overrides: role_overrides(&options.auth)?,
+        agent_full_network_role: options.agent_full_network_role,
         features: jb_http::Features {
             resource_causality: options.listen.enable_resource_causality,
             ..Default::default()

@@ -5,10 +5,12 @@ use crate::value::Value;
 mod context;
 mod grant;
 mod mcp;
+pub mod network;
 
 pub use context::{ContextItem, ContextSource};
 pub use grant::{GrantError, ShellGrant};
 pub use mcp::{MCP_SERVERS_MAX, MCP_TOOLS_MAX, McpProgram, McpServer, McpWay};
+pub use network::{AgentNetwork, HOSTS_MAX, HostPattern};
 
 /// What makes a container step an agent step.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +28,8 @@ pub struct AgentConfig {
     pub tools: Vec<Tool>,
     /// Servers whose tools it has beside those.
     pub mcp: Vec<McpServer>,
+    /// What its programs reach.
+    pub network: AgentNetwork,
     pub result: Option<ResultSchema>,
     pub verdict: Option<Verdict>,
     pub budget: Budget,

@@ -3,6 +3,7 @@
 //! This crate does no IO, reads no clock and knows no stored form. JSON shapes live in `jb-wire`,
 //! YAML in `jb-yaml` and `jb-pipeline`.
 
+pub mod address;
 pub mod agent;
 pub mod approval;
 pub mod config;

@@ -6,6 +6,7 @@
 pub mod check;
 pub mod credentials;
 pub mod diagnostic;
+pub mod full_network;
 pub mod glob;
 pub mod identifier;
 pub mod instance_vars;

@@ -4,9 +4,10 @@ pub(crate) mod kept;
 pub(crate) mod link;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use jb_model::address::METADATA;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyPeer, NetworkPolicyPort,
     NetworkPolicySpec,
@@ -26,6 +27,8 @@ enum Reach {
     /// That, and servers beside it.
     WorldAndServers,
     Gateways,
+    /// Gateways, and all that is not denied but the API server.
+    WorldAndGateways,
     Nothing,
 }
 
@@ -37,6 +40,7 @@ const KINDS: [(&str, Reach); 6] = [
     (link::GATEWAY, Reach::WorldAndServers),
     (link::SERVER, Reach::World),
     (link::AGENT, Reach::Gateways),
+    (link::OPEN_AGENT, Reach::WorldAndGateways),
 ];
 
 /// Whether pods of a kind reach more than single pods.
@@ -46,55 +50,45 @@ pub(crate) fn reaches_world(kind: &str) -> bool {
 
 impl Reach {
     const fn is_world(self) -> bool {
-        matches!(self, Self::World | Self::WorldAndServers)
+        matches!(self, Self::World | Self::WorldAndServers | Self::WorldAndGateways)
     }
 }
 
 /// Every address, of both families.
-const EVERYWHERE: [IpNet; 2] = [v4([0, 0, 0, 0], 0), v6([0; 8], 0)];
-
-/// Where clouds tell a node, and any pod that asks, who it is and with which credentials it acts.
-const METADATA: [IpNet; 6] = [
-    // All that is link-local: the metadata of most clouds, and agents that hand out credentials.
-    v4([169, 254, 0, 0], 16),
-    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
-    // The same of single clouds, at addresses that look like anybody's.
-    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32),
-    v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128),
-    v4([100, 100, 100, 200], 32),
-    v4([168, 63, 129, 16], 32),
+const EVERYWHERE: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
 ];
-
-const fn v4([a, b, c, d]: [u8; 4], length: u8) -> IpNet {
-    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length))
-}
-
-const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], length: u8) -> IpNet {
-    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length))
-}
 
 /// Where resolvers listen; OpenShift's do at the second. Many are at link-local addresses.
 const NAMES: [i32; 2] = [53, 5353];
 
 /// Nobody reaches a step's pod. It reaches nothing when it is hermetic, else everything but what is denied. Whether
-/// policies are enforced is the cluster's own affair.
-pub(crate) fn policies(settings: &Settings) -> Vec<NetworkPolicy> {
-    KINDS.into_iter().map(|(kind, reach)| policy(settings, kind, reach)).collect()
+/// policies are enforced is the cluster's own affair. The API server is at the addresses `api`, as `host:port`.
+pub(crate) fn policies(settings: &Settings, api: &[String]) -> Vec<NetworkPolicy> {
+    KINDS.into_iter().map(|(kind, reach)| policy(settings, api, kind, reach)).collect()
 }
 
-fn policy(settings: &Settings, kind: &str, reach: Reach) -> NetworkPolicy {
-    let world = || egress(&settings.deny_egress).into_iter().chain(to_store(settings));
+fn policy(settings: &Settings, api: &[String], kind: &str, reach: Reach) -> NetworkPolicy {
+    let world = |further: &[IpNet]| {
+        egress(&settings.deny_egress, further).into_iter().chain(to_store(settings))
+    };
     let spec = NetworkPolicySpec {
         pod_selector: Some(selector(of_kind(settings, kind))),
         policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
         // No rules rather than none that are named: whoever adds some has changed what is ours.
         ingress: Some(Vec::new()),
         egress: Some(match reach {
-            Reach::World => world().collect(),
+            Reach::World => world(&[]).collect(),
             Reach::WorldAndServers => {
-                world().chain([link::to_kind(settings, link::SERVER)]).collect()
+                world(&[]).chain([link::to_kind(settings, link::SERVER)]).collect()
             }
             Reach::Gateways => vec![link::to_kind(settings, link::GATEWAY)],
+            Reach::WorldAndGateways => {
+                let api = api.iter().filter_map(|address| address.parse::<SocketAddr>().ok());
+                let api: Vec<IpNet> = api.map(|address| address.ip().into()).collect();
+                world(&api).chain([link::to_kind(settings, link::GATEWAY)]).collect()
+            }
             Reach::Nothing => Vec::new(),
         }),
     };
@@ -122,9 +116,10 @@ fn selector(labels: BTreeMap<String, String>) -> LabelSelector {
     LabelSelector { match_labels: Some(labels), match_expressions: None }
 }
 
-/// Rules add up: what one of them allows, no other denies.
-fn egress(denied: &[IpNet]) -> Vec<NetworkPolicyEgressRule> {
-    let mut peers: Vec<_> = EVERYWHERE.iter().filter_map(|all| without(*all, denied)).collect();
+/// Rules add up: what one of them allows, no other denies. `further` are single machines that are denied, too.
+fn egress(denied: &[IpNet], further: &[IpNet]) -> Vec<NetworkPolicyEgressRule> {
+    let all = [denied, further].concat();
+    let mut peers: Vec<_> = EVERYWHERE.iter().filter_map(|family| without(*family, &all)).collect();
     if denied.is_empty() {
         // Some clusters do not count pods among addresses. Where addresses are denied, pods' may be among them.
         peers.push(NetworkPolicyPeer {
@@ -190,7 +185,7 @@ mod tests {
         let denied: Vec<IpNet> = denied.iter().map(|cidr| cidr.parse().unwrap()).collect();
         let address: IpAddr = address.parse().unwrap();
         let within = |cidr: &String| cidr.parse::<IpNet>().unwrap().contains(&address);
-        egress(&denied).iter().any(|rule| {
+        egress(&denied, &[]).iter().any(|rule| {
             let ports = rule.ports.iter().flatten();
             let mut ports = ports.map(|allowed| allowed.port.clone().unwrap());
             let any = rule.ports.is_none();
@@ -239,7 +234,7 @@ mod tests {
             assert_eq!(lets(&denied, 443, address), is_let, "{address}");
         }
         // Pods are not let through by another rule.
-        let rules = egress(&["10.0.0.0/8".parse().unwrap()]);
+        let rules = egress(&["10.0.0.0/8".parse().unwrap()], &[]);
         let peers = rules.iter().flat_map(|rule| rule.to.iter().flatten());
         assert!(peers.into_iter().all(|peer| peer.namespace_selector.is_none()));
         assert!(
@@ -258,7 +253,7 @@ mod tests {
                 store.endpoint = endpoint.map(str::to_owned);
             }
             let rules = |policy: NetworkPolicy| policy.spec.unwrap().egress.unwrap_or_default();
-            policies(&settings).into_iter().map(rules).collect::<Vec<_>>()
+            policies(&settings, &[]).into_iter().map(rules).collect::<Vec<_>>()
         };
         let (named, addressed) =
             (with(Some("http://s3.test:9000")), with(Some("http://10.1.2.3:9000")));
@@ -275,6 +270,28 @@ mod tests {
             assert_eq!(ports[0].port, Some(IntOrString::Int(9000)));
             assert!(reaches_world(kind) && to.len() == 1 && ports.len() == 1, "{kind}");
         }
+    }
+
+    #[test]
+    fn an_agent_with_a_network_reaches_its_gateway_and_no_api_server() {
+        let settings = crate::pod::tests::with_objects();
+        let api = ["10.1.2.3:6443", "[fd00::1]:443", "kubernetes.test:443"].map(str::to_owned);
+        let of = |wanted: &str| {
+            let policies = policies(&settings, &api).into_iter();
+            let mut found = policies.zip(KINDS).filter(|(_, (kind, _))| *kind == wanted);
+            found.next().unwrap().0.spec.unwrap().egress.unwrap()
+        };
+        let (step, agent) = (of("step"), of(link::OPEN_AGENT));
+        let excepts = |rules: &[NetworkPolicyEgressRule]| {
+            let peers = rules.iter().flat_map(|rule| rule.to.iter().flatten());
+            let blocks = peers.filter_map(|peer| peer.ip_block.clone());
+            blocks.flat_map(|block| block.except.unwrap_or_default()).collect::<Vec<_>>()
+        };
+        let mut more = excepts(&agent);
+        more.retain(|range| !excepts(&step).contains(range));
+        assert_eq!(more, ["10.1.2.3/32", "fd00::1/128"]);
+        assert_eq!(agent.last(), Some(&link::to_gateways(&settings)));
+        assert_eq!(agent.len(), step.len() + 1);
     }
 
     #[test]

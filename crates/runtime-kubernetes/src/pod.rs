@@ -139,7 +139,8 @@ pub(crate) fn step(
     layout.add_claim(&wanted, settings);
     let network = match (spec.kind, spec.network) {
         (ContainerKind::Gateway, _) => network::link::GATEWAY,
-        (ContainerKind::Agent, _) => network::link::AGENT,
+        (ContainerKind::Agent, Network::Hermetic) => network::link::AGENT,
+        (ContainerKind::Agent, Network::Outbound) => network::link::OPEN_AGENT,
         (ContainerKind::Mcp, _) => network::link::SERVER,
         (_, Network::Hermetic) => "hermetic",
         (ContainerKind::Check, Network::Outbound) => "check",

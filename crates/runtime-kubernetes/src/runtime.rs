@@ -109,7 +109,7 @@ impl KubernetesRuntime {
             "a cluster to run containers on"
         );
         let policies = Api::namespaced(client.clone(), namespace);
-        let kept = Kept::put(policies.clone(), &settings).await?;
+        let kept = Kept::put(policies.clone(), &settings, &api_addresses).await?;
         let table = PodTable::new(settings.metrics.pods.clone());
         let watch = tokio::spawn(table.clone().follow(pods.clone(), settings.worker_name.clone()));
         let mut changes = table.changes();

@@ -27,6 +27,9 @@ pub(crate) struct Launch {
     /// `None` when the server is root and containers share its user namespace.
     pub(crate) ids: Option<IdMaps>,
     pub(crate) runner: PathBuf,
+    /// Whether nothing leads to where clouds tell a machine who it is, not even by a network.
+    #[serde(default)]
+    pub(crate) without_metadata: bool,
     /// Bound read-only where agents and gateways look for it.
     #[serde(default)]
     pub(crate) agent: Option<PathBuf>,

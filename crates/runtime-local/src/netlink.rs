@@ -26,6 +26,7 @@ const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const RTA_DST: u16 = 1;
 const RTA_GATEWAY: u16 = 5;
 const IFF_UP: u32 = 1;
 const AF_INET: u8 = 2;
@@ -162,6 +163,14 @@ impl Netlink {
         // struct rtmsg: family, no prefixes, no tos, main table, proto boot, universe, unicast.
         request.0.extend_from_slice(&[AF_INET, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]);
         self.send(request.attribute(RTA_GATEWAY, &gateway.octets()))
+    }
+
+    /// Has nothing lead to a range of addresses.
+    pub(crate) fn no_route(&self, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
+        let mut request = Request::new(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
+        // As above, with a prefix, and unreachable.
+        request.0.extend_from_slice(&[AF_INET, prefix, 0, 0, 254, 3, 0, 7, 0, 0, 0, 0]);
+        self.send(request.attribute(RTA_DST, &address.octets()))
     }
 
     /// Removes a link; fine when it is gone.

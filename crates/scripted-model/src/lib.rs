@@ -5,6 +5,7 @@
 //! says so, which fails whatever test made it.
 
 mod chat;
+mod host;
 mod mcp;
 mod messages;
 mod responses;
@@ -25,6 +26,7 @@ use jb_agent_protocol::Api;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+pub use host::ScriptedHost;
 pub use mcp::{MCP_PROGRAM, McpRevision, ScriptedMcp};
 pub use script::{Reply, Rule, Said, Script, ToolUse, Usage, When};
 

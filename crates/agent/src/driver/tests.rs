@@ -15,6 +15,7 @@ fn spec() -> LoopSpec {
         working_dir: "/w".into(),
         roots: vec![],
         tools: vec![ToolGrant::Read],
+        network: Default::default(),
         mcp: vec![],
         result_schema: None,
         forbidden: vec![],

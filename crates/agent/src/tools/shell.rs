@@ -38,6 +38,8 @@ pub(super) struct Shell {
     path: Vec<String>,
     working_dir: String,
     dirs: Vec<String>,
+    /// What programs find in their environment beside what is there.
+    env: Vec<(String, String)>,
 }
 
 impl Shell {
@@ -52,7 +54,8 @@ impl Shell {
         let path = search_path(spec);
         let dirs = spec.roots.iter().map(|root| root.path.clone());
         let dirs = dirs.chain([spec.working_dir.clone()]).collect();
-        Ok(Self { grants, path, working_dir: spec.working_dir.clone(), dirs })
+        let (working_dir, env) = (spec.working_dir.clone(), crate::proxy::env(spec));
+        Ok(Self { grants, path, working_dir, dirs, env })
     }
 
     pub(super) async fn run(&self, input: &Value) -> Answer {
@@ -72,6 +75,7 @@ impl Shell {
             .arg0(&argv[0])
             .args(&argv[1..])
             .current_dir(dir)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -36,6 +36,7 @@ fn step(tools: Vec<ToolGrant>) -> Step {
         working_dir: work.to_str().unwrap().to_owned(),
         roots: vec![root("in", false), root("out", true)],
         tools,
+        network: Default::default(),
         mcp: vec![],
         result_schema: None,
         forbidden: vec![],

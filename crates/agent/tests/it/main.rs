@@ -16,6 +16,7 @@ mod harness;
 mod long;
 mod loops;
 mod mcp;
+mod network;
 mod programs;
 mod recording;
 mod step;

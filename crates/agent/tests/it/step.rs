@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use jb_agent::Output;
+use jb_agent_protocol::network::Reach;
 use jb_agent_protocol::transcript::Ending;
 use jb_agent_protocol::{
     Api, Entry, GatewayBudget, GatewaySpec, LoopSpec, Prices, Root, ToolGrant, Upstream,
@@ -71,6 +72,7 @@ impl Step {
             roots: vec![Root { path: path("work/out"), writable: true, untrusted: None }],
             tools: vec![ToolGrant::Read, ToolGrant::Write, ToolGrant::Shell(vec!["echo*".into()])],
             mcp: vec![],
+            network: Reach::Gateway,
             result_schema: None,
             forbidden: vec![],
             retry_pause_ms: 1,
@@ -84,6 +86,7 @@ impl Step {
             models: [("m".to_owned(), prices)].into(),
             budget: GatewayBudget { turns: Some(20), ..GatewayBudget::default() },
             mcp: vec![],
+            proxy: None,
             recording: Some(path("recording.jsonl")),
             redact: vec!["hunter2".into()],
             idle_timeout_ms: 30_000,

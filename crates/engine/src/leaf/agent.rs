@@ -6,6 +6,7 @@
 mod context;
 mod files;
 mod model;
+mod network;
 mod outcome;
 mod programs;
 mod recording;
@@ -112,7 +113,8 @@ async fn make(
         return Ok(None);
     };
     // Whatever the plan says: one that was posted may say anything.
-    let plan = TaskPlan { privileged: false, hermetic: true, ..plan.clone() };
+    let plan =
+        TaskPlan { privileged: false, hermetic: network::is_hermetic(agent), ..plan.clone() };
     let mut spec =
         task::container_spec(context, &plan, &config, &layout, image, &image_config, &handle);
     spec.kind = ContainerKind::Agent;
@@ -130,7 +132,7 @@ async fn make(
     let verb = setup::verb(agent.harness);
     let harness = process(verb, told.to_string(), env, working_dir, image_config.user);
     context.keep_process(&handle, &harness).await?;
-    let told = setup.gateway(context.secrets());
+    let told = setup.gateway(context.secrets(), off_limits);
     let way_out = process("gateway", told.to_string(), Vec::new(), "/".to_owned(), None);
     let summary = TaskSummary {
         platform: config.platform.clone(),

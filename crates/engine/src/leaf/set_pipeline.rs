@@ -3,6 +3,7 @@
 use jb_model::config::SetPipelineStep;
 use jb_model::event::LogSource;
 use jb_model::{BuildEvent, Object, Outcome, Value};
+use jb_pipeline::CheckedPipeline;
 use jb_store::{SaveOutcome, SavePipeline};
 
 use super::{Done, Leaf, Trouble, generic_start};
@@ -37,7 +38,7 @@ pub(crate) async fn run(
         }
         return Ok(finished(context, leaf, Outcome::Failed));
     }
-    save(context, leaf, &target, &checked.normalised).await
+    save(context, leaf, &target, &checked).await
 }
 
 /// Which pipeline is set.
@@ -112,8 +113,9 @@ async fn save(
     context: &BuildContext,
     leaf: &Leaf,
     target: &Target,
-    config: &Value,
+    checked: &CheckedPipeline,
 ) -> Result<Done, Trouble> {
+    let config = &checked.normalised;
     let store = &context.engine.store;
     let existing =
         store.find_pipeline(&target.team.name, &target.name, &target.instance_vars).await?;
@@ -124,6 +126,16 @@ async fn save(
     let archived = existing.as_ref().is_some_and(|pipeline| pipeline.archived);
     let (before, version) = stored.map_or((Value::Null, 0), |(config, version)| (config, version));
     let before = if archived { Value::Null } else { before };
+    let open = jb_pipeline::full_network::of_pipeline(&checked.config);
+    // Whoever may change the file may not have the role that this needs; nobody else is known here.
+    if !open.is_empty() && before != *config {
+        let open = open.join(", ");
+        let text = format!(
+            "the agents of these steps have `network: full`: {open}\na step cannot set a pipeline with such agents: set it with `fly set-pipeline`, or list the hosts that they need\n"
+        );
+        context.say_on(leaf, LogSource::Stderr, &text).await?;
+        return Ok(finished(context, leaf, Outcome::Failed));
+    }
     // Once saved there is nothing to compare with any more, should this be repeated.
     let changes = match context.announced_changes(leaf).await? {
         Some(changes) => changes,

@@ -115,6 +115,10 @@ jobs:
   plan: [{agent: a, prompt: text x, config: {platform: linux}, mcp: [{name: db, command: [x], tools: [query], image: none}]}]
 - name: no-server
   plan: [{agent: a, prompt: text x, config: {platform: linux}, mcp: [{name: docs, url: ((vs:nowhere)), tools: [search]}]}]
+- name: hosts
+  plan: [{agent: a, prompt: "told network\nsleep x", config: {platform: linux}, network: [crates.io]}]
+- name: full
+  plan: [{agent: a, prompt: "told network\nsleep x", config: {platform: linux}, network: full}]
 - name: secret
   plan: [{agent: a, prompt: "text the key is sk-secret-key\ntext 736b2d7365637265742d6b6579 or c2stc2VjcmV0LWtleQ== or eHNrLXNlY3JldC1rZXk=\nraw no json: sk-secret-key\nresult {\"k\": \"sk-secret-key\"}", config: {platform: linux}}]
 - name: slow
@@ -320,6 +324,29 @@ async fn only_the_gateway_is_told_where_mcp_servers_are_and_what_they_are_sent()
     let told: Value = serde_json::from_str(&said("gateway")[0]).unwrap();
     assert_eq!(told, serde_json::from_str::<Value>(gateway).unwrap());
     assert!(!server.log(build).await.contains("d0cs-t0ken"));
+}
+
+/// The agent's container has a network only where its step says so.
+#[tokio::test]
+async fn an_agent_reaches_what_its_step_says() {
+    let server = server().await;
+    for (job, network, told) in [
+        (
+            "hosts",
+            Network::Hermetic,
+            r#"{"hosts":["crates.io"],"listen":"127.0.0.1:3128","reach":"hosts"}"#,
+        ),
+        ("full", Network::Outbound, r#"{"reach":"full"}"#),
+    ] {
+        let build = server.trigger(job).await;
+        server.logged(build, "reach").await;
+        let agent = server.container(build, "a").await;
+        assert_eq!(server.fake.spec(&agent).unwrap().network, network, "{job}");
+        server.fake.release("x");
+        assert_eq!(server.ended(build).await, BuildStatus::Succeeded, "{job}");
+        let said = transcript(&server, build).await;
+        assert!(said.iter().any(|entry| entry["text"] == told), "{said:?}");
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ resources:
     initial_version: v1
     create_files:
       p.yml: "jobs: [{name: START_VARnameEND_VAR, plan: [{task: a, config: {platform: linux, run: {path: x}}}]}]"
+      open.yml: "jobs: [{name: open, plan: [{agent: roams, prompt: x, network: full, config: {platform: linux}}]}]"
       bad.yml: "jobs: [{name: a, plan: [{get: nosuch}]}]"
 jobs:
 - name: child
@@ -27,6 +28,10 @@ jobs:
   plan:
   - {get: src}
   - {set_pipeline: child, file: src/bad.yml}
+- name: roaming
+  plan:
+  - {get: src}
+  - {set_pipeline: child, file: src/open.yml}
 - name: absent
   plan: [{set_pipeline: child, file: src/none.yml}]
 - name: other-team
@@ -51,6 +56,18 @@ jobs:
   - {load_var: which, file: o/n, format: trim, reveal: true}
   - {set_pipeline: child, file: src/p.yml, vars: {name: ((.:which))}}
 "#;
+
+/// Who may change the file may not be who may give agents a network.
+#[tokio::test]
+async fn a_step_brings_in_no_agent_with_a_network() {
+    let server = Server::new(PIPELINE).await;
+    let (build, status) = server.run("roaming").await;
+    assert_eq!(status, BuildStatus::Failed);
+    let log = server.log(build).await;
+    assert!(log.contains("have `network: full`: open/roams\n"), "{log}");
+    assert!(log.contains("set it with `fly set-pipeline`"), "{log}");
+    assert_eq!(jobs_of(&server, "main", "child", &Object::new()).await, None);
+}
 
 async fn jobs_of(server: &Server, team: &str, name: &str, vars: &Object) -> Option<Vec<String>> {
     let pipeline = server.store.find_pipeline(team, name, vars).await.unwrap()?;

@@ -12,8 +12,8 @@ use jb_wire::api::{
 
 use super::{pages, present};
 use crate::call::{Call, store_failure};
-use crate::plans;
 use crate::reply::{BAD_REQUEST, Failure, NOT_FOUND, Result, done, empty, json, ok};
+use crate::{full_network, plans};
 
 pub(super) async fn list_all(call: Call) -> Result<Response> {
     let visible = pages::visible(&call).await?;
@@ -84,18 +84,23 @@ pub(super) async fn comment(mut call: Call) -> Result<Response> {
 
 /// A one-off build of the plan that the client made.
 pub(super) async fn create(mut call: Call) -> Result<Response> {
-    let team = call.team().await?.id;
-    start(&mut call, team, None).await
+    let team = call.team().await?;
+    start(&mut call, (team.id, &team.name), None).await
 }
 
 /// As [`create`], inside a pipeline.
 pub(super) async fn create_in_pipeline(mut call: Call) -> Result<Response> {
     let pipeline = call.pipeline().await?;
-    start(&mut call, pipeline.team_id, Some(pipeline.id)).await
+    start(&mut call, (pipeline.team_id, &pipeline.team_name), Some(pipeline.id)).await
 }
 
-async fn start(call: &mut Call, team: TeamId, pipeline: Option<PipelineId>) -> Result<Response> {
+async fn start(
+    call: &mut Call,
+    (team, team_name): (TeamId, &str),
+    pipeline: Option<PipelineId>,
+) -> Result<Response> {
     let plan = plans::received(&call.bytes().await?).map_err(|_| BAD_REQUEST)?;
+    full_network::check(call, team_name, "a one-off build", &full_network::of_stored(&plan)?)?;
     // Clients have never been told who made a one-off build.
     let build = call.store().create_started_build(team, pipeline, &plan, None, call.state.now());
     let build = build.await.map_err(Failure::internal)?;

@@ -9,6 +9,7 @@ use jb_store::{Error, SaveOutcome, SavePipeline};
 use jb_wire::api::{ConfigResponse, SaveConfigResponse, Warning};
 
 use crate::call::{Call, store_failure};
+use crate::full_network;
 use crate::identifier;
 use crate::instance_vars;
 use crate::reply::{Failure, NOT_FOUND, Result, json, ok, put};
@@ -56,6 +57,8 @@ pub(super) async fn save(mut call: Call) -> Result<Response> {
         check_credentials(&call, &checked.config)?;
     }
     let team = call.team().await?;
+    let open = jb_pipeline::full_network::of_pipeline(&checked.config);
+    full_network::check(&call, &team.name, call.param("pipeline_name"), &open)?;
     let save = SavePipeline {
         team: team.id,
         name: call.param("pipeline_name"),

@@ -20,6 +20,8 @@ pub(super) fn entry() -> Value {
     let ending = json!({"enum": [
         "completed", "no_result", "budget_spent", "refused", "model_failed", "egress_not_enforced", "failed",
     ]});
+    let reach = json!({"enum": ["gateway", "hosts", "full"]});
+    let passed = json!({"enum": ["allowed", "denied", "failed"]});
     let tools = json!({"type": "array", "items": text()});
     let types = [
         one(
@@ -32,6 +34,7 @@ pub(super) fn entry() -> Value {
             ],
             &[],
         ),
+        one("network", &[("reach", reach)], &[("hosts", tools.clone()), ("listen", text())]),
         one("prompt", &[("text", text())], &[]),
         one("text", &[("text", text())], &[]),
         one("tool_call", &tool, &[("input", json!({}))]),
@@ -55,6 +58,17 @@ pub(super) fn entry() -> Value {
                 ("total_ms", count()),
                 ("error", text()),
             ],
+        ),
+        one(
+            "connection",
+            &[
+                ("host", text()),
+                ("outcome", passed),
+                ("sent_bytes", count()),
+                ("received_bytes", count()),
+                ("total_ms", count()),
+            ],
+            &[("reason", text()), ("address", text())],
         ),
         one("compacted", &[("messages", count()), ("tokens", count()), ("summary", text())], &[]),
         one("retry", &[("reason", text()), ("after_ms", count())], &[]),

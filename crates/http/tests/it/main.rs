@@ -15,6 +15,7 @@ mod builds;
 mod configs;
 mod engine;
 mod events;
+mod full_network;
 mod guards;
 mod hijack;
 mod login;

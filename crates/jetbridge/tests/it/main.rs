@@ -10,6 +10,7 @@
 )]
 
 mod agent_faults;
+mod agent_networks;
 mod agents;
 mod api;
 mod approvals;

@@ -3,9 +3,12 @@
 
 mod context;
 mod mcp;
+mod network;
 
 use jb_model::Value;
-use jb_model::agent::{AgentConfig, Budget, Harness, ResultSchema, ShellGrant, Tool, Verdict};
+use jb_model::agent::{
+    AgentConfig, AgentNetwork, Budget, Harness, ResultSchema, ShellGrant, Tool, Verdict,
+};
 use jb_model::config::TaskStep;
 use jb_model::duration::parse_duration;
 use jb_yaml::{Node, NodeKind};
@@ -75,7 +78,8 @@ fn step(d: &mut Decoder, f: &mut Fields<'_>, name: String) -> TaskStep {
             d.within(key, |d| d.fail(Code::UnknownField, message, node.span));
         }
     }
-    network(d, f);
+    let network = network::network(d, f);
+    let hermetic = network != AgentNetwork::Full;
     TaskStep {
         agent: Some(Box::new(AgentConfig {
             harness: harness(d, f),
@@ -85,14 +89,15 @@ fn step(d: &mut Decoder, f: &mut Fields<'_>, name: String) -> TaskStep {
             context: context::context(d, f),
             tools: tools(d, f),
             mcp: mcp::servers(d, f),
+            network,
             result: result(d, f),
             verdict: verdict(d, f),
             budget: budget(d, f),
         })),
         name,
         privileged: false,
-        // Its only way out is the gateway.
-        hermetic: true,
+        // Its only way out is the gateway, or it has the network of tasks.
+        hermetic,
         file: d.text(f, "file", Empty::Omit),
         config: embedded_config(d, f),
         limits: container_limits(d, f),
@@ -105,17 +110,6 @@ fn step(d: &mut Decoder, f: &mut Fields<'_>, name: String) -> TaskStep {
         input_mapping: d.text_map(f, "input_mapping").unwrap_or_default(),
         output_mapping: d.text_map(f, "output_mapping").unwrap_or_default(),
         image: d.text(f, "image", Empty::Omit),
-    }
-}
-
-fn network(d: &mut Decoder, f: &mut Fields<'_>) {
-    let Some(node) = f.take("network") else { return };
-    if node.as_str() == Some("gateway") {
-        f.put("network", "gateway");
-    } else {
-        let message =
-            "this version lets agents reach the gateway only: leave it out, or say 'gateway'";
-        d.within("network", |d| d.fail(Code::InvalidValue, message, node.span));
     }
 }
 

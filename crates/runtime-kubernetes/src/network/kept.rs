@@ -58,8 +58,13 @@ impl Mark {
 
 impl Kept {
     /// Puts the policies in place.
-    pub(crate) async fn put(api: Api<NetworkPolicy>, settings: &Settings) -> Result<Self> {
-        let wanted = super::policies(settings).into_iter();
+    /// The API server is at `addresses`.
+    pub(crate) async fn put(
+        api: Api<NetworkPolicy>,
+        settings: &Settings,
+        addresses: &[String],
+    ) -> Result<Self> {
+        let wanted = super::policies(settings, addresses).into_iter();
         let policies = wanted.map(|policy| (policy.name_any(), (policy, Mark::default())));
         let mut kept = Self {
             api,

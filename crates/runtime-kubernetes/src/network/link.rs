@@ -16,6 +16,8 @@ use crate::settings::Settings;
 
 /// The kind of an agent's pod, which reaches gateways.
 pub(crate) const AGENT: &str = "agent";
+/// The kind of the pod of an agent that has the network of tasks, too.
+pub(crate) const OPEN_AGENT: &str = "agent-full";
 /// The kind of a gateway's pod, which reaches models; only the agent of its own step gets to it.
 pub(crate) const GATEWAY: &str = "gateway";
 /// The kind of the pod of an MCP server that is a program; only the gateway of its own step gets to it.

@@ -115,6 +115,7 @@ impl Inner {
             cgroup,
             ids: self.ids.clone(),
             runner: self.settings.runner.clone(),
+            without_metadata: spec.kind == ContainerKind::Agent,
             agent: self.agent_program(spec.kind)?,
             data,
         };

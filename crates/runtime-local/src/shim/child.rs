@@ -5,6 +5,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use ipnet::IpNet;
+use jb_model::address::METADATA;
+
 use super::{GO, MAPPED, devices, mounts, rootfs, security, users};
 use crate::launch::{Attempt, Failure, Launch, NetworkPlan};
 use crate::netlink::{Netlink, interface_index};
@@ -117,6 +120,15 @@ fn configure_network(launch: &Launch) -> std::io::Result<()> {
         netlink.add_address(interface_index("eth0")?, port.address, port.prefix)?;
         netlink.up("eth0")?;
         netlink.default_route(port.gateway)?;
+        if launch.without_metadata {
+            // Containers have IPv4 only.
+            for net in METADATA.iter().filter_map(|net| match net {
+                IpNet::V4(net) => Some(net),
+                IpNet::V6(_) => None,
+            }) {
+                netlink.no_route(net.addr(), net.prefix_len())?;
+            }
+        }
     }
     Ok(())
 }

@@ -4,8 +4,8 @@ mod mcp;
 
 use jb_model::Value;
 use jb_model::agent::{
-    AgentConfig, Budget, ContextItem, ContextSource, Harness, McpServer, ResultSchema, ShellGrant,
-    Tool, Verdict,
+    AgentConfig, AgentNetwork, Budget, ContextItem, ContextSource, Harness, HostPattern, McpServer,
+    ResultSchema, ShellGrant, Tool, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,8 @@ pub(super) struct AgentJson {
     tools: Vec<ToolJson>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mcp: Vec<McpServerJson>,
+    #[serde(skip_serializing_if = "NetworkJson::is_gateway")]
+    network: NetworkJson,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<ResultJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,6 +83,39 @@ enum ToolJson {
     Shell(Vec<String>),
 }
 
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum NetworkJson {
+    #[default]
+    Gateway,
+    Hosts(Vec<String>),
+    Full,
+}
+
+impl NetworkJson {
+    fn of(network: &AgentNetwork) -> Self {
+        match network {
+            AgentNetwork::Gateway => Self::Gateway,
+            AgentNetwork::Hosts(hosts) => {
+                Self::Hosts(hosts.iter().map(HostPattern::to_string).collect())
+            }
+            AgentNetwork::Full => Self::Full,
+        }
+    }
+
+    const fn is_gateway(&self) -> bool {
+        matches!(self, Self::Gateway)
+    }
+
+    fn into_network(self) -> Result<AgentNetwork, String> {
+        match self {
+            Self::Gateway => Ok(AgentNetwork::Gateway),
+            Self::Hosts(hosts) => AgentNetwork::hosts(&hosts),
+            Self::Full => Ok(AgentNetwork::Full),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ResultJson {
@@ -130,6 +165,7 @@ impl AgentJson {
             context: agent.context.iter().map(ContextJson::of).collect(),
             tools: agent.tools.iter().map(tool).collect(),
             mcp: agent.mcp.iter().map(McpServerJson::of).collect(),
+            network: NetworkJson::of(&agent.network),
             result: agent.result.clone().map(|result| match result {
                 ResultSchema::Inline(schema) => ResultJson::Schema(schema),
                 ResultSchema::File(file) => ResultJson::SchemaFile(file),
@@ -172,6 +208,7 @@ impl AgentJson {
             context: self.context.into_iter().map(ContextJson::into_item).collect(),
             tools: tools.collect::<Result<_, PlanJsonError>>()?,
             mcp,
+            network: self.network.into_network().map_err(wrong)?,
             result: self.result.map(|result| match result {
                 ResultJson::Schema(schema) => ResultSchema::Inline(schema),
                 ResultJson::SchemaFile(file) => ResultSchema::File(file),

@@ -249,3 +249,26 @@ fn servers_of_an_agent_come_back_and_wrong_ones_do_not() {
         assert!(refused.contains(why), "{refused}");
     }
 }
+
+#[test]
+fn what_agents_reach_is_kept_and_read_as_strictly_as_in_a_pipeline() {
+    let read = |network: &str| {
+        let agent = format!(r#"{{"harness":"builtin","prompt":"x"{network},"budget":{{}}}}"#);
+        from_private(&format!(r#"{{"id":"1","task":{{"name":"t","agent":{agent}}}}}"#))
+    };
+    for network in ["", r#","network":{"hosts":["a.test","*.b.test"]}"#, r#","network":"full""#] {
+        let plan = read(network).unwrap();
+        let again = to_private(&plan).unwrap();
+        assert!(again.contains(&format!(r#""prompt":"x"{network},"budget""#)), "{again}");
+        assert_eq!(from_private(&again).unwrap(), plan);
+    }
+    for (network, expected) in [
+        (r#","network":{"hosts":[]}"#, "is empty"),
+        (r#","network":{"hosts":["10.0.0.1"]}"#, "it is an address"),
+        (r#","network":{"hosts":["((.:host))"]}"#, "written out"),
+        (r#","network":"((.:network))""#, "unknown variant"),
+    ] {
+        let error = read(network).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -11,6 +11,7 @@ use jb_runtime::{Mount, MountSource};
 use serde_json::json;
 
 use super::model::Chosen;
+use super::network;
 use super::servers::{self, Program, Servers};
 use crate::agents::AgentSettings;
 use crate::build::BuildContext;
@@ -101,14 +102,15 @@ impl<'a> Setup<'a> {
             tools: self.agent.tools.iter().map(grant).collect(),
             mcp: self.servers.told.iter().map(servers::grant).collect(),
             result_schema: self.schema.clone(),
-            forbidden: [&self.settings.forbidden, off_limits].concat(),
+            network: network::reach(self.agent),
+            forbidden: network::forbidden(self.agent, self.settings, off_limits),
             retry_pause_ms: RETRY_PAUSE_MS,
             context_tokens: self.model.context_tokens,
         })
     }
 
     /// What the gateway is told: the only place that the key goes to.
-    pub(super) fn gateway(&self, redact: Vec<String>) -> Value {
+    pub(super) fn gateway(&self, redact: Vec<String>, off_limits: &[String]) -> Value {
         let (model, budget) = (&self.model, &self.agent.budget);
         let recording = format!("{RECORDING_DIR}/{RECORDING_FILE}");
         json!(GatewaySpec {
@@ -122,6 +124,7 @@ impl<'a> Setup<'a> {
                 cost_micros: budget.cost_micros,
             },
             mcp: self.servers.told.clone(),
+            proxy: network::proxy(self.agent, self.settings, off_limits),
             // What is answered from one is there already.
             recording: model.recording.is_none().then_some(recording),
             redact,

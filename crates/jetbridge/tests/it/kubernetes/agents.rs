@@ -1,13 +1,14 @@
 //! Agents in pods, against a scripted model.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use jb_scripted_model::{Script, ScriptedModel};
+use jb_scripted_model::{Script, ScriptedHost, ScriptedModel};
 use serde_json::Value;
 
 use super::Place;
 use super::registry::Reached;
+use crate::agent_networks;
 use crate::agents::{self, ESCAPES, KEY};
 use crate::harnesses::{self, HARNESSES, Harness};
 
@@ -22,10 +23,21 @@ fn host() -> Option<IpAddr> {
 
 /// A server whose agents may use the model.
 async fn place(level: &str, dir: &Path, host: IpAddr, model: &ScriptedModel) -> Option<Place> {
+    place_with(level, dir, host, model, &[]).await
+}
+
+async fn place_with(
+    level: &str,
+    dir: &Path,
+    host: IpAddr,
+    model: &ScriptedModel,
+    flags: &[&str],
+) -> Option<Place> {
     let url = model.url();
     let port = url.rsplit(':').next().unwrap();
     let file = agents::models(dir, &format!("http://{host}:{port}"));
-    Place::with_env(level, &["--agent-models", &file], &[("AGENT_TEST_KEY", KEY)]).await
+    let flags = [&["--agent-models", &file], flags].concat();
+    Place::with_env(level, &flags, &[("AGENT_TEST_KEY", KEY)]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,4 +157,93 @@ async fn an_agent_or_gateway_that_is_evicted_in_mid_turn_ends_the_step_with_one_
         assert!(!line.contains('\n') && line.contains("evicted"), "{kind}: {line}");
     }
     place.is_empty().await;
+}
+
+/// A service of the cluster that leads to a host outside of it.
+fn mirror(namespace: &str, to: SocketAddr) -> String {
+    let (address, port) = (to.ip(), to.port());
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: mirror, namespace: {namespace}}}\n\
+         spec: {{ports: [{{name: https, port: 443, targetPort: {port}}}]}}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: mirror\n  namespace: {namespace}\n  \
+         labels: {{kubernetes.io/service-name: mirror}}\naddressType: IPv4\nports: [{{name: https, port: {port}}}]\n\
+         endpoints: [{{addresses: ['{address}']}}]\n"
+    )
+}
+
+/// Reaches a host through the proxy, tries two that are not listed, and what there is without it.
+const FETCHES: &str = r#"
+rules:
+- {times: 1, reply: {say: {tools: [{name: shell, input: {argv: [sh, -c, "
+    try() { curl -sSk -m 20 \"$@\" 2>&1 || true; };
+    try https://$MIRROR/;
+    try https://evil.test/;
+    try --connect-to evil.test:443:$MIRROR:443 https://evil.test/;
+    try --noproxy '*' -m 3 https://$MIRROR/;
+    try --noproxy '*' -m 3 http://OTHER/;
+    echo done"]}}]}}}
+- {reply: {say: {text: Done.}}}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_of_an_agent_reaches_the_hosts_of_its_step_through_its_gateway() {
+    let Some(host) = host() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let secure = ScriptedHost::start(SocketAddr::new(host, 0), false).await.unwrap();
+    let other = agents::model(Script { rules: Vec::new() }).await;
+    let port = other.url().rsplit(':').next().unwrap().to_owned();
+    let script = FETCHES.replace("OTHER", &format!("{host}:{port}"));
+    let model = agents::model(agents::parsed(&script)).await;
+    let private = ["--agent-private-hosts", "*.svc.cluster.local=10.0.0.0/8"];
+    let place = place_with("restricted", dir.path(), host, &model, &private).await;
+    let Some(place) = place else { return };
+    let namespace = place.cluster.namespace.as_str();
+    place.cluster.apply(&mirror(namespace, secure.address()));
+    let name = format!("mirror.{namespace}.svc.cluster.local");
+    let pipeline = agent_networks::PIPELINE.replace("HOST", &name);
+    let told = format!("outputs: [{{name: out}}], params: {{MIRROR: {name}}}");
+    let api = place.login().await;
+    api.set_pipeline("fetch", &pipeline.replace("outputs: [{name: out}]", &told)).await;
+    let build = api.trigger("fetch", "fetch").await;
+    api.succeeded(build).await;
+    let transcript = agents::transcript(&api, build).await;
+    let result = transcript.iter().find(|entry| entry["type"] == "tool_result").unwrap();
+    let text = result["text"].as_str().unwrap();
+    assert!(text.starts_with(&format!("this is {name}\n")), "{text}");
+    assert_eq!(text.matches("response 403").count(), 1, "{text}");
+    assert_eq!(text.matches("this is").count(), 1, "{text}");
+    assert_eq!(secure.reached(), [name]);
+    assert!(other.received().is_empty());
+    let said = agent_networks::connections(&transcript);
+    let outcomes: Vec<&str> = said.iter().map(|[outcome, ..]| outcome.as_str()).collect();
+    assert_eq!(outcomes, ["allowed", "denied", "denied"], "{said:?}");
+}
+
+/// What tasks reach, an agent may; the API server stays closed to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_of_an_agent_may_have_the_network_of_tasks() {
+    const LOOKS: &str = r#"
+rules:
+- {times: 1, reply: {say: {tools: [{name: shell, input: {argv: [sh, -c, "curl -sSk -m 20 https://OPEN/; curl -sk -m 2 https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/version | grep -c major; nslookup kubernetes.default.svc.cluster.local >/dev/null && echo resolved"]}}]}}}
+- {reply: {say: {text: Done.}}}
+"#;
+    let Some(host) = host() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let secure = ScriptedHost::start(SocketAddr::new(host, 0), false).await.unwrap();
+    let script = LOOKS.replace("OPEN", &secure.address().to_string());
+    let model = agents::model(agents::parsed(&script)).await;
+    let Some(place) = place("restricted", dir.path(), host, &model).await else { return };
+    let api = place.login().await;
+    api.set_pipeline("escape", &ESCAPES.replace("    tools:", "    network: full\n    tools:"))
+        .await;
+    let build = api.trigger("escape", "escape").await;
+    let log = api.succeeded(build).await;
+    let transcript = agents::transcript(&api, build).await;
+    let result = transcript.iter().find(|entry| entry["type"] == "tool_result").unwrap();
+    assert_eq!(
+        result["text"].as_str().map(str::trim),
+        Some("this is nobody\n0\nresolved"),
+        "{result}"
+    );
+    assert!(log.contains("its programs have the network of tasks"), "{log}");
 }

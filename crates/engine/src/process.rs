@@ -146,7 +146,22 @@ impl Process<'_> {
         ) {
             self.kill().await;
         }
-        followed
+        match followed {
+            Ok(exit) if exit.status != 0 && !exit.cancelled => self.unless_taken_away(exit).await,
+            followed => followed,
+        }
+    }
+
+    /// The exit of a process, unless it was ended because its container is taken away.
+    async fn unless_taken_away(&self, exit: Exit) -> Result<Exit, Error> {
+        let place = self.context.engine.place_of(self.container).await?;
+        match place.runtime.taken_away(self.container).await {
+            None => Ok(exit),
+            Some(why) => {
+                let what = format!("container `{}` is gone", self.container);
+                Err(jb_runtime::Error::io(what, std::io::Error::other(why)).into())
+            }
+        }
     }
 
     /// Ends a process whose output is not taken any more.

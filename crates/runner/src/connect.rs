@@ -5,15 +5,21 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 const PIECE: usize = 256 << 10;
+/// How long a runner that was just started may take to listen. Less than whoever waits for the announcement does.
+const START: Duration = Duration::from_secs(10);
+const START_PAUSE: Duration = Duration::from_millis(5);
 
-/// Copies both ways until the runner closes its side.
+/// Copies both ways until the runner closes its side. Whoever wants it announced may come before the runner listens, and
+/// waits for it: to come again would take a new process each time.
 pub(crate) fn bridge(socket: &Path, announce: bool) -> Result<u8, String> {
     let failed = |what: &str, error: io::Error| {
         format!("{what} the runner at {}: {error}", socket.display())
     };
-    let mut from = UnixStream::connect(socket).map_err(|error| failed("connect to", error))?;
+    let patience = if announce { START } else { Duration::ZERO };
+    let mut from = reach(socket, patience).map_err(|error| failed("connect to", error))?;
     let mut to = from.try_clone().map_err(|error| failed("connect to", error))?;
     let (mut input, mut output) = stdio().map_err(|error| failed("connect to", error))?;
     if announce {
@@ -26,6 +32,23 @@ pub(crate) fn bridge(socket: &Path, announce: bool) -> Result<u8, String> {
     });
     copy(&mut from, &mut output).map_err(|error| failed("copy from", error))?;
     Ok(0)
+}
+
+fn reach(socket: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let begin = Instant::now();
+    loop {
+        match UnixStream::connect(socket) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) && begin.elapsed() < patience =>
+            {
+                std::thread::sleep(START_PAUSE);
+            }
+            reached => return reached,
+        }
+    }
 }
 
 /// Unbuffered: `io::stdout` would hold back the ends of frames.

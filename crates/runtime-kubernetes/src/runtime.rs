@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::artifacts::{Artifacts, Known};
 use crate::checks::Checks;
 use crate::exec::RunnerExec;
-use crate::failure::{Answer, Problem, Standing, answer_of, standing};
+use crate::failure::{Answer, Problem, Standing, answer_of, lost, standing};
 use crate::image::Reference;
 use crate::image::pointer::Pointer;
 use crate::logins::Logins;
@@ -194,18 +194,33 @@ impl Inner {
         if let Some(pod) = self.table.of(handle) {
             return Ok(pod);
         }
+        let pod = self.pods_of(handle).await?.into_iter().find(is_meant);
+        let pod = pod.ok_or_else(|| Error::NoContainer(handle.clone()))?;
+        self.table.created(pod.clone());
+        Ok(Arc::new(pod))
+    }
+
+    /// A container's pods in the API server's own words, those that are about to go too.
+    async fn pods_of(&self, handle: &ContainerHandle) -> Result<Vec<Pod>> {
         let selector = format!("{}={}", names::HANDLE_HASH, names::handle_hash(handle));
         let params = ListParams::default()
             .labels(&format!("{},{selector}", names::selector(&self.settings.worker_name)));
         let found = api::call("look for a pod", || self.pods.list(&params)).await;
-        let found = found.map_err(|error| {
+        let mut found = found.map_err(|error| {
             api::failed(format!("cannot look for the pod of container `{handle}`"), error)
         })?;
-        let mut found = found.items.into_iter();
-        let pod = found.find(|pod| handle_of(pod) == Some(handle.as_str()) && is_meant(pod));
-        let pod = pod.ok_or_else(|| Error::NoContainer(handle.clone()))?;
-        self.table.created(pod.clone());
-        Ok(Arc::new(pod))
+        found.items.retain(|pod| handle_of(pod) == Some(handle.as_str()));
+        Ok(found.items)
+    }
+
+    /// Why the cluster takes a container's pod away, if it does. Its node may have ended the container before the watch
+    /// told of that.
+    async fn taken_away(&self, handle: &ContainerHandle) -> Option<String> {
+        if let Some(why) = self.table.lost(handle) {
+            return Some(why);
+        }
+        // A pod that cannot be looked for is of no help here.
+        self.pods_of(handle).await.ok()?.iter().filter(|pod| !is_meant(pod)).find_map(lost)
     }
 
     /// Every pod that is not about to go, in the API server's own words: what the watch has not told of yet, or does
@@ -304,6 +319,10 @@ impl Runtime for KubernetesRuntime {
 
     fn off_limits(&self) -> &[String] {
         &self.inner.api_addresses
+    }
+
+    async fn taken_away(&self, handle: &ContainerHandle) -> Option<String> {
+        self.inner.taken_away(handle).await
     }
 
     fn keeps_to_its_name(&self) -> bool {

@@ -154,6 +154,13 @@ pub trait Runtime: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Why a container is taken away by whoever runs the machines, if it is: its processes are ended for that, and their
+    /// statuses say nothing about them.
+    async fn taken_away(&self, handle: &ContainerHandle) -> Option<String> {
+        let _ = handle;
+        None
+    }
+
     /// Whether this has only what bears its own worker name: what another name made is no business of it, also when that
     /// name is not in use any more.
     fn keeps_to_its_name(&self) -> bool {

@@ -65,6 +65,10 @@ impl Runtime for Measured {
         self.runtime.off_limits()
     }
 
+    async fn taken_away(&self, handle: &ContainerHandle) -> Option<String> {
+        self.runtime.taken_away(handle).await
+    }
+
     fn keeps_to_its_name(&self) -> bool {
         self.runtime.keeps_to_its_name()
     }

@@ -9,7 +9,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Where events tell, in case neither they nor the pod's status came. A node that starts many pods answers each attempt
 /// in vain with work that it has better use for.
-const UNTOLD_PAUSE: Duration = Duration::from_secs(10);
+const UNTOLD_PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 pub(super) struct Attempts {

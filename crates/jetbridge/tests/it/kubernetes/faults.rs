@@ -57,6 +57,18 @@ async fn a_step_whose_pod_somebody_deletes_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_step_whose_pod_is_evicted_says_so() {
+    let Some(place) = Place::start("restricted").await else { return };
+    let api = place.login().await;
+    let build = begun(&api, &script("echo begun; sleep 1000"), "begun").await;
+    place.cluster.evict("jetbridge.dev/kind=task");
+    let (status, log) = api.ended(build).await;
+    assert_eq!(status, "errored", "{log}");
+    assert!(log.contains("it was evicted to empty its node"), "{log}");
+    place.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn memory_that_runs_out_is_told_with_its_limit() {
     let Some(place) = Place::start("restricted").await else { return };
     let api = place.login().await;

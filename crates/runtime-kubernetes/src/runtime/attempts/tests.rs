@@ -27,5 +27,5 @@ fn with_events_it_is_asked_once_the_container_has_started() {
 
 #[test]
 fn a_start_of_which_nothing_tells_is_found_at_last() {
-    assert_eq!(asked(35_000, |_| Some(false)), [10_000, 20_000, 30_000]);
+    assert_eq!(asked(95_000, |_| Some(false)), [30_000, 60_000, 90_000]);
 }

@@ -33,7 +33,7 @@ enum Reach {
 }
 
 /// The values of [`names::NETWORK`].
-const KINDS: [(&str, Reach); 6] = [
+const KINDS: [(&str, Reach); 7] = [
     ("check", Reach::World),
     ("step", Reach::World),
     ("hermetic", Reach::Nothing),

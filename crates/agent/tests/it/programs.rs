@@ -82,7 +82,7 @@ impl Program {
     async fn said(&mut self) -> Vec<Entry> {
         let said = (&mut self.said).await.unwrap();
         assert!(self.served.wait().await.unwrap().success());
-        let lines = said.lines().map(|line| serde_json::from_str::<jb_agent_protocol::Line>(line));
+        let lines = said.lines().map(serde_json::from_str::<jb_agent_protocol::Line>);
         lines.map(|line| line.unwrap().entry).collect()
     }
 }

@@ -5,8 +5,65 @@ use serde_json::json;
 
 /// One entry of any type.
 pub(super) fn entry() -> Value {
-    let text = || json!({"type": "string"});
-    let count = || json!({"type": "integer", "minimum": 0});
+    let types = [of_harness(), of_gateway(), of_server()].concat();
+    json!({
+        "description": "What happened in an agent step. Types and fields may be added.",
+        "type": "object",
+        "required": ["type", "time_us", "source", "origin", "agent"],
+        "properties": {
+            "type": text(),
+            "time_us": {"type": "integer", "description": "Microseconds since the Unix epoch."},
+            "source": {"enum": ["harness", "gateway", "server"]},
+            "origin": {"type": "string", "description": "The step's id in the build's plan."},
+            "agent": {"type": "string", "description": "The step's name."},
+        },
+        "oneOf": types,
+    })
+}
+
+fn text() -> Value {
+    json!({"type": "string"})
+}
+
+fn count() -> Value {
+    json!({"type": "integer", "minimum": 0})
+}
+
+fn outcome() -> Value {
+    json!({"enum": ["ok", "failed", "denied"]})
+}
+
+fn of_harness() -> Vec<Value> {
+    let tool = [("id", text()), ("name", text())];
+    let ending = json!({"enum": [
+        "completed", "no_result", "budget_spent", "refused", "model_failed", "egress_not_enforced", "failed",
+    ]});
+    let reach = json!({"enum": ["gateway", "hosts", "full"]});
+    let texts = json!({"type": "array", "items": text()});
+    vec![
+        one(
+            "start",
+            &[
+                ("harness", text()),
+                ("version", text()),
+                ("model", text()),
+                ("tools", texts.clone()),
+            ],
+            &[],
+        ),
+        one("network", &[("reach", reach)], &[("hosts", texts.clone()), ("listen", text())]),
+        one("prompt", &[("text", text())], &[]),
+        one("text", &[("text", text())], &[]),
+        one("tool_call", &tool, &[("input", json!({}))]),
+        one("tool_result", &tool, &[("outcome", outcome()), ("text", text()), ("bytes", count())]),
+        one("compacted", &[("messages", count()), ("tokens", count()), ("summary", text())], &[]),
+        one("retry", &[("reason", text()), ("after_ms", count())], &[]),
+        one("result_refused", &[("errors", texts), ("attempt", count())], &[]),
+        one("end", &[("ending", ending), ("message", text())], &[("result", json!({}))]),
+    ]
+}
+
+fn of_gateway() -> Vec<Value> {
     let tokens = [
         ("input_tokens", count()),
         ("output_tokens", count()),
@@ -14,35 +71,9 @@ pub(super) fn entry() -> Value {
         ("cache_write_tokens", count()),
         ("cost_micros", count()),
     ];
-    let tool = [("id", text()), ("name", text())];
     let limit_of = json!({"enum": ["turns", "tokens", "cost"]});
-    let outcome = json!({"enum": ["ok", "failed", "denied"]});
-    let ending = json!({"enum": [
-        "completed", "no_result", "budget_spent", "refused", "model_failed", "egress_not_enforced", "failed",
-    ]});
-    let reach = json!({"enum": ["gateway", "hosts", "full"]});
     let passed = json!({"enum": ["allowed", "denied", "failed"]});
-    let tools = json!({"type": "array", "items": text()});
-    let types = [
-        one(
-            "start",
-            &[
-                ("harness", text()),
-                ("version", text()),
-                ("model", text()),
-                ("tools", tools.clone()),
-            ],
-            &[],
-        ),
-        one("network", &[("reach", reach)], &[("hosts", tools.clone()), ("listen", text())]),
-        one("prompt", &[("text", text())], &[]),
-        one("text", &[("text", text())], &[]),
-        one("tool_call", &tool, &[("input", json!({}))]),
-        one(
-            "tool_result",
-            &tool,
-            &[("outcome", outcome.clone()), ("text", text()), ("bytes", count())],
-        ),
+    vec![
         one(
             "model_call",
             &tokens,
@@ -70,40 +101,28 @@ pub(super) fn entry() -> Value {
             ],
             &[("reason", text()), ("address", text())],
         ),
-        one("compacted", &[("messages", count()), ("tokens", count()), ("summary", text())], &[]),
-        one("retry", &[("reason", text()), ("after_ms", count())], &[]),
-        one("budget_spent", &[("limit_of", limit_of), ("used", count()), ("limit", count())], &[]),
-        one("spent", &tokens, &[("turns", count())]),
-        one("replay_mismatch", &[("number", count()), ("difference", text())], &[]),
         one(
             "mcp_call",
             &[
                 ("server", text()),
                 ("tool", text()),
-                ("outcome", outcome.clone()),
+                ("outcome", outcome()),
                 ("transport", json!({"enum": ["tcp", "pipe"]})),
                 ("total_ms", count()),
             ],
             &[("protocol", text())],
         ),
+        one("budget_spent", &[("limit_of", limit_of), ("used", count()), ("limit", count())], &[]),
+        one("spent", &tokens, &[("turns", count())]),
+        one("replay_mismatch", &[("number", count()), ("difference", text())], &[]),
+    ]
+}
+
+fn of_server() -> Vec<Value> {
+    vec![
         one("server_text", &[("server", text()), ("text", text())], &[]),
         one("server_ended", &[("server", text()), ("message", text())], &[]),
-        one("result_refused", &[("errors", tools), ("attempt", count())], &[]),
-        one("end", &[("ending", ending), ("message", text())], &[("result", json!({}))]),
-    ];
-    json!({
-        "description": "What happened in an agent step. Types and fields may be added.",
-        "type": "object",
-        "required": ["type", "time_us", "source", "origin", "agent"],
-        "properties": {
-            "type": text(),
-            "time_us": {"type": "integer", "description": "Microseconds since the Unix epoch."},
-            "source": {"enum": ["harness", "gateway", "server"]},
-            "origin": {"type": "string", "description": "The step's id in the build's plan."},
-            "agent": {"type": "string", "description": "The step's name."},
-        },
-        "oneOf": types,
-    })
+    ]
 }
 
 /// The entries of one type.

@@ -90,9 +90,11 @@ fn tools_of_servers_have_names_that_models_take() {
     assert_eq!(McpServer::offered_name("docs", "pages/find.all"), "docs__pages_find_all");
     let server = |tools: &[&str]| McpServer {
         name: "docs".into(),
-        url: "https://docs.example:8443/mcp?v=1".into(),
         tools: tools.iter().map(|&tool| tool.to_owned()).collect(),
-        headers: [("authorization".to_owned(), "Bearer ((token))".to_owned())].into(),
+        way: McpWay::Http {
+            url: "https://docs.example:8443/mcp?v=1".into(),
+            headers: [("authorization".to_owned(), "Bearer ((token))".to_owned())].into(),
+        },
     };
     let check = |server: McpServer| McpServer::check_all(&[server]);
     assert_eq!(check(server(&["search", "pages/find"])), Ok(()));

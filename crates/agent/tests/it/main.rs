@@ -19,4 +19,5 @@ mod mcp;
 mod network;
 mod recording;
 mod step;
+mod town;
 mod trouble;

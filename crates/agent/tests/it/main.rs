@@ -20,4 +20,5 @@ mod network;
 mod programs;
 mod recording;
 mod step;
+mod town;
 mod trouble;

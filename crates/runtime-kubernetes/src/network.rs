@@ -290,7 +290,7 @@ mod tests {
         let mut more = excepts(&agent);
         more.retain(|range| !excepts(&step).contains(range));
         assert_eq!(more, ["10.1.2.3/32", "fd00::1/128"]);
-        assert_eq!(agent.last(), Some(&link::to_gateways(&settings)));
+        assert_eq!(agent.last(), Some(&link::to_kind(&settings, link::GATEWAY)));
         assert_eq!(agent.len(), step.len() + 1);
     }
 

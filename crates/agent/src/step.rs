@@ -68,6 +68,7 @@ pub(crate) async fn ready(spec: &LoopSpec, output: &Output) -> Result<Toolbox, E
         );
         return Err(End::new(Ending::EgressNotEnforced, what));
     }
+    egress::gateway_listens(&spec.socket).await;
     let remote = Remote::of(spec).await.map_err(End::failed)?;
     Toolbox::new(spec, remote, output.clone()).map_err(End::failed)
 }

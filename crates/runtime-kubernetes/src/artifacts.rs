@@ -12,14 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jb_artifacts::command::{Command, NO_VOLUME};
-use jb_artifacts::{Kind, alive, frames};
+use jb_artifacts::{Kind, alive};
 use jb_model::VolumeHandle;
 use jb_object_store::ObjectStore;
 use jb_runtime::{ByteStream, Error, Result};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use tokio::io::AsyncReadExt as _;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
@@ -29,6 +28,7 @@ use crate::pod::{self, ARTIFACT_GROUP, MAIN};
 use crate::probe::Features;
 use crate::settings::Settings;
 use crate::{api, names};
+use pump::{Talk, talk};
 
 /// Commands in the pod at the same time.
 const PARALLEL: usize = 16;
@@ -492,44 +492,4 @@ fn describe(command: &Command) -> String {
         | Command::Boot { .. }
         | Command::Publish { .. } => "use the volumes".to_owned(),
     }
-}
-
-/// Why talking to a command came to nothing.
-enum Talk {
-    /// What it was to be told could not be had.
-    Input(io::Error),
-    Output(io::Error),
-    /// It ended by itself before.
-    Ended(Failure),
-}
-
-/// Sends the input and takes in the answer, at the same time.
-async fn talk(
-    exec: &mut Exec,
-    input: Option<ByteStream>,
-    answer: &mut Vec<u8>,
-) -> Result<(), Talk> {
-    let Exec { stdin, stdout, .. } = exec;
-    let mut sending = std::pin::pin!(pump::send(stdin, input.into_iter().collect()));
-    let mut sent = false;
-    let mut receiving = std::pin::pin!(async {
-        let mut all = Vec::new();
-        // One that never answers is cut off here, too.
-        stdout.take(ANSWER_BYTES_MAX as u64 * 2).read_to_end(&mut all).await.map(|_| all)
-    });
-    let all = loop {
-        tokio::select! {
-            result = &mut sending, if !sent => {
-                result?;
-                sent = true;
-            }
-            // A command may end before it has read everything, and says why.
-            all = &mut receiving => break all.map_err(Talk::Output)?,
-        }
-    };
-    if all.is_empty() {
-        return Ok(());
-    }
-    let mut reader = frames::FrameReader::new(all.as_slice());
-    io::Read::read_to_end(&mut reader, answer).map(drop).map_err(Talk::Output)
 }

@@ -284,9 +284,13 @@ async fn follow(
     }
     // After a restart both may have ended long ago, in good order.
     if harness.cancelled && context.agent_end(leaf).await?.is_none() {
-        let why = String::from_utf8_lossy(&gateway.result).trim().to_owned();
-        let why =
-            if why.is_empty() { format!("it ended with status {}", gateway.status) } else { why };
+        let said = String::from_utf8_lossy(&gateway.result).trim().to_owned();
+        // One that is asked to end does so in good order, whoever asks.
+        let why = match leaf.place(context).runtime.taken_away(&made.gateway).await {
+            Some(why) => why,
+            None if said.is_empty() => format!("it ended with status {}", gateway.status),
+            None => said,
+        };
         return Err(Trouble::new(format!("the agent's gateway: {why}")));
     }
     Ok(Some(harness))

@@ -7,17 +7,23 @@ use jb_runtime::ByteStream;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
-use super::Talk;
-use crate::exec::Exec;
+use super::ANSWER_BYTES_MAX;
+use crate::exec::{Exec, Failure};
 
 /// Pieces that wait for their reader.
 const WAITING: usize = 4;
 
+/// Why talking to a command came to nothing.
+pub(super) enum Talk {
+    /// What it was to be told could not be had.
+    Input(io::Error),
+    Output(io::Error),
+    /// It ended by itself before.
+    Ended(Failure),
+}
+
 /// Sends inputs, each to its end, one after the other.
-pub(super) async fn send(
-    stdin: &mut (impl AsyncWrite + Unpin),
-    inputs: Vec<ByteStream>,
-) -> Result<(), Talk> {
+async fn send(stdin: &mut (impl AsyncWrite + Unpin), inputs: Vec<ByteStream>) -> Result<(), Talk> {
     let mut piece = vec![0; PIECE_BYTES_MAX];
     for mut input in inputs {
         loop {
@@ -120,4 +126,35 @@ async fn next_piece(stdout: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<
     let mut piece = vec![0; length];
     stdout.read_exact(&mut piece).await?;
     Ok(Some(piece))
+}
+
+/// Sends the input and takes in the answer, at the same time.
+pub(super) async fn talk(
+    exec: &mut Exec,
+    input: Option<ByteStream>,
+    answer: &mut Vec<u8>,
+) -> Result<(), Talk> {
+    let Exec { stdin, stdout, .. } = exec;
+    let mut sending = std::pin::pin!(send(stdin, input.into_iter().collect()));
+    let mut sent = false;
+    let mut receiving = std::pin::pin!(async {
+        let mut all = Vec::new();
+        // One that never answers is cut off here, too.
+        stdout.take(ANSWER_BYTES_MAX as u64 * 2).read_to_end(&mut all).await.map(|_| all)
+    });
+    let all = loop {
+        tokio::select! {
+            result = &mut sending, if !sent => {
+                result?;
+                sent = true;
+            }
+            // A command may end before it has read everything, and says why.
+            all = &mut receiving => break all.map_err(Talk::Output)?,
+        }
+    };
+    if all.is_empty() {
+        return Ok(());
+    }
+    let mut reader = frames::FrameReader::new(all.as_slice());
+    io::Read::read_to_end(&mut reader, answer).map(drop).map_err(Talk::Output)
 }

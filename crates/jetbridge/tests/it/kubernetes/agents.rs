@@ -144,7 +144,8 @@ async fn an_agent_or_gateway_that_is_evicted_in_mid_turn_ends_the_step_with_one_
     for kind in ["agent", "gateway"] {
         let build = api.trigger("slow", "slow").await;
         api.events_until(build, None, |said| said.contains("I wait.")).await;
-        place.cluster.evict(&format!("jetbridge.dev/kind={kind}"));
+        // The other pod of the build before may be kept for a look.
+        place.cluster.evict(&format!("jetbridge.dev/kind={kind},jetbridge.dev/build-id={build}"));
         let (status, log) = api.ended(build).await;
         assert_eq!(status, "errored", "{kind}: {log}");
         let errors: Vec<Value> = crate::api::events_of(&api.stream(build).await)
@@ -156,7 +157,6 @@ async fn an_agent_or_gateway_that_is_evicted_in_mid_turn_ends_the_step_with_one_
         let line = errors[0].as_str().unwrap();
         assert!(!line.contains('\n') && line.contains("evicted"), "{kind}: {line}");
     }
-    place.is_empty().await;
 }
 
 /// A service of the cluster that leads to a host outside of it.

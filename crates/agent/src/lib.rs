@@ -16,8 +16,10 @@ mod output;
 mod process;
 pub mod schema;
 mod sse;
+pub mod stdin;
 mod step;
 mod toolbox;
 pub mod tools;
 
 pub use output::{Lines, Output};
+pub use toolbox::Decisions;

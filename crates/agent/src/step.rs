@@ -7,6 +7,7 @@ use jb_agent_protocol::{
 use jb_model::agent::McpServer;
 use serde_json::Value;
 
+use crate::Decisions;
 use crate::egress;
 use crate::output::{Output, cut};
 use crate::toolbox::Toolbox;
@@ -61,7 +62,11 @@ pub(crate) fn begin(spec: &LoopSpec, harness: &str, version: &str, output: &Outp
 ///
 /// # Errors
 /// How the run ended before it began.
-pub(crate) async fn ready(spec: &LoopSpec, output: &Output) -> Result<Toolbox, End> {
+pub(crate) async fn ready(
+    spec: &LoopSpec,
+    decisions: Decisions,
+    output: &Output,
+) -> Result<Toolbox, End> {
     if let Some(answered) = egress::first_open(&spec.forbidden).await {
         let what = format!(
             "EgressNotEnforced: {answered} answers from inside the agent's container, where only the gateway may"
@@ -69,7 +74,7 @@ pub(crate) async fn ready(spec: &LoopSpec, output: &Output) -> Result<Toolbox, E
         return Err(End::new(Ending::EgressNotEnforced, what));
     }
     let remote = Remote::of(spec).await.map_err(End::failed)?;
-    Toolbox::new(spec, remote, output.clone()).map_err(End::failed)
+    Toolbox::new(spec, remote, decisions, output.clone()).map_err(End::failed)
 }
 
 fn described(tool: &ToolGrant) -> String {

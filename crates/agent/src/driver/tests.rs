@@ -16,6 +16,7 @@ fn spec() -> LoopSpec {
         roots: vec![],
         tools: vec![ToolGrant::Read],
         mcp: vec![],
+        asked: Default::default(),
         result_schema: None,
         forbidden: vec![],
         retry_pause_ms: 1,

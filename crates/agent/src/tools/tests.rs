@@ -37,6 +37,7 @@ fn step(tools: Vec<ToolGrant>) -> Step {
         roots: vec![root("in", false), root("out", true)],
         tools,
         mcp: vec![],
+        asked: Default::default(),
         result_schema: None,
         forbidden: vec![],
         retry_pause_ms: 1,

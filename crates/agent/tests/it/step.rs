@@ -71,6 +71,7 @@ impl Step {
             roots: vec![Root { path: path("work/out"), writable: true, untrusted: None }],
             tools: vec![ToolGrant::Read, ToolGrant::Write, ToolGrant::Shell(vec!["echo*".into()])],
             mcp: vec![],
+            asked: Default::default(),
             result_schema: None,
             forbidden: vec![],
             retry_pause_ms: 1,
@@ -107,7 +108,7 @@ impl Step {
     pub(crate) async fn run(&self) -> Ran {
         self.run_with(async |spec| {
             let (output, transcript) = Output::kept();
-            jb_agent::builtin::run(spec, output).await;
+            jb_agent::builtin::run(spec, Default::default(), output).await;
             transcript.lock().unwrap().clone()
         })
         .await

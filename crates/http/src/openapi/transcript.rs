@@ -35,6 +35,16 @@ pub(super) fn entry() -> Value {
         one("prompt", &[("text", text())], &[]),
         one("text", &[("text", text())], &[]),
         one("tool_call", &tool, &[("input", json!({}))]),
+        one(
+            "approval_asked",
+            &[("id", text()), ("call", text()), ("name", text())],
+            &[("input", json!({}))],
+        ),
+        one(
+            "approval_answered",
+            &[("id", text()), ("approved", json!({"type": "boolean"}))],
+            &[("by", text()), ("comment", text())],
+        ),
         one("tool_result", &tool, &[("outcome", outcome), ("text", text()), ("bytes", count())]),
         one(
             "model_call",

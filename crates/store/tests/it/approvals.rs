@@ -12,12 +12,22 @@ use crate::world::{World, at, world};
 conformance![questions_and_answers, two_answers_at_once, the_end_of_a_build];
 
 async fn ask(store: &Store, build: BuildId, plan: &str, quorum: u32) -> ApprovalRecord {
+    ask_about(store, build, (plan, ""), quorum).await
+}
+
+async fn ask_about(
+    store: &Store,
+    build: BuildId,
+    (plan, call): (&str, &str),
+    quorum: u32,
+) -> ApprovalRecord {
     let approvers =
         Approvers { roles: vec!["member".into()], groups: vec!["gh:x".into()], users: vec![] };
     let artifacts = [ApprovalArtifact { id: ArtifactId(7), name: "made".into() }];
     let new = NewApproval {
         build,
         plan: &PlanId::new(plan),
+        call,
         name: "release",
         message: "Ship?",
         artifacts: &artifacts,

@@ -75,7 +75,10 @@ impl Harness {
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(format!("{}\n", serde_json::to_string(spec).unwrap()).as_bytes()).await.unwrap();
+        stdin
+            .write_all(format!("{}\n", serde_json::to_string(spec).unwrap()).as_bytes())
+            .await
+            .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Running { child, stdin, lines, said: Vec::new() }
     }

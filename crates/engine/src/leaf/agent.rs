@@ -306,18 +306,20 @@ async fn cut_short(
     agent: &AgentConfig,
     over: Over,
 ) -> Result<Done, Trouble> {
-    let (outcome, text) = match over {
+    let (origin, time) = (leaf.plan.id.clone(), context.now());
+    let finished = BuildEvent::FinishTask { origin: origin.clone(), time, exit_status: 1 };
+    match over {
         Over::Expired(id) => {
-            (Outcome::Aborted, format!("approval {id} expired: nobody decided about the call\n"))
+            let text = format!("approval {id} expired: nobody decided about the call\n");
+            context.say(leaf, &text).await?;
+            Ok(Done::new(Outcome::Aborted, vec![finished]))
         }
         Over::OutOfTime => {
-            (Outcome::Failed, format!("the budget is spent: {} of time\n", agent.budget.time))
+            let message = format!("the budget is spent: {} of time", agent.budget.time);
+            let error = BuildEvent::Error { origin, time, message };
+            Ok(Done::new(Outcome::Failed, vec![error, finished]))
         }
-    };
-    context.say(leaf, &text).await?;
-    let (origin, time) = (leaf.plan.id.clone(), context.now());
-    let finished = BuildEvent::FinishTask { origin, time, exit_status: 1 };
-    Ok(Done::new(outcome, vec![finished]))
+    }
 }
 
 async fn finish(

@@ -176,7 +176,7 @@ async fn waiting_for_people_costs_no_time() {
     server.advance(HOUR / 6);
     server.start(None);
     assert_eq!(server.ended(build).await, BuildStatus::Failed);
-    assert!(server.log(build).await.ends_with("the budget is spent: 10m of time\n"));
+    assert_eq!(server.errors(build).await, ["the budget is spent: 10m of time"]);
 }
 
 #[tokio::test]

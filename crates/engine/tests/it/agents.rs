@@ -254,7 +254,7 @@ async fn what_went_wrong_is_said_in_one_line() {
     assert!(server.log(build).await.contains("the budget is spent: 3 of 3 turns"));
     let (build, status) = server.run("late").await;
     assert_eq!(status, BuildStatus::Failed);
-    assert!(server.log(build).await.contains("the budget is spent: 1ms of time\n"));
+    assert_eq!(server.errors(build).await, ["the budget is spent: 1ms of time"]);
     let (build, status) = server.run("overdue").await;
     assert_eq!(status, BuildStatus::Failed);
     assert_eq!(server.errors(build).await, ["timeout exceeded"]);

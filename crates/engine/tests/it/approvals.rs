@@ -52,7 +52,12 @@ impl Server {
         .await
     }
 
-    pub(crate) async fn answer(&self, approval: &ApprovalRecord, name: &str, approves: bool) -> Answered {
+    pub(crate) async fn answer(
+        &self,
+        approval: &ApprovalRecord,
+        name: &str,
+        approves: bool,
+    ) -> Answered {
         let answer = ApprovalAnswer {
             person: format!("local:{name}"),
             name: name.to_owned(),

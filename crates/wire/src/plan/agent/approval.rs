@@ -60,3 +60,39 @@ impl ToolApprovalJson {
         Ok(ToolApproval { tools, approvers, quorum, timeout })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::{Value, json};
+
+    use crate::plan::{from_private, to_private};
+
+    fn plan(approval: &Value) -> Value {
+        json!({"id": "1", "task": {"name": "a", "privileged": false, "agent": {
+            "harness": "builtin", "tools": ["read", {"shell": ["git *"]}], "budget": {}, "approval": approval,
+        }}})
+    }
+
+    #[test]
+    fn what_waits_survives_and_must_be_granted() {
+        let approval = json!({
+            "tools": [{"named": "read"}, {"shell": ["git push*"]}], "roles": ["member", "((role))"],
+            "users": ["local:ann"], "groups": ["oidc:ops"], "quorum": 2, "timeout": "4h",
+        });
+        let read = from_private(&plan(&approval).to_string()).unwrap();
+        let written: Value = serde_json::from_str(&to_private(&read).unwrap()).unwrap();
+        assert_eq!(written["task"]["agent"]["approval"], approval);
+        for (key, value, why) in [
+            ("tools", json!([{"named": "edit"}]), "the tool `edit` is asked for and not granted"),
+            ("tools", json!([{"shell": ["a | b"]}]), "means nothing in a shell grant"),
+            ("roles", json!(["boss"]), "boss"),
+        ] {
+            let mut wrong = approval.clone();
+            wrong[key] = value;
+            let refused = from_private(&plan(&wrong).to_string()).unwrap_err().to_string();
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod packages;
+pub(crate) mod recipe;
 pub(crate) mod recipes;
 pub(crate) mod tree;
 
@@ -16,6 +17,7 @@ use clap::{Args, ValueEnum};
 use jb_agent_protocol::command_line::{self, CommandLine};
 
 use crate::images::packages::Packages;
+use crate::images::recipe::Recipe;
 
 #[derive(Args, Clone)]
 pub(crate) struct Options {
@@ -25,6 +27,9 @@ pub(crate) struct Options {
     /// Only this image; may be given several times. Those of agents' harnesses are left out unless given
     #[arg(long, value_name = "IMAGE")]
     pub(crate) only: Vec<Image>,
+    /// An image of steps by your own recipe, named as its file; alone unless `--only` is given, too. See deploy/images/README.md
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recipe: Vec<PathBuf>,
     /// Programs as `cargo build` makes them, which is sooner done than with `--release`
     #[arg(long)]
     pub(crate) dev: bool,
@@ -45,6 +50,7 @@ impl Options {
         Self {
             dir: crate::server::target().join("images"),
             only: Vec::new(),
+            recipe: Vec::new(),
             dev: true,
             prefix: "localhost".to_owned(),
             tag: env!("CARGO_PKG_VERSION").to_owned(),
@@ -123,7 +129,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 /// Makes the archives; returns their paths.
 pub(crate) fn assemble(options: &Options) -> anyhow::Result<Vec<PathBuf>> {
-    let wanted: Vec<Image> = if options.only.is_empty() {
+    let wanted: Vec<Image> = if options.only.is_empty() && options.recipe.is_empty() {
         let all = Image::value_variants().iter().copied();
         all.filter(|image| image.harness().is_none()).collect()
     } else {
@@ -139,19 +145,39 @@ pub(crate) fn assemble(options: &Options) -> anyhow::Result<Vec<PathBuf>> {
     };
     let mut paths = Vec::new();
     for image in wanted {
+        paths.push(options.archive(image.name(), |path, name| {
+            recipes::write(image, path, name, &packages, programs.as_ref())
+        })?);
+    }
+    for file in &options.recipe {
+        let recipe = Recipe::read(file)?;
+        let stem = file.file_stem().and_then(|stem| stem.to_str());
+        let stem = stem.with_context(|| format!("{} names no image", file.display()))?;
+        paths.push(
+            options.archive(stem, |path, name| recipes::steps(&recipe, path, name, &packages))?,
+        );
+    }
+    Ok(paths)
+}
+
+impl Options {
+    /// Has one archive written, and says so.
+    fn archive(
+        &self,
+        image: &str,
+        write: impl FnOnce(&Path, &str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<PathBuf> {
         let begin = Instant::now();
-        let path = options.dir.join(format!("{}.tar", image.name()));
-        let name = format!("{}/{}:{}", options.prefix, image.name(), options.tag);
+        let path = self.dir.join(format!("{image}.tar"));
+        let name = format!("{}/{image}:{}", self.prefix, self.tag);
         // An interrupted run leaves no half an image under the image's name.
         let partial = path.with_extension("partial");
-        recipes::write(image, &partial, &name, &packages, programs.as_ref())
-            .with_context(|| format!("assemble {name}"))?;
+        write(&partial, &name).with_context(|| format!("assemble {name}"))?;
         fs::rename(&partial, &path).with_context(|| format!("write {}", path.display()))?;
         let size = fs::metadata(&path)?.len();
         eprintln!("{name}: {} MB in {} ms", size / 1_000_000, begin.elapsed().as_millis());
-        paths.push(path);
+        Ok(path)
     }
-    Ok(paths)
 }
 
 /// What was built from this workspace.

@@ -8,6 +8,7 @@
 mod api;
 mod bench;
 mod cluster;
+mod collector;
 mod demo;
 mod deploy;
 mod go;

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::cluster::{self, NetworkPolicy};
 use crate::install::on_path;
-use crate::{deploy, images, object_store};
+use crate::{collector, deploy, images, object_store};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -111,9 +111,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// Programs that tests do without where there is no Go or npm, or nowhere to have modules and packages from.
-struct Extras<D, O, H> {
+struct Extras<D, P, H> {
     deploy: D,
-    object_store: O,
+    object_store: P,
+    collector: P,
     harnesses: H,
 }
 
@@ -126,6 +127,7 @@ impl Extras<Building<deploy::tools::Tools>, Building<PathBuf>, Building<Harnesse
         Self {
             deploy: std::thread::spawn(deploy::tools::build),
             object_store: std::thread::spawn(object_store::build),
+            collector: std::thread::spawn(collector::build),
             harnesses: std::thread::spawn(Harnesses::install),
         }
     }
@@ -137,6 +139,7 @@ impl Extras<Building<deploy::tools::Tools>, Building<PathBuf>, Building<Harnesse
         Ok(Extras {
             deploy: self.deploy.join().map_err(|_| panicked("helm"))?,
             object_store: self.object_store.join().map_err(|_| panicked("an object store"))?,
+            collector: self.collector.join().map_err(|_| panicked("a collector"))?,
             harnesses: self.harnesses.join().map_err(|_| panicked("harnesses"))?,
         })
     }
@@ -161,6 +164,12 @@ impl Extras<Built<deploy::tools::Tools>, Built<PathBuf>, Built<Harnesses>> {
             }
             Err(error) => missing("object stores", error),
         }
+        match &self.collector {
+            Ok(program) => {
+                tests.env("JETBRIDGE_TEST_COLLECTOR", program);
+            }
+            Err(error) => missing("a collector of traces", error),
+        }
         match &self.harnesses {
             Ok(harnesses) => harnesses.tell(tests)?,
             Err(error) => missing("harnesses of others", error),
@@ -173,6 +182,7 @@ impl Extras<Built<deploy::tools::Tools>, Built<PathBuf>, Built<Harnesses>> {
         let all = [
             (self.deploy.is_err(), "what needs helm and kustomize"),
             (self.object_store.is_err(), "what needs an object store"),
+            (self.collector.is_err(), "traces by way of a collector"),
             (self.harnesses.is_err(), "agents with harnesses of others"),
         ];
         all.into_iter().filter_map(|(is_missing, what)| is_missing.then_some(what))

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::agents::{self, KEY};
+use crate::leftovers::found_in;
 use crate::traces::{Collector, sent_to};
 
 /// A secret of the pipeline's author, which the step's programs have.
@@ -110,16 +111,16 @@ async fn an_agent_that_is_talked_into_things_gets_nowhere_and_leaves_no_secret()
     let spans = format!("{:?}", collector.trace_of(build).await);
     let said = [log, format!("{transcript:?}"), spans].concat();
     for secret in [KEY, PARAM] {
-        for form in forms(secret) {
-            let text = String::from_utf8_lossy(&form).into_owned();
-            assert!(!said.contains(&text), "{text} was said");
-            let found = agents::found_in(server.state.path(), &form);
-            // The author's file holds what the author wrote; what a step's process says is in its own container as it was
-            // said, as with any task.
-            let left =
-                found.iter().filter(|file| secret == KEY || file.ends_with("recording.jsonl"));
-            assert_eq!(left.collect::<Vec<_>>(), Vec::<&String>::new(), "{text}");
+        let forms = forms(secret);
+        for form in &forms {
+            let text = String::from_utf8_lossy(form);
+            assert!(!said.contains(&*text), "{text} was said");
         }
+        // The author's file holds what the author wrote; what a step's process says is in its own container as it was
+        // said, as with any task.
+        let mut found = found_in(server.state.path(), &forms);
+        found.retain(|file, _| secret == KEY || file.ends_with("recording.jsonl"));
+        assert!(found.is_empty(), "{found:?}");
     }
 }
 

@@ -9,6 +9,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use crate::api::Api;
+use crate::leftovers::found_in;
 use crate::server::Server;
 
 pub const KEY: &str = "sk-black-box-key";
@@ -86,24 +87,31 @@ async fn a_change_is_made_tested_reviewed_and_pushed() {
     let Some(server) = server(dir.path(), &model).await else { return };
     let api = server.login().await;
     change(&api, dir.path(), host(&api).await, &model, &example("change.yml")).await;
-    assert_eq!(found_in(server.state.path(), KEY.as_bytes()), Vec::<String>::new());
+    let found = found_in(server.state.path(), &[KEY.into()]);
+    assert!(found.is_empty(), "{found:?}");
+}
+
+/// A repository whose program does not do what its test says, at `served/demo.git` in a directory.
+pub async fn repository(dir: &Path, host: IpAddr) -> GitServer {
+    let bare = dir.join("served/demo.git");
+    std::fs::create_dir_all(bare.parent().unwrap()).unwrap();
+    create_repository(&bare, "main").await.unwrap();
+    let git = GitServer::start(bare.parent().unwrap(), SocketAddr::new(host, 0)).await.unwrap();
+    // A server at every address is reached at this one, too.
+    let url = git.url("demo.git").replace("0.0.0.0", "127.0.0.1");
+    let clone = Clone::of(&url, &dir.join("clone")).await.unwrap();
+    clone.commit("greet.sh", "echo \"Helo, $1\"\n", "Greet").await.unwrap();
+    let test = "test \"$(sh greet.sh you)\" = \"Hello, you\" && echo the test passes\n";
+    clone.commit("test.sh", test, "Say what it must do").await.unwrap();
+    git
 }
 
 /// The example: a repository is fetched, an agent changes it, a task tests the change, a second agent reviews it, and
 /// a branch is pushed. `host` is where containers reach this machine.
 pub async fn change(api: &Api, dir: &Path, host: IpAddr, model: &ScriptedModel, pipeline: &str) {
+    let git = repository(dir, host).await;
     let bare = dir.join("served/demo.git");
-    std::fs::create_dir_all(bare.parent().unwrap()).unwrap();
-    create_repository(&bare, "main").await.unwrap();
-    let address = SocketAddr::new(host, 0);
-    let git = GitServer::start(bare.parent().unwrap(), address).await.unwrap();
-    let url = git.url("demo.git");
-    let clone = Clone::of(&url, &dir.join("clone")).await.unwrap();
-    clone.commit("greet.sh", "echo \"Helo, $1\"\n", "Greet").await.unwrap();
-    let test = "test \"$(sh greet.sh you)\" = \"Hello, you\" && echo the test passes\n";
-    clone.commit("test.sh", test, "Say what it must do").await.unwrap();
-
-    api.set_pipeline("change", &pipeline.replace("((repository))", &url)).await;
+    api.set_pipeline("change", &pipeline.replace("((repository))", &git.url("demo.git"))).await;
     let build = api.trigger("change", "change").await;
     let approval = crate::approvals::asked(api, build).await;
     let looked_at: Vec<&Value> =
@@ -148,23 +156,6 @@ pub async fn change(api: &Api, dir: &Path, host: IpAddr, model: &ScriptedModel, 
     assert!(received.iter().all(|request| with_key(&request.headers)));
     assert!(!received.iter().any(|request| request.body.to_string().contains(KEY)));
     assert!(!log.contains(KEY) && !format!("{transcript:?}").contains(KEY));
-}
-
-/// Files below a directory that hold these bytes.
-pub fn found_in(dir: &Path, needle: &[u8]) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let Ok(kind) = entry.file_type() else { continue };
-        if kind.is_dir() {
-            found.extend(found_in(&entry.path(), needle));
-        } else if kind.is_file()
-            && std::fs::read(entry.path())
-                .is_ok_and(|content| content.windows(needle.len()).any(|window| window == needle))
-        {
-            found.push(entry.path().display().to_string());
-        }
-    }
-    found
 }
 
 /// What an agent's program could try: the network, the gateway's key, another model.

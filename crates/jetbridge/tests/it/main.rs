@@ -28,6 +28,7 @@ mod hijack;
 #[path = "../../../runtime-local/tests/it/image.rs"]
 mod image;
 mod kubernetes;
+mod leftovers;
 mod long_log;
 mod metrics;
 #[path = "../../../runtime-kubernetes/tests/it/place.rs"]

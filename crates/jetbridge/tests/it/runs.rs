@@ -1,13 +1,15 @@
 //! A pipeline of agents without a server, and again from its recording.
 
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
 use std::process::Output;
 
-use jb_git_http::{Clone, GitServer, create_repository};
 use jb_scripted_model::{Script, ScriptedModel};
 use serde_json::Value;
 
-use crate::agents::{KEY, example, model, script};
+use crate::agents::{KEY, example, model, repository, script};
+use crate::docker_registry;
+use crate::harnesses::{self, HARNESSES, Harness};
 use crate::server::{containers_run, jetbridge};
 
 /// This machine, for containers.
@@ -118,30 +120,24 @@ async fn the_example_runs_again_from_its_recording() {
     }
     let model = model(script("change.model.yml")).await;
     let runs = Runs::with(&model, "messages");
-    let bare = runs.dir.path().join("served/demo.git");
-    std::fs::create_dir_all(bare.parent().unwrap()).unwrap();
-    create_repository(&bare, "main").await.unwrap();
-    let any = "0.0.0.0:0".parse().unwrap();
-    let git = GitServer::start(bare.parent().unwrap(), any).await.unwrap();
-    let url = |host: &str| git.url("demo.git").replace("0.0.0.0", host);
-    let clone = Clone::of(&url("127.0.0.1"), &runs.dir.path().join("clone")).await.unwrap();
-    clone.commit("greet.sh", "echo \"Helo, $1\"\n", "Greet").await.unwrap();
-    let test = "test \"$(sh greet.sh you)\" = \"Hello, you\" && echo the test passes\n";
-    clone.commit("test.sh", test, "Say what it must do").await.unwrap();
-
     // The example names a model of its own server, and an unnamed one is the default.
-    let pipeline = example("change.yml");
-    let repository = format!("repository={}", url(HOST));
+    the_change_is_made_twice(&runs, model, &example("change.yml")).await;
+}
+
+/// Makes the example's change with a model, and again without.
+async fn the_change_is_made_twice(runs: &Runs, model: ScriptedModel, pipeline: &str) {
+    let git = repository(runs.dir.path(), Ipv4Addr::UNSPECIFIED.into()).await;
+    let repository = format!("repository={}", git.url("demo.git").replace("0.0.0.0", HOST));
     let transcripts = ["first", "second"].map(|name| runs.transcript(name));
     let options = |transcript| ["-v", &repository, "--transcript", transcript];
     let recorded = [&options(&transcripts[0])[..], &["--answer", "push=approve"]].concat();
-    let recorded = runs.record(&pipeline, &recorded);
+    let recorded = runs.record(pipeline, &recorded);
     assert!(recorded.status.success(), "{recorded:?}");
     assert!(shown(&recorded).contains("approved by the terminal"), "{}", shown(&recorded));
     assert_eq!(model.received().len(), 8);
     drop(model);
 
-    let again = runs.replay(&pipeline, &options(&transcripts[1]));
+    let again = runs.replay(pipeline, &options(&transcripts[1]));
     assert!(again.status.success(), "{again:?}");
     let [first, second] = transcripts.map(|file| timeless(&file));
     assert!(first.len() > 20, "{first:?}");
@@ -150,6 +146,46 @@ async fn the_example_runs_again_from_its_recording() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
         assert!(!text.contains(KEY));
     }
+}
+
+/// Where this machine is reached from itself and from its containers.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    // Nothing is sent; the system only says by which of its addresses it would be.
+    let routed = socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9));
+    if routed.is_err() {
+        eprintln!("SKIPPED: this machine has no address but loopback");
+    }
+    routed.ok().map(|()| socket.local_addr().unwrap().ip())
+}
+
+async fn the_example_runs_again_with(harness: &Harness) {
+    let (Some(images), Some(host)) = (harnesses::images(), own_address()) else { return };
+    if !containers_run() {
+        return;
+    }
+    let Some(registry) = docker_registry::Registry::start_at(host, false) else { return };
+    let model = model(script("change.model.yml")).await;
+    let api = if harness.name == "codex" { "responses" } else { "messages" };
+    let runs = Runs::with(&model, api);
+    let pipeline = harnesses::pipeline(harness, &images, &registry).await;
+    let pipeline = pipeline.replace(harness.model, "here/scripted");
+    the_change_is_made_twice(&runs, model, &pipeline).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_runs_again_with_claude_code() {
+    the_example_runs_again_with(&HARNESSES[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_runs_again_with_codex() {
+    the_example_runs_again_with(&HARNESSES[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_runs_again_with_opencode() {
+    the_example_runs_again_with(&HARNESSES[2]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,15 @@
 //! Agents and approvals in traces, metrics and accounts.
 
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::Value;
 
 use crate::agents::{self, KEY};
 use crate::metrics::{Scrape, served};
-use crate::server::until;
+use crate::server::{free_port, until};
 use crate::traces::{Collector, sent_to, texts};
 
 const PIPELINE: &str = r#"
@@ -39,6 +42,48 @@ rules:
       - {name: shell, input: {argv: [rm, out]}}
 - {reply: {say: {tools: [{name: submit_result, input: {verdict: approve, reason: it is well}}]}}}
 "#;
+
+/// The OpenTelemetry Collector, which passes on what it is sent.
+struct OpenTelemetryCollector {
+    process: Child,
+    address: String,
+}
+
+impl OpenTelemetryCollector {
+    /// One that passes on to an address, when its program is here.
+    async fn start(dir: &Path, to: &str) -> Option<Self> {
+        const PROGRAM: &str = "JETBRIDGE_TEST_COLLECTOR";
+        let Some(program) = std::env::var_os(PROGRAM) else {
+            eprintln!("SKIPPED: traces by way of a collector, as {PROGRAM} names none");
+            return None;
+        };
+        let address = format!("127.0.0.1:{}", free_port());
+        let config = dir.join("collector.yml");
+        let text = format!(
+            "receivers: {{otlp: {{protocols: {{http: {{endpoint: '{address}'}}}}}}}}\n\
+             exporters: {{otlp_http: {{endpoint: 'http://{to}', compression: none, headers: {{x-key: sesame}}}}}}\n\
+             service:\n  telemetry: {{metrics: {{level: none}}}}\n  \
+             pipelines: {{traces: {{receivers: [otlp], exporters: [otlp_http]}}}}\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let log = std::fs::File::create(dir.join("collector.log")).unwrap();
+        let mut command = Command::new(program);
+        command.arg("--config").arg(&config).stdin(Stdio::null()).stderr(log);
+        let process = command.spawn().unwrap();
+        until("the collector listens", async || {
+            tokio::net::TcpStream::connect(&address).await.ok()
+        })
+        .await;
+        Some(Self { process, address })
+    }
+}
+
+impl Drop for OpenTelemetryCollector {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
 
 fn count(span: &Span, name: &str) -> i64 {
     let pair = span.attributes.iter().find(|pair| pair.key == name).unwrap();
@@ -101,6 +146,8 @@ async fn what_agents_do_is_in_traces_metrics_and_accounts() {
     let dir = tempfile::tempdir().unwrap();
     let model = agents::model(agents::parsed(SCRIPT)).await;
     let (collector, address) = Collector::start().await;
+    let between = OpenTelemetryCollector::start(dir.path(), &address).await;
+    let address = between.as_ref().map_or(address, |between| between.address.clone());
     let (metrics, url) = served();
     let mut flags: Vec<&str> = metrics.iter().map(String::as_str).collect();
     flags.extend(sent_to(&address));

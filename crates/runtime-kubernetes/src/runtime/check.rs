@@ -20,6 +20,8 @@ use crate::waits::Waits;
 
 /// Between looks for a free place.
 const WAIT: Duration = Duration::from_secs(1);
+/// Between attempts when the stream to a pod's runner breaks.
+const AGAIN: Duration = Duration::from_millis(100);
 /// How long a killed process may take to end.
 const KILLED: Duration = Duration::from_secs(5);
 const SIGKILL: i32 = 9;
@@ -112,7 +114,19 @@ impl Inner {
         if furnished.contains(number) {
             return Ok(());
         }
-        self.make_directory(place, directory).await?;
+        let deadline = Instant::now() + self.settings.start_timeout;
+        loop {
+            match self.make_directory(place, directory).await {
+                // A process is started once by its name, so asking again does no harm.
+                Err(Error::Transient { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                made => {
+                    made?;
+                    break;
+                }
+            }
+        }
         furnished.insert(*number);
         Ok(())
     }

@@ -93,7 +93,7 @@ fn configuration(run: &Run<'_>, diff: &str) -> Value {
 }
 
 /// This machine's, as images name it.
-fn architecture() -> &'static str {
+pub(crate) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

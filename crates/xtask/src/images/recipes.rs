@@ -1,4 +1,4 @@
-//! What each image is made of.
+//! What each image is made of; those of steps by their recipes.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use crate::images::archive::{Run, write as write_archive};
 use crate::images::packages::Packages;
+use crate::images::recipe::Recipe;
 use crate::images::tree::Tree;
 use crate::images::{Image, Programs};
 
@@ -57,8 +58,9 @@ pub(super) fn write(
         Image::Runner => runner(path, name, programs()?),
         Image::Resources => resources(path, name, packages, programs()?),
         Image::Postgres => postgres(path, name, packages),
-        Image::Task => write_archive(path, name, &shell(), &task(packages)?),
-        Image::ClaudeCode | Image::Codex | Image::OpenCode => harness(image, path, name, packages),
+        Image::Task | Image::ClaudeCode | Image::Codex | Image::OpenCode => {
+            steps(&Recipe::read(&Recipe::file(image.name()))?, path, name, packages)
+        }
     }
 }
 
@@ -167,50 +169,29 @@ fn postgres(path: &Path, name: &str, packages: &Packages) -> anyhow::Result<()> 
     write_archive(path, name, &run, &tree)
 }
 
-/// What tasks have, and the program of a harness.
-fn harness(image: Image, path: &Path, name: &str, packages: &Packages) -> anyhow::Result<()> {
-    let line = image.harness().context("this image is no harness's")?;
-    let program = crate::harnesses::install(&line)?;
-    let program = std::fs::read(&program).with_context(|| format!("read {}", program.display()))?;
-    let mut tree = task(packages)?;
-    tree.file(format!("usr/local/bin/{}", line.program), 0o755, program);
-    write_archive(path, name, &shell(), &tree)
-}
-
-fn shell() -> Run<'static> {
-    Run { cmd: &["/bin/sh"], ..Run::default() }
-}
-
-fn task(packages: &Packages) -> anyhow::Result<Tree> {
+/// An image of steps: what its recipe says.
+pub(super) fn steps(
+    recipe: &Recipe,
+    path: &Path,
+    name: &str,
+    packages: &Packages,
+) -> anyhow::Result<()> {
     let mut tree = Tree::root();
-    packages.add(
-        &mut tree,
-        &[
-            "bash",
-            "busybox-static",
-            "ca-certificates",
-            "coreutils",
-            "curl",
-            "dash",
-            "diffutils",
-            "findutils",
-            "git",
-            "grep",
-            "gzip",
-            "procps",
-            "sed",
-            "tar",
-            "util-linux",
-            "zstd",
-        ],
-        WITHOUT,
-    )?;
+    let wanted: Vec<&str> = recipe.packages.iter().map(String::as_str).collect();
+    packages.add(&mut tree, &wanted, WITHOUT)?;
     certificates(&mut tree)?;
     busybox(&mut tree)?;
     users(&mut tree, &[("app", 1000, "/home/app")]);
     tree.directory("home/app", 0o755);
     tree.owned("home/app", 1000, 1000);
-    Ok(tree)
+    if let Some(line) = recipe.command_line()? {
+        let program = crate::harnesses::install(&line)?;
+        let content =
+            std::fs::read(&program).with_context(|| format!("read {}", program.display()))?;
+        tree.file(format!("usr/local/bin/{}", line.program), 0o755, content);
+    }
+    let run = Run { cmd: &["/bin/sh"], ..Run::default() };
+    write_archive(path, name, &run, &tree)
 }
 
 /// The names of root, nobody and of the image's own users: uid, gid and home.

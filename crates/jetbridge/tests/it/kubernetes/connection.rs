@@ -39,6 +39,49 @@ async fn streams_that_are_cut_every_second_lose_and_repeat_nothing() {
     place.is_empty().await;
 }
 
+/// Each needs a directory of its own in the pod that they share, which is one more thing that can be cut off.
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_outlast_streams_that_are_cut_again_and_again() {
+    const SOURCES: usize = 12;
+    let Some((place, proxy)) = Place::behind("restricted", &[]).await else { return };
+    let api = place.login().await;
+    let names: Vec<String> = (0..=SOURCES).map(|n| format!("source-{n}")).collect();
+    let resources = names.iter().map(|name| {
+        format!(
+            "- {{name: {name}, type: mock, check_every: never, source: {{initial_version: {name}}}}}\n"
+        )
+    });
+    let gets = names.iter().map(|name| format!("{{get: {name}}}"));
+    let pipeline = format!(
+        "resources:\n{}jobs:\n- {{name: j, plan: [{}]}}\n",
+        resources.collect::<String>(),
+        gets.collect::<Vec<_>>().join(", ")
+    );
+    api.set_pipeline("p", &pipeline).await;
+    // The pod is there, and its stream is made.
+    api.succeeded(check(&api, &names[0]).await).await;
+    let mut checks = Vec::new();
+    for name in &names[1..] {
+        checks.push(check(&api, name).await);
+    }
+    let cutting = async {
+        for _ in 0..20 {
+            proxy.cut();
+            tokio::time::sleep(SECOND / 5).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let ended = async {
+        for check in checks {
+            api.succeeded(check).await;
+        }
+    };
+    tokio::select! {
+        () = ended => {}
+        () = cutting => {}
+    }
+}
+
 /// Something on the way forgets the connections, and tells neither end.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_break_without_a_word_are_made_anew() {

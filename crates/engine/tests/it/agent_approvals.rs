@@ -11,7 +11,7 @@ use crate::agents::allow;
 use crate::server::Server;
 
 const PIPELINE: &str = r#"
-var_sources: [{name: vs, type: dummy, config: {vars: {secret: sesame, who: ann}}}]
+var_sources: [{name: vs, type: dummy, config: {vars: {secret: sesame}}}]
 jobs:
 - name: push
   plan:
@@ -22,7 +22,7 @@ jobs:
       text pushed
     config: {platform: linux}
     tools: [{shell: ["git *"]}]
-    approval: &asked {tools: [{shell: ["git push*"]}], users: ["local:((vs:who))"], quorum: 1, timeout: 168h}
+    approval: &asked {tools: [{shell: ["git push*"]}], users: ["local:ann"], quorum: 1, timeout: 168h}
     on_abort: {task: t, config: {platform: linux, run: {path: echo, args: [hook]}}}
 - name: both
   plan:
@@ -43,6 +43,18 @@ jobs:
       answer a1
       text on
       sleep x
+    config: {platform: linux}
+    tools: [{shell: ["git *"]}]
+    budget: {time: 10m}
+    approval: *asked
+- name: late
+  plan:
+  - agent: a
+    prompt: |
+      ask a1 git push one
+      answer a1
+      text on
+      sleep y
     config: {platform: linux}
     tools: [{shell: ["git *"]}]
     budget: {time: 10m}
@@ -168,7 +180,7 @@ async fn waiting_for_people_costs_no_time() {
     server.fake.release("x");
     assert_eq!(server.ended(build).await, BuildStatus::Succeeded);
 
-    let build = server.trigger("timed").await;
+    let build = server.trigger("late").await;
     let asked = of_call(&server, build, "a1").await;
     server.answer(&asked, "ann", true).await;
     server.logged(build, "on\n").await;

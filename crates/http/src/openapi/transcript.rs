@@ -35,16 +35,6 @@ pub(super) fn entry() -> Value {
         one("prompt", &[("text", text())], &[]),
         one("text", &[("text", text())], &[]),
         one("tool_call", &tool, &[("input", json!({}))]),
-        one(
-            "approval_asked",
-            &[("id", text()), ("call", text()), ("name", text())],
-            &[("input", json!({}))],
-        ),
-        one(
-            "approval_answered",
-            &[("id", text()), ("approved", json!({"type": "boolean"}))],
-            &[("by", text()), ("comment", text())],
-        ),
         one("tool_result", &tool, &[("outcome", outcome), ("text", text()), ("bytes", count())]),
         one(
             "model_call",
@@ -70,6 +60,7 @@ pub(super) fn entry() -> Value {
         one("result_refused", &[("errors", tools), ("attempt", count())], &[]),
         one("end", &[("ending", ending), ("message", text())], &[("result", json!({}))]),
     ];
+    let types: Vec<Value> = types.into_iter().chain(about_people()).collect();
     json!({
         "description": "What happened in an agent step. Types and fields may be added.",
         "type": "object",
@@ -83,6 +74,17 @@ pub(super) fn entry() -> Value {
         },
         "oneOf": types,
     })
+}
+
+/// Those about calls that wait for people.
+fn about_people() -> [Value; 2] {
+    let text = || json!({"type": "string"});
+    let asked = [("id", text()), ("call", text()), ("name", text())];
+    let answered = [("id", text()), ("approved", json!({"type": "boolean"}))];
+    [
+        one("approval_asked", &asked, &[("input", json!({}))]),
+        one("approval_answered", &answered, &[("by", text()), ("comment", text())]),
+    ]
 }
 
 /// The entries of one type.

@@ -80,9 +80,10 @@ impl Answers {
                 );
             }
             // A step may ask about several calls, and what the log shows of them is further up.
-            match approval.call.is_empty() {
-                true => print!("approve `{step}`? [y/N] "),
-                false => print!("approve for `{step}`: {}\n? [y/N] ", approval.message),
+            if approval.call.is_empty() {
+                print!("approve `{step}`? [y/N] ");
+            } else {
+                print!("{}\napprove this call of `{step}`? [y/N] ", approval.message);
             }
             std::io::stdout().flush()?;
             self.typing = Some(tokio::task::spawn_blocking(|| {

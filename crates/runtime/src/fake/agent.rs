@@ -53,25 +53,8 @@ pub(super) async fn run(program: &Program, spec: &ProcessSpec) -> Result<Exit, S
             }
             "told" => say(program, json!({"type": "text", "text": told[rest].to_string()})),
             "sleep" => drop(program.sleep(rest, false).await?),
-            "ask" => {
-                let (id, words) = rest.split_once(' ').unwrap_or((rest, ""));
-                let argv: Vec<&str> = words.split(' ').collect();
-                say(
-                    program,
-                    json!({"type": "approval_asked", "id": id, "call": "t", "name": "shell", "input": {"argv": argv}}),
-                );
-            }
-            "answer" => {
-                while !decisions.contains_key(rest) {
-                    let line = program.input_line().await?;
-                    let decision: Value = serde_json::from_slice(&line).unwrap_or(Value::Null);
-                    let id = decision["id"].as_str().unwrap_or_default().to_owned();
-                    decisions.entry(id).or_insert(decision);
-                }
-                let mut entry = decisions[rest].clone();
-                entry["type"] = json!("approval_answered");
-                say(program, entry);
-            }
+            "ask" => ask(program, rest),
+            "answer" => answer(program, rest, &mut decisions).await?,
             "raw" => program.write(Stream::Stdout, format!("{rest}\n").as_bytes()),
             "result" => result = serde_json::from_str(rest).unwrap_or(Value::Null),
             "fail" => {
@@ -92,6 +75,32 @@ pub(super) async fn run(program: &Program, spec: &ProcessSpec) -> Result<Exit, S
     }
     say(program, end);
     Ok(Exit::status(0))
+}
+
+fn ask(program: &Program, about: &str) {
+    let (id, words) = about.split_once(' ').unwrap_or((about, ""));
+    let argv: Vec<&str> = words.split(' ').collect();
+    say(
+        program,
+        json!({"type": "approval_asked", "id": id, "call": "t", "name": "shell", "input": {"argv": argv}}),
+    );
+}
+
+async fn answer(
+    program: &Program,
+    id: &str,
+    decisions: &mut BTreeMap<String, Value>,
+) -> Result<(), Stop> {
+    while !decisions.contains_key(id) {
+        let line = program.input_line().await?;
+        let decision: Value = serde_json::from_slice(&line).unwrap_or(Value::Null);
+        let id = decision["id"].as_str().unwrap_or_default().to_owned();
+        decisions.entry(id).or_insert(decision);
+    }
+    let mut entry = decisions[id].clone();
+    entry["type"] = json!("approval_answered");
+    say(program, entry);
+    Ok(())
 }
 
 async fn gateway(program: &Program, told: &Value) -> Result<Exit, Stop> {

@@ -73,6 +73,7 @@ pub(crate) async fn ready(
         );
         return Err(End::new(Ending::EgressNotEnforced, what));
     }
+    egress::gateway_listens(&spec.socket).await;
     let remote = Remote::of(spec).await.map_err(End::failed)?;
     Toolbox::new(spec, remote, decisions, output.clone()).map_err(End::failed)
 }

@@ -269,7 +269,7 @@ impl Program {
                 }
                 let process = self.process(state)?;
                 let end = process.input.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
-                let end = end.or(process.input_closed.then_some(process.input.len()))?;
+                let end = end.or_else(|| process.input_closed.then_some(process.input.len()))?;
                 Some(Ok(process.input.drain(..end).collect()))
             })
             .await

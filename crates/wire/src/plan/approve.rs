@@ -47,9 +47,8 @@ impl Approve {
 
 /// Refuses roles that nobody can have; those with vars are read when the step runs.
 pub(super) fn check_roles(roles: &[String]) -> Result<(), PlanJsonError> {
-    let known = roles.iter().filter(|role| !role.contains("((")).map(|role| Role::from_str(role));
-    match known.map(|role| role.map(drop)).collect::<Result<(), _>>() {
-        Ok(()) => Ok(()),
-        Err(unknown) => Err(PlanJsonError::Json(serde::de::Error::custom(unknown))),
-    }
+    let mut known = roles.iter().filter(|role| !role.contains("(("));
+    known
+        .try_for_each(|role| Role::from_str(role).map(drop))
+        .map_err(|unknown| PlanJsonError::Json(serde::de::Error::custom(unknown)))
 }

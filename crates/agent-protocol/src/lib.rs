@@ -4,6 +4,7 @@
 //! document on its stdin, and says what happens in lines of JSON on its stdout, of which the runner keeps a journal.
 //! The server turns those lines into the step's transcript ([`transcript`]) and into readable log text ([`log_text`]).
 
+pub mod approval;
 pub mod command_line;
 mod log_text;
 pub mod mcp;
@@ -65,6 +66,9 @@ pub struct LoopSpec {
     /// What its programs reach.
     #[serde(default)]
     pub network: network::Reach,
+    /// Which calls wait for people.
+    #[serde(default)]
+    pub asked: approval::Asked,
     /// The JSON Schema of the result, when there is to be one.
     pub result_schema: Option<Value>,
     /// Addresses that must not answer before anything begins. `host:port`.

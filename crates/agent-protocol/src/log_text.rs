@@ -28,6 +28,13 @@ pub fn log_text(entry: &Entry) -> String {
         Entry::Text { text } if text.trim().is_empty() => String::new(),
         Entry::Text { text } => format!("{}\n", text.trim_end()),
         Entry::ToolCall { name, input, .. } => format!("{BOLD}> {name}{END} {}\n", call(input)),
+        // Where it can be answered is the server's to say.
+        Entry::ApprovalAsked { .. } => String::new(),
+        Entry::ApprovalAnswered { approved, by, comment, .. } => {
+            let word = if *approved { "approved" } else { "denied" };
+            let colon = if comment.is_empty() { "" } else { ": " };
+            format!("{word} by {by}{colon}{comment}\n")
+        }
         Entry::ToolResult { outcome, text, .. } => result(*outcome, text),
         Entry::ModelCall { error: Some(error), .. } => {
             format!("{RED}the model did not answer: {error}{END}\n")

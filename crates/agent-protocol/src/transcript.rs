@@ -61,6 +61,18 @@ pub enum Entry {
     Text { text: String },
     /// The model wants a tool.
     ToolCall { id: String, name: String, input: Value },
+    /// A call waits for people.
+    ApprovalAsked {
+        /// What answers are told apart by; unlike the model's ids of calls it is the harness's own.
+        id: String,
+        /// The model's id of the call.
+        call: String,
+        name: String,
+        /// Whole.
+        input: Value,
+    },
+    /// People decided about it.
+    ApprovalAnswered { id: String, approved: bool, by: String, comment: String },
     /// What became of a tool call. `bytes` is the length of what the tool answered; `text` may be shorter.
     ToolResult { id: String, name: String, outcome: ToolOutcome, text: String, bytes: u64 },
     /// A request to the model that went through the gateway.
@@ -159,7 +171,7 @@ pub enum ToolOutcome {
     Ok,
     /// The tool failed, or a program ended with another status than 0.
     Failed,
-    /// Not granted.
+    /// Not granted, or denied by people.
     Denied,
 }
 

@@ -6,19 +6,20 @@ mod repeats;
 
 use jb_agent_protocol::LoopSpec;
 
+use crate::Decisions;
 use crate::output::Output;
 use crate::step::{self, End};
 
 const NAME: &str = "builtin";
 
 /// Runs an agent to its end, which is the last thing it says.
-pub async fn run(spec: LoopSpec, output: Output) {
+pub async fn run(spec: LoopSpec, decisions: Decisions, output: Output) {
     step::begin(&spec, NAME, env!("CARGO_PKG_VERSION"), &output);
-    work(spec, &output).await.say(&output);
+    work(spec, decisions, &output).await.say(&output);
 }
 
-async fn work(spec: LoopSpec, output: &Output) -> End {
-    let tools = match step::ready(&spec, output).await {
+async fn work(spec: LoopSpec, decisions: Decisions, output: &Output) -> End {
+    let tools = match step::ready(&spec, decisions, output).await {
         Ok(tools) => tools,
         Err(end) => return end,
     };

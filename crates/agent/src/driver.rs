@@ -19,11 +19,12 @@ use jb_agent_protocol::transcript::{Ending, ToolOutcome};
 use jb_agent_protocol::{BUDGET_SPENT, Entry, LoopSpec};
 use serde_json::Value;
 
+use crate::Decisions;
 use crate::link::{self, Listener};
 use crate::output::{Output, cut, cut_value};
 use crate::proxy;
 use crate::step::{self, End};
-use crate::toolbox::{Done, Outcome, SHOWN_BYTES, Toolbox};
+use crate::toolbox::{self, Begun, Outcome, SHOWN_BYTES, Toolbox};
 use program::{Home, Program};
 
 pub use mcp::relay;
@@ -32,6 +33,8 @@ pub use mcp::relay;
 const SERVER: &str = "jetbridge";
 /// Calls of tools that wait for the one before.
 const CALLS_MAX: usize = 256;
+/// Milliseconds that programs wait for a tool: 23 days, as people may be asked first. They take no more than 2^31.
+const TOOL_TIMEOUT_MS: u64 = 2_000_000_000;
 /// Characters of a line that is no word of the protocol, as the end shows it.
 const LINE_SHOWN: usize = 300;
 
@@ -152,16 +155,21 @@ struct Setting<'a> {
 }
 
 /// Runs an agent to its end, which is the last thing it says.
-pub async fn run(line: CommandLine, spec: LoopSpec, output: Output) {
+pub async fn run(line: CommandLine, spec: LoopSpec, decisions: Decisions, output: Output) {
     step::begin(&spec, line.name, line.version, &output);
-    let end = match work(line, &spec, &output).await {
+    let end = match work(line, &spec, decisions, &output).await {
         Ok(end) | Err(end) => end,
     };
     end.say(&output);
 }
 
-async fn work(line: CommandLine, spec: &LoopSpec, output: &Output) -> Result<End, End> {
-    let toolbox = step::ready(spec, output).await?;
+async fn work(
+    line: CommandLine,
+    spec: &LoopSpec,
+    decisions: Decisions,
+    output: &Output,
+) -> Result<End, End> {
+    let toolbox = step::ready(spec, decisions, output).await?;
     if !line.apis.contains(&spec.api) {
         let what = format!("{} does not speak to models by {}", line.name, spec.api.as_str());
         return Err(End::failed(what));
@@ -206,9 +214,14 @@ struct Session<'a> {
 
 struct Call {
     key: Value,
-    id: String,
-    name: String,
-    input: Value,
+    todo: Todo,
+}
+
+/// A call that waits for the one before.
+enum Todo {
+    Begin(toolbox::Call),
+    /// People are asked about it meanwhile.
+    Finish(Begun),
 }
 
 enum Next {
@@ -229,10 +242,15 @@ impl Session<'_> {
                 return end;
             }
             if running.is_none()
-                && let Some(Call { key, id, name, input }) = self.waiting.pop_front()
+                && let Some(Call { key, todo }) = self.waiting.pop_front()
             {
-                running =
-                    Some(Box::pin(async move { (key, toolbox.call(&id, &name, input).await) }));
+                running = Some(Box::pin(async move {
+                    let begun = match todo {
+                        Todo::Begin(call) => toolbox.begin(call),
+                        Todo::Finish(begun) => begun,
+                    };
+                    (key, toolbox.finish(begun).await)
+                }));
             }
             let called = async {
                 match running.as_mut() {
@@ -275,11 +293,17 @@ impl Session<'_> {
                         let what = format!("the agent called more than {CALLS_MAX} tools at once");
                         return Some(End::failed(what));
                     }
-                    self.waiting.push_back(Call { key, id, name, input });
+                    let call = toolbox::Call { id, name, input };
+                    let todo = if self.toolbox.asks(&call) {
+                        Todo::Finish(self.toolbox.begin(call))
+                    } else {
+                        Todo::Begin(call)
+                    };
+                    self.waiting.push_back(Call { key, todo });
                 }
                 Act::Stopped => match self.toolbox.done(&driver.result_tool()) {
-                    Done::Over(end) => return Some(end),
-                    Done::Remind(text) => acts.extend(driver.remind(&text)),
+                    toolbox::Next::Over(end) => return Some(end),
+                    toolbox::Next::Remind(text) => acts.extend(driver.remind(&text)),
                 },
                 Act::Over(end) => return Some(end),
             }

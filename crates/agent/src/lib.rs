@@ -19,8 +19,10 @@ mod proxy;
 pub mod schema;
 pub mod server;
 mod sse;
+pub mod stdin;
 mod step;
 mod toolbox;
 pub mod tools;
 
 pub use output::{Lines, Output};
+pub use toolbox::Decisions;

@@ -1,17 +1,15 @@
 //! The command line: `jb-agent gateway`, `jb-agent serve`, `jb-agent loop` and a verb for the driver of each command line of others, each with
 //! its task on stdin; `jb-agent link` and `jb-agent mcp`, which pass bytes on.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use jb_agent::Output;
 use jb_agent::link::{End, Listener};
+use jb_agent::stdin::Told;
+use jb_agent::{Decisions, Output};
 use jb_agent_protocol::CommandLine;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::signal::unix::{SignalKind, signal};
-
-/// The longest task that is read.
-const TASK_BYTES_MAX: u64 = 64 << 20;
 
 fn main() -> ExitCode {
     match run() {
@@ -41,29 +39,26 @@ fn run() -> Result<(), String> {
              jb-agent link LISTEN CONNECT, each /path, address:port or *:port; jb-agent mcp SOCKET"
         ));
     }
-    let mut task = Vec::new();
-    let read = std::io::stdin().take(TASK_BYTES_MAX).read_to_end(&mut task);
-    read.map_err(|error| format!("read the task: {error}"))?;
-    let malformed = |error: serde_json::Error| format!("the task on stdin: {error}");
+    let mut told = Told::default();
     // Refused only when one is there already, which then serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = runtime()?;
     let output = Output::stdout();
     if verb == "gateway" {
-        let spec = serde_json::from_slice(&task).map_err(malformed)?;
-        runtime.block_on(jb_agent::gateway::run(spec, output))
+        runtime.block_on(jb_agent::gateway::run(told.task()?, output))
     } else if verb == "serve" {
-        let spec = serde_json::from_slice(&task).map_err(malformed)?;
-        runtime.block_on(jb_agent::server::run(spec, output))
+        runtime.block_on(jb_agent::server::run(told.task()?, output))
     } else {
-        let spec = serde_json::from_slice(&task).map_err(malformed)?;
+        let spec = told.task()?;
+        let decisions = Decisions::default();
+        told.follow(decisions.clone())?;
         runtime.block_on(async {
             let mut terminate =
                 signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
             let work = async {
                 match driven {
-                    Some(line) => jb_agent::driver::run(line, spec, output).await,
-                    None => jb_agent::builtin::run(spec, output).await,
+                    Some(line) => jb_agent::driver::run(line, spec, decisions, output).await,
+                    None => jb_agent::builtin::run(spec, decisions, output).await,
                 }
             };
             tokio::select! {

@@ -8,6 +8,7 @@ use jb_agent_protocol::{
 use jb_model::agent::McpServer;
 use serde_json::Value;
 
+use crate::Decisions;
 use crate::egress;
 use crate::output::{Output, cut};
 use crate::proxy;
@@ -66,7 +67,11 @@ pub(crate) fn begin(spec: &LoopSpec, harness: &str, version: &str, output: &Outp
 ///
 /// # Errors
 /// How the run ended before it began.
-pub(crate) async fn ready(spec: &LoopSpec, output: &Output) -> Result<Toolbox, End> {
+pub(crate) async fn ready(
+    spec: &LoopSpec,
+    decisions: Decisions,
+    output: &Output,
+) -> Result<Toolbox, End> {
     if let Some(answered) = egress::first_open(&spec.forbidden).await {
         let what = format!(
             "EgressNotEnforced: {answered} answers from inside the agent's container, where only the gateway may"
@@ -76,7 +81,7 @@ pub(crate) async fn ready(spec: &LoopSpec, output: &Output) -> Result<Toolbox, E
     egress::gateway_listens(&spec.socket).await;
     proxy::listen(spec).await.map_err(End::failed)?;
     let remote = Remote::of(spec).await.map_err(End::failed)?;
-    Toolbox::new(spec, remote, output.clone()).map_err(End::failed)
+    Toolbox::new(spec, remote, decisions, output.clone()).map_err(End::failed)
 }
 
 fn described(tool: &ToolGrant) -> String {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use jb_agent_protocol::approval::Decision;
 use jb_agent_protocol::transcript::{Ending, ToolOutcome};
 use jb_agent_protocol::{Entry, LoopSpec, RESULT_BYTES_MAX, RESULT_TOOL};
 use serde_json::{Value, json};
@@ -11,8 +12,11 @@ use crate::schema::Schema;
 use crate::step::End;
 use crate::tools::{Called, Remote, Tools};
 
+mod approvals;
 mod batches;
 
+pub use approvals::Decisions;
+use approvals::{Approvals, Wait};
 pub(crate) use batches::Call;
 
 /// How often a result that does not keep to its schema is handed back.
@@ -24,11 +28,26 @@ pub(crate) const SHOWN_BYTES: usize = 16 << 10;
 
 pub(crate) struct Toolbox {
     tools: Tools,
+    approvals: Approvals,
     /// The schema of the result as it was given, and ready to check with.
     result: Option<(Value, Schema)>,
     output: Output,
     refusals: AtomicU32,
     reminders: AtomicU32,
+}
+
+/// A call that the transcript has.
+pub(crate) struct Begun {
+    call: Call,
+    wait: Wait,
+}
+
+/// What was done about a call.
+struct Done {
+    /// What people said of it, if they were asked.
+    decision: Option<Decision>,
+    /// What the tool answered; nothing of the one for the result, which is taken when it is told.
+    called: Option<Called>,
 }
 
 /// What became of a call.
@@ -44,7 +63,7 @@ pub(crate) enum Outcome {
 
 /// What is next when the agent has nothing more to do.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Done {
+pub(crate) enum Next {
     Over(End),
     /// It is told this.
     Remind(String),
@@ -53,15 +72,21 @@ pub(crate) enum Done {
 impl Toolbox {
     /// # Errors
     /// When a directory cannot be opened, a grant cannot be read, or the schema is none.
-    pub(crate) fn new(spec: &LoopSpec, remote: Remote, output: Output) -> Result<Self, String> {
+    pub(crate) fn new(
+        spec: &LoopSpec,
+        remote: Remote,
+        decisions: Decisions,
+        output: Output,
+    ) -> Result<Self, String> {
         let tools = Tools::new(spec, remote)?;
+        let approvals = Approvals::new(&spec.asked, decisions)?;
         let result = spec.result_schema.as_ref().map(|given| {
             let schema = Schema::new(given);
             schema.map(|schema| (given.clone(), schema))
         });
         let result = result.transpose().map_err(|error| format!("the result's schema: {error}"))?;
         let (refusals, reminders) = Default::default();
-        Ok(Self { tools, result, output, refusals, reminders })
+        Ok(Self { tools, approvals, result, output, refusals, reminders })
     }
 
     /// As a model is told of them: `name`, `description` and `input_schema`.
@@ -77,12 +102,24 @@ impl Toolbox {
         definitions
     }
 
-    /// Calls a tool by the name it has here. The id is the model's of the call.
-    pub(crate) async fn call(&self, id: &str, name: &str, input: Value) -> Outcome {
-        let call = Call { id: id.to_owned(), name: name.to_owned(), input };
-        self.say_call(&call);
-        let done = self.perform(&call).await;
-        self.say_done(&call, done)
+    /// Whether people are asked before a call is made.
+    pub(crate) fn asks(&self, call: &Call) -> bool {
+        self.tools.allows(&call.name, &call.input) && self.approvals.names(call)
+    }
+
+    /// Tells of a call, and asks people about it if need be.
+    pub(crate) fn begin(&self, call: Call) -> Begun {
+        let (id, name) = (cut(&call.id, 200), cut(&call.name, 200));
+        self.output.say(Entry::ToolCall { id, name, input: cut_value(&call.input, SHOWN_BYTES) });
+        let wait =
+            if self.asks(&call) { self.approvals.ask(&call, &self.output) } else { Wait::Nobody };
+        Begun { call, wait }
+    }
+
+    /// Makes a call that was begun, once people have approved it if they were asked.
+    pub(crate) async fn finish(&self, begun: Begun) -> Outcome {
+        let done = self.perform(&begun).await;
+        self.say_done(&begun, done)
     }
 
     /// Whether a tool leaves everything as it is.
@@ -90,21 +127,23 @@ impl Toolbox {
         self.tools.only_reads(name)
     }
 
-    fn say_call(&self, call: &Call) {
-        let (id, name) = (cut(&call.id, 200), cut(&call.name, 200));
-        self.output.say(Entry::ToolCall { id, name, input: cut_value(&call.input, SHOWN_BYTES) });
-    }
-
-    /// What a tool answers; nothing of the one for the result, which is taken when it is told.
-    async fn perform(&self, call: &Call) -> Option<Called> {
+    async fn perform(&self, Begun { call, wait }: &Begun) -> Done {
         if self.result.is_some() && call.name == RESULT_TOOL {
-            return None;
+            return Done { decision: None, called: None };
         }
-        Some(self.tools.call(&cut(&call.name, 200), &call.input).await)
+        let (decision, refused) = self.approvals.decision(wait).await;
+        let called = match refused {
+            Some(refused) => refused,
+            None => self.tools.call(&cut(&call.name, 200), &call.input).await,
+        };
+        Done { decision, called: Some(called) }
     }
 
-    fn say_done(&self, call: &Call, done: Option<Called>) -> Outcome {
-        let Some(Called { outcome, text, bytes }) = done else {
+    fn say_done(&self, Begun { call, .. }: &Begun, Done { decision, called }: Done) -> Outcome {
+        if let Some(Decision { id, approved, by, comment }) = decision {
+            self.output.say(Entry::ApprovalAnswered { id, approved, by, comment });
+        }
+        let Some(Called { outcome, text, bytes }) = called else {
             return match &self.result {
                 Some((_, schema)) => self.take(schema, &call.input),
                 None => Outcome::Over(End::failed("a result was handed in that nobody wants")),
@@ -141,14 +180,14 @@ impl Toolbox {
     }
 
     /// What is next when the agent stops working. It is reminded of a result that is missing.
-    pub(crate) fn done(&self, result_tool: &str) -> Done {
+    pub(crate) fn done(&self, result_tool: &str) -> Next {
         if self.result.is_none() {
-            return Done::Over(End::completed(None));
+            return Next::Over(End::completed(None));
         }
         if self.reminders.fetch_add(1, Ordering::Relaxed) == REMINDERS_MAX {
             let what = format!("the agent ended without handing in its result with {RESULT_TOOL}");
-            return Done::Over(End::new(Ending::NoResult, what));
+            return Next::Over(End::new(Ending::NoResult, what));
         }
-        Done::Remind(format!("Hand in the result with the tool {result_tool}."))
+        Next::Remind(format!("Hand in the result with the tool {result_tool}."))
     }
 }

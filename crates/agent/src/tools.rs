@@ -19,7 +19,7 @@ use crate::output::cut;
 pub(crate) use remote::Remote;
 use roots::Roots;
 use shell::Shell;
-pub(crate) use shell::{find, search_path};
+pub(crate) use shell::{arguments, find, search_path};
 
 /// Bytes of one answer that the model gets.
 const ANSWER_BYTES_MAX: usize = 48 << 10;
@@ -34,7 +34,7 @@ pub struct Called {
 }
 
 impl Called {
-    fn new(outcome: ToolOutcome, text: String) -> Self {
+    pub(crate) fn new(outcome: ToolOutcome, text: String) -> Self {
         Self { outcome, bytes: text.len() as u64, text: cut(&text, ANSWER_BYTES_MAX) }
     }
 }
@@ -145,6 +145,19 @@ impl Tools {
                 }),
                 &["argv"],
             ),
+        }
+    }
+
+    /// Whether a call is granted as far as its words tell; what it does may still be refused where it is done.
+    pub(crate) fn allows(&self, name: &str, input: &Value) -> bool {
+        match self.granted.iter().find(|tool| tool_name(tool) == name) {
+            Some(ToolGrant::Shell(_)) => {
+                let argv = arguments(input);
+                let shell = self.shell.as_ref();
+                argv.is_ok_and(|argv| shell.is_some_and(|shell| shell.allows(&argv)))
+            }
+            Some(_) => true,
+            None => self.remote.names().any(|known| known == name),
         }
     }
 

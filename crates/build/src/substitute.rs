@@ -126,7 +126,11 @@ impl<'a> Substitution<'a> {
         let ApprovePlan { step, timeout } = approve;
         self.texts([&mut step.name, &mut step.message, timeout])?;
         self.texts(&mut step.artifacts)?;
-        let Approvers { roles, users, groups } = &mut step.approvers;
+        self.approvers(&mut step.approvers)
+    }
+
+    fn approvers(&self, approvers: &mut Approvers) -> Result<()> {
+        let Approvers { roles, users, groups } = approvers;
         [roles, users, groups].into_iter().try_for_each(|names| self.texts(names))
     }
 
@@ -138,6 +142,10 @@ impl<'a> Substitution<'a> {
     fn agent(&self, agent: &mut AgentConfig) -> Result<()> {
         self.texts([&mut agent.model, &mut agent.prompt, &mut agent.prompt_file])?;
         self.texts([&mut agent.budget.time])?;
+        if let Some(approval) = &mut agent.approval {
+            self.text(&mut approval.timeout)?;
+            self.approvers(&mut approval.approvers)?;
+        }
         for server in &mut agent.mcp {
             match &mut server.way {
                 McpWay::Http { url, headers } => {

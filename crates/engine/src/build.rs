@@ -2,6 +2,7 @@
 
 mod agents;
 mod artifacts;
+mod asking;
 mod counts;
 mod environment;
 pub(crate) mod records;
@@ -21,6 +22,7 @@ use crate::leaf::{Leaf, Trouble};
 use crate::log::Redactor;
 use crate::trace::{Marks, Place, Stories, build_span};
 
+pub(crate) use asking::{Asking, question};
 pub(crate) use records::CachedResource;
 pub(crate) use values::Secrets;
 
@@ -100,7 +102,7 @@ impl BuildContext {
     }
 
     /// Masks what an agent said, where secrets may be written in other ways.
-    fn mask_all(&self, text: String) -> String {
+    pub(crate) fn mask_all(&self, text: String) -> String {
         self.redactor.lock().unwrap_or_else(PoisonError::into_inner).mask_all(text)
     }
 

@@ -261,6 +261,7 @@ impl Driver {
             scope: self.machine.scope_of(node),
             across_vars: self.machine.across_vars_of(node),
             hook_status: self.machine.hook_status(node),
+            began: self.machine.began(node),
             cancel,
             place: std::sync::OnceLock::new(),
         })

@@ -33,6 +33,8 @@ pub(crate) struct Leaf {
     /// What `BUILD_STATUS` says inside a hook.
     pub hook_status: Option<BuildStatus>,
     pub cancel: Cancel,
+    /// When its process began, if it did before this run of the leaf.
+    pub began: Option<Timestamp>,
     /// Where its container is or will be; set before it begins.
     pub place: std::sync::OnceLock<Arc<Place>>,
 }

@@ -10,13 +10,13 @@ use jb_model::event::LogSource;
 use jb_model::{BuildEvent, ContainerHandle, PlanId};
 use jb_runtime::RunnerStream;
 use jb_runtime::client::{
-    Attached, JOURNAL_BYTES_MAX, Output, ProcessSpec, RunnerClient, StartError,
+    Attached, JOURNAL_BYTES_MAX, Output, ProcessSpec, RunnerClient, STDIN_PIECE, StartError,
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::build::BuildContext;
 use crate::build::records::WAITING_REASONS;
+use crate::build::{Asking, BuildContext};
 use crate::cancel::Cancel;
 use crate::log::{LineBuffer, Position};
 
@@ -31,6 +31,8 @@ const ATTEMPTS_MAX: u32 = 30;
 /// What a script may write from the first byte of its result on, as its runner's journal counts, log included: all of
 /// that stays in the journal, which has room for twice as much, so that a server that starts again has the result.
 const RESULT_JOURNAL_BYTES_MAX: u64 = JOURNAL_BYTES_MAX / 2;
+/// What a process is told at once after its start.
+const INPUT_BYTES_MAX: usize = STDIN_PIECE;
 /// At most this much output is turned into one log event.
 const EVENT_BYTES_MAX: usize = 128 * 1024;
 /// The least time between two log events of a process that are smaller. Each is a transaction, and
@@ -58,6 +60,8 @@ pub(crate) struct Speaker<'a> {
     /// The step's name.
     pub agent: &'a str,
     pub source: Source,
+    /// Who is asked about calls that it says wait.
+    pub asking: Option<&'a Asking>,
 }
 
 /// How a process ended.
@@ -160,6 +164,21 @@ impl Process<'_> {
             Some(why) => {
                 let what = format!("container `{}` is gone", self.container);
                 Err(jb_runtime::Error::io(what, std::io::Error::other(why)).into())
+            }
+        }
+    }
+
+    /// Writes to the stdin of a process that has started, however often the stream to the runner breaks meanwhile. At most
+    /// [`INPUT_BYTES_MAX`], which come whole or not at all.
+    pub(crate) async fn tell(&self, input: &[u8]) -> Result<(), Error> {
+        debug_assert!(input.len() <= INPUT_BYTES_MAX, "it would be sent in pieces");
+        let mut breaks = Breaks::default();
+        loop {
+            let client = self.connect(&mut breaks).await?;
+            match client.stdin(self.name, input.to_vec()).await {
+                Ok(()) => return Ok(()),
+                Err(jb_runtime::Error::Transient { .. }) => self.pause(&mut breaks).await?,
+                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -2,11 +2,13 @@
 
 use crate::value::Value;
 
+mod approval;
 mod context;
 mod grant;
 mod mcp;
 pub mod network;
 
+pub use approval::{AskedTool, ToolApproval};
 pub use context::{ContextItem, ContextSource};
 pub use grant::{GrantError, ShellGrant};
 pub use mcp::{MCP_SERVERS_MAX, MCP_TOOLS_MAX, McpProgram, McpServer, McpWay};
@@ -33,6 +35,8 @@ pub struct AgentConfig {
     pub result: Option<ResultSchema>,
     pub verdict: Option<Verdict>,
     pub budget: Budget,
+    /// What waits for people before it is done.
+    pub approval: Option<ToolApproval>,
 }
 
 /// The program that talks to the model and calls tools.

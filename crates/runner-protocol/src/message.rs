@@ -436,6 +436,10 @@ fn write_spec(w: &mut Writer<'_>, spec: &ProcessSpec) {
             w.u8(2);
             w.bytes(bytes);
         }
+        Stdin::Fed(bytes) => {
+            w.u8(3);
+            w.bytes(bytes);
+        }
     }
     w.bool(spec.privileged);
 }
@@ -456,6 +460,7 @@ fn read_spec(r: &mut Reader<'_>) -> Result<ProcessSpec, DecodeError> {
         0 => Stdin::Null,
         1 => Stdin::Open,
         2 => Stdin::Data(r.bytes()?),
+        3 => Stdin::Fed(r.bytes()?),
         _ => return Err(DecodeError::Malformed("stdin")),
     };
     let privileged = r.bool()?;

@@ -34,6 +34,8 @@ pub enum Stdin {
     Open,
     /// Exactly these bytes, then the end.
     Data(Vec<u8>),
+    /// These bytes, then as [`Self::Open`].
+    Fed(Vec<u8>),
 }
 
 /// A terminal's size in characters.

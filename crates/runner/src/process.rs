@@ -87,6 +87,7 @@ impl Process {
             (_, None) => None,
             (Stdin::Open, Some(fd)) => Some(Input::open(fd, spec.tty.is_some())),
             (Stdin::Data(bytes), Some(fd)) => Some(Input::data(fd, spec.tty.is_some(), bytes)),
+            (Stdin::Fed(bytes), Some(fd)) => Some(Input::fed(fd, spec.tty.is_some(), bytes)),
         };
         Ok(Self {
             pid: spawned.pid,

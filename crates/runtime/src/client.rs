@@ -38,7 +38,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of output a runner may send before the reader took any of them.
 const WINDOW: u32 = 1 << 20;
 /// Input is sent in pieces of this many bytes, each answered before the next.
-const STDIN_PIECE: usize = MAX_PAYLOAD / 4;
+pub const STDIN_PIECE: usize = MAX_PAYLOAD / 4;
 /// How long [`RunnerClient::shutdown`] lets processes end by themselves.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 

@@ -15,8 +15,11 @@ use crate::{Change, Error, Result, Store, Visible};
 #[derive(Clone, Debug)]
 pub struct NewApproval<'a> {
     pub build: BuildId,
-    /// The step that asks, which asks once.
+    /// The step that asks.
     pub plan: &'a PlanId,
+    /// What its agent calls the call of a tool that it asks about; empty for what the step itself asks. About each it asks
+    /// once.
+    pub call: &'a str,
     pub name: &'a str,
     pub message: &'a str,
     pub artifacts: &'a [ApprovalArtifact],
@@ -44,6 +47,8 @@ pub struct ApprovalRecord {
     pub pipeline: Option<PipelineRef>,
     pub job_name: Option<String>,
     pub plan: PlanId,
+    /// Which call of a tool it is about; empty when it is about none.
+    pub call: String,
     pub name: String,
     pub message: String,
     pub artifacts: Vec<ApprovalArtifact>,
@@ -88,7 +93,7 @@ macro_rules! select_approvals {
         concat!(
             "SELECT a.id, a.build_id, b.name AS build_name, b.team_id, t.name AS team_name, ",
             pipeline_ref_columns!(),
-            ", j.name AS job_name, a.plan_id, a.name, a.message, a.artifacts, a.approvers,
+            ", j.name AS job_name, a.plan_id, a.call_id, a.name, a.message, a.artifacts, a.approvers,
              a.quorum, a.status, a.asked_by, a.asked_at, a.expires_at, a.ended_at
              FROM approvals a JOIN builds b ON b.id = a.build_id JOIN teams t ON t.id = b.team_id
              LEFT JOIN pipelines p ON p.id = b.pipeline_id LEFT JOIN jobs j ON j.id = b.job_id ",
@@ -103,7 +108,7 @@ const ANSWERS: &str = "SELECT approval_id, person, name, approves, comment, answ
     ORDER BY approval_id, answered_at, person";
 
 impl Store {
-    /// Asks, or gives the question of that step as it stands.
+    /// Asks, or gives the question of that step and call as it stands.
     pub async fn ask_approval(
         &self,
         new: NewApproval<'_>,
@@ -115,13 +120,14 @@ impl Store {
         let approvers = json!({"roles": roles, "users": users, "groups": groups}).to_string();
         transact!(self, async |tx| {
             tx.execute(
-                "INSERT INTO approvals (build_id, plan_id, name, message, artifacts, approvers,
+                "INSERT INTO approvals (build_id, plan_id, call_id, name, message, artifacts, approvers,
                  quorum, status, asked_by, asked_at, expires_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8, $9, $10)
-                 ON CONFLICT (build_id, plan_id) DO NOTHING",
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, $10, $11)
+                 ON CONFLICT (build_id, plan_id, call_id) DO NOTHING",
                 args![
                     new.build,
                     new.plan.as_str(),
+                    new.call,
                     new.name,
                     new.message,
                     artifacts.as_str(),
@@ -133,8 +139,9 @@ impl Store {
                 ],
             )
             .await?;
-            let sql = select_approvals!("WHERE a.build_id = $1 AND a.plan_id = $2");
-            let row = tx.one(sql, args![new.build, new.plan.as_str()]).await?;
+            let sql =
+                select_approvals!("WHERE a.build_id = $1 AND a.plan_id = $2 AND a.call_id = $3");
+            let row = tx.one(sql, args![new.build, new.plan.as_str(), new.call]).await?;
             with_answers(tx, &row).await
         })
     }
@@ -298,6 +305,7 @@ fn record(row: &Row) -> Result<ApprovalRecord> {
         pipeline: opt_pipeline_ref(row)?,
         job_name: row.opt_text("job_name")?,
         plan: PlanId(row.req_text("plan_id")?),
+        call: row.req_text("call_id")?,
         name: row.req_text("name")?,
         message: row.req_text("message")?,
         artifacts: artifacts(&row.req_json("artifacts")?),

@@ -35,7 +35,8 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     2 "0002_pipeline_user_data",
     3 "0003_transcripts",
     4 "0004_approvals",
-    5 "0005_agent_usage"
+    5 "0005_agent_usage",
+    6 "0006_approvals_of_calls"
 ];
 
 const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -10,7 +10,7 @@ use super::repeats::{Repeats, Verdict};
 use crate::message::{Answer, AskError, Block, Client, Message, Stop, ToolAnswer};
 use crate::output::{Output, cut};
 use crate::step::{End, system};
-use crate::toolbox::{Call, Done, Outcome, SHOWN_BYTES, Toolbox};
+use crate::toolbox::{Call, Next, Outcome, SHOWN_BYTES, Toolbox};
 
 /// Requests for one answer, and the longest pause between two of them. Together at most ten minutes.
 const ATTEMPTS_MAX: u32 = 14;
@@ -197,8 +197,8 @@ impl<'a> Conversation<'a> {
 
     fn done(&mut self) -> Option<End> {
         match self.tools.done(RESULT_TOOL) {
-            Done::Over(end) => Some(end),
-            Done::Remind(text) => {
+            Next::Over(end) => Some(end),
+            Next::Remind(text) => {
                 self.say(&text);
                 None
             }

@@ -7,7 +7,7 @@ use jb_agent_protocol::{Api, PLACEHOLDER_KEY, RESULT_TOOL};
 use serde_json::{Value, json};
 
 use super::mcp::{self, Asked};
-use super::{Act, Driver, Foreign, Launch, SERVER, Setting};
+use super::{Act, Driver, Foreign, Launch, SERVER, Setting, TOOL_TIMEOUT_MS};
 use crate::output::cut;
 use crate::step::{End, system};
 
@@ -15,8 +15,6 @@ use crate::step::{End, system};
 const INITIALIZE: &str = "initialize";
 const SESSION: &str = "session";
 const PROMPT: &str = "prompt";
-/// Milliseconds that a tool may take; its own limit is less.
-const TOOL_TIMEOUT_MS: u64 = 2 * 3600 * 1000;
 /// What it assumes of a model: how many tokens it takes in and gives out.
 const CONTEXT_TOKENS: u64 = 200_000;
 const ANSWER_TOKENS: u64 = 32_000;

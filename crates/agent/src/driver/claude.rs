@@ -5,14 +5,12 @@ use jb_agent_protocol::{PLACEHOLDER_KEY, RESULT_TOOL};
 use serde_json::{Value, json};
 
 use super::mcp::{self, Asked};
-use super::{Act, Driver, Foreign, Launch, SERVER, Setting};
+use super::{Act, Driver, Foreign, Launch, SERVER, Setting, TOOL_TIMEOUT_MS};
 use crate::output::cut;
 use crate::step::{End, system};
 
 /// The id of the one request that we make.
 const BEGIN: &str = "begin";
-/// Milliseconds that a tool may take; its own limit is less.
-const TOOL_TIMEOUT_MS: u64 = 2 * 3600 * 1000;
 /// Tokens of a tool's answer; ours are limited in bytes, which are more than tokens.
 const TOOL_TOKENS_MAX: u64 = 100_000;
 

@@ -17,6 +17,7 @@ fn spec() -> LoopSpec {
         tools: vec![ToolGrant::Read],
         network: Default::default(),
         mcp: vec![],
+        asked: Default::default(),
         result_schema: None,
         forbidden: vec![],
         retry_pause_ms: 1,

@@ -60,7 +60,7 @@ impl Shell {
 
     pub(super) async fn run(&self, input: &Value) -> Answer {
         let argv = arguments(input)?;
-        if !self.grants.iter().any(|grant| grant.allows(&argv)) {
+        if !self.allows(&argv) {
             let granted: Vec<&str> = self.grants.iter().map(ShellGrant::as_str).collect();
             return Err(Refusal::Denied(format!(
                 "`{}` matches no grant; granted are: {}",
@@ -84,6 +84,10 @@ impl Shell {
             .spawn()
             .map_err(|error| Refusal::failed(format!("start `{}`: {error}", argv[0])))?;
         follow(&mut child, timeout.min(TIMEOUT_MAX)).await
+    }
+
+    pub(super) fn allows(&self, argv: &[String]) -> bool {
+        self.grants.iter().any(|grant| grant.allows(argv))
     }
 
     /// The file of a program.
@@ -135,7 +139,7 @@ pub(crate) fn find(path: &[String], name: &str) -> Option<String> {
     })
 }
 
-fn arguments(input: &Value) -> Result<Vec<String>, Refusal> {
+pub(crate) fn arguments(input: &Value) -> Result<Vec<String>, Refusal> {
     let failed = || Refusal::failed("`argv` is a list of texts: the program and its arguments");
     let argv = input.get("argv").and_then(Value::as_array).ok_or_else(failed)?;
     let argv: Option<Vec<String>> =

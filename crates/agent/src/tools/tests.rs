@@ -38,6 +38,7 @@ fn step(tools: Vec<ToolGrant>) -> Step {
         tools,
         network: Default::default(),
         mcp: vec![],
+        asked: Default::default(),
         result_schema: None,
         forbidden: vec![],
         retry_pause_ms: 1,

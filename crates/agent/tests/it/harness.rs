@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use jb_agent_protocol::approval::Decision;
 use jb_agent_protocol::command_line::{CLAUDE_CODE, CODEX, OPENCODE};
 use jb_agent_protocol::{Api, CommandLine, Entry, Line, LoopSpec};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// The directories with the command lines of others, as `cargo xtask test` installs them.
 const INSTALLED: &str = "JETBRIDGE_HARNESSES";
@@ -73,10 +75,12 @@ impl Harness {
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(&serde_json::to_vec(spec).unwrap()).await.unwrap();
-        drop(stdin);
+        stdin
+            .write_all(format!("{}\n", serde_json::to_string(spec).unwrap()).as_bytes())
+            .await
+            .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Running { child, lines, said: Vec::new() }
+        Running { child, stdin, lines, said: Vec::new() }
     }
 
     /// Runs it to its end.
@@ -93,6 +97,7 @@ pub(crate) fn installed() -> Vec<PathBuf> {
 
 pub(crate) struct Running {
     pub(crate) child: Child,
+    stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
     said: Vec<Entry>,
 }
@@ -103,6 +108,25 @@ impl Running {
         let Line { entry, .. } = serde_json::from_str(&line).unwrap();
         self.said.push(entry.clone());
         Some(entry)
+    }
+
+    /// The next question to people: its id and what is to be called.
+    pub(crate) async fn asked(&mut self) -> (String, Value) {
+        loop {
+            match self.next().await {
+                Some(Entry::ApprovalAsked { id, input, .. }) => return (id, input),
+                Some(_) => {}
+                None => panic!("it ended without asking: {:?}", self.said),
+            }
+        }
+    }
+
+    /// Says what people decided.
+    pub(crate) async fn decide(&mut self, id: &str, approved: bool, comment: &str) {
+        let (id, by, comment) = (id.to_owned(), "ann".to_owned(), comment.to_owned());
+        let decision = Decision { id, approved, by, comment };
+        let line = format!("{}\n", serde_json::to_string(&decision).unwrap());
+        self.stdin.write_all(line.as_bytes()).await.unwrap();
     }
 
     pub(crate) async fn end(mut self) -> Vec<Entry> {

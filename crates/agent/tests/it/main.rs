@@ -10,6 +10,7 @@
 )]
 
 mod apis;
+mod approvals;
 mod budget;
 mod conformance;
 mod harness;

@@ -100,7 +100,7 @@ async fn what_is_not_granted_does_not_exist() {
             let (status, answer) = ask("/mcp/other", json!({"name": "search"})).await;
             assert_eq!(status, 403, "{answer}");
             let (output, transcript) = jb_agent::Output::kept();
-            jb_agent::builtin::run(spec, output).await;
+            jb_agent::builtin::run(spec, Default::default(), output).await;
             transcript.lock().unwrap().clone()
         })
         .await;

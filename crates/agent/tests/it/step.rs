@@ -73,6 +73,7 @@ impl Step {
             tools: vec![ToolGrant::Read, ToolGrant::Write, ToolGrant::Shell(vec!["echo*".into()])],
             mcp: vec![],
             network: Reach::Gateway,
+            asked: Default::default(),
             result_schema: None,
             forbidden: vec![],
             retry_pause_ms: 1,
@@ -110,7 +111,7 @@ impl Step {
     pub(crate) async fn run(&self) -> Ran {
         self.run_with(async |spec| {
             let (output, transcript) = Output::kept();
-            jb_agent::builtin::run(spec, output).await;
+            jb_agent::builtin::run(spec, Default::default(), output).await;
             transcript.lock().unwrap().clone()
         })
         .await

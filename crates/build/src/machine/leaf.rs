@@ -109,7 +109,8 @@ impl BuildMachine {
         }
         // A text that is no duration was refused when the leaf began, unless it holds a var.
         let limit = timeout.or_else(|| own_limit(&leaf).ok().flatten());
-        let at = LeafPhase::Running { deadline: limit.map(|limit| now.after(limit)) };
+        let deadline = limit.map(|limit| now.after(limit));
+        let at = LeafPhase::Running { began: now, deadline };
         self.progress(id, Progress::Leaf(LeafProgress { at, cancelled: progress.cancelled }));
         Ok(())
     }

@@ -111,6 +111,7 @@ pub(crate) enum LeafPhase {
     /// The effect was given out, its process may not have begun.
     Launching,
     Running {
+        began: Timestamp,
         deadline: Option<Timestamp>,
     },
 }

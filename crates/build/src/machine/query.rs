@@ -3,7 +3,7 @@
 use jb_model::{BuildStatus, Plan, PlanId, Timestamp, Value};
 
 use crate::machine::leaf::phase_of;
-use crate::machine::nodes::{Hook, Kind, Node, Progress, State};
+use crate::machine::nodes::{Hook, Kind, LeafPhase, Node, Progress, State};
 use crate::machine::{BuildMachine, Effect, Life, NodeId};
 
 impl BuildMachine {
@@ -33,6 +33,17 @@ impl BuildMachine {
                 }
                 State::Waiting | State::Running(_) | State::Done(_) => {}
             }
+        }
+    }
+
+    /// When the process of a running leaf began.
+    pub fn began(&self, node: &PlanId) -> Option<Timestamp> {
+        match &self.node(*self.ids.get(node)?).state {
+            State::Running(Progress::Leaf(leaf)) => match leaf.at {
+                LeafPhase::Running { began, .. } => Some(began),
+                LeafPhase::Preparing | LeafPhase::FetchingImage | LeafPhase::Launching => None,
+            },
+            State::Waiting | State::Running(_) | State::Done(_) => None,
         }
     }
 

@@ -297,7 +297,7 @@ impl BuildMachine {
                 self.contexts.over(*context).is_none().then_some((*deadline, *id))
             }
             State::Running(Progress::Leaf(leaf)) if leaf.cancelled.is_none() => match leaf.at {
-                LeafPhase::Running { deadline } => deadline.map(|deadline| (deadline, *id)),
+                LeafPhase::Running { deadline, .. } => deadline.map(|deadline| (deadline, *id)),
                 LeafPhase::Preparing | LeafPhase::FetchingImage | LeafPhase::Launching => None,
             },
             State::Waiting | State::Running(_) | State::Done(_) => None,

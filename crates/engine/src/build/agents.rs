@@ -8,6 +8,8 @@ use super::{BuildContext, counts};
 use crate::leaf::{Leaf, Trouble};
 use crate::trace::{Invoked, Span, SpanEvent, Story, Told, approval_events, input_tokens};
 
+/// Questions of one step whose events its span has.
+const APPROVALS_TRACED_MAX: usize = 32;
 /// Bytes of a transcript that are read at once.
 const READ_BYTES: usize = 1 << 20;
 
@@ -96,13 +98,18 @@ impl BuildContext {
         story.spans(&invoked, now)
     }
 
-    /// What happened to the question of a step that asks one.
+    /// What happened to the questions of a step that asks some.
     pub(crate) async fn approval_events(&self, plan: &Plan) -> Vec<SpanEvent> {
-        if !matches!(plan.step, PlanStep::Approve(_)) {
+        let asks = match &plan.step {
+            PlanStep::Approve(_) => true,
+            PlanStep::Task(task) => task.agent.as_ref().is_some_and(|it| it.approval.is_some()),
+            _ => false,
+        };
+        if !asks {
             return Vec::new();
         }
-        let asked = self.engine.store.approvals_of_build(self.build.id).await;
-        let asked = asked.unwrap_or_default().into_iter().find(|asked| asked.plan == plan.id);
-        asked.as_ref().map(approval_events).unwrap_or_default()
+        let asked = self.engine.store.approvals_of_build(self.build.id).await.unwrap_or_default();
+        let asked = asked.iter().filter(|asked| asked.plan == plan.id);
+        asked.take(APPROVALS_TRACED_MAX).flat_map(approval_events).collect()
     }
 }

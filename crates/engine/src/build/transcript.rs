@@ -26,7 +26,7 @@ impl BuildContext {
         key: &str,
         upto: u64,
     ) -> jb_store::Result<()> {
-        let Speaker { agent, source } = speaker;
+        let Speaker { agent, source, .. } = speaker;
         let (mut entries, mut shown) = (Vec::new(), String::new());
         let (mut understood, mut used) = (Vec::new(), Vec::new());
         for line in lines.lines().filter(|line| !line.trim().is_empty()) {
@@ -41,6 +41,9 @@ impl BuildContext {
             let mut entry = self.masked(read);
             if let Ok(line) = serde_json::from_value::<Line>(entry.clone()) {
                 shown.push_str(&log_text(&line.entry));
+                // Before its position is stored, too.
+                let asked = self.ask_about_call(origin, speaker, &line.entry).await?;
+                shown.push_str(&asked.unwrap_or_default());
                 used.extend(use_of(origin, speaker, &line));
                 understood.push(line);
             }

@@ -212,23 +212,14 @@ impl BuildContext {
             PlanStep::Approve(plan) => (&plan.timeout, None),
             _ => return Ok(None),
         };
-        let limit = match written.as_str() {
-            "" => default,
-            written => self.duration(leaf, "timeout", written).await?,
-        };
-        // An agent's budget of time is one more limit; the shorter of them counts.
-        let budget = match &leaf.plan.step {
-            PlanStep::Task(plan) => plan.agent.as_ref().map(|agent| agent.budget.time.as_str()),
-            _ => None,
-        };
-        let budget = match budget.filter(|budget| !budget.is_empty()) {
-            Some(budget) => self.duration(leaf, "budget.time", budget).await?,
-            None => None,
-        };
-        Ok([limit, budget].into_iter().flatten().min())
+        match written.as_str() {
+            "" => Ok(default),
+            written => self.duration(leaf, "timeout", written).await,
+        }
     }
 
-    async fn duration(
+    /// A duration as it is written in the plan, with its vars.
+    pub(crate) async fn duration(
         &self,
         leaf: &Leaf,
         what: &str,

@@ -3,6 +3,7 @@
 //! It is a task whose program is ours. The gateway is begun before the harness and stopped after it; both are found again
 //! after a restart, with all they said meanwhile.
 
+mod approvals;
 mod context;
 mod files;
 mod model;
@@ -19,7 +20,7 @@ use jb_build::CancelReason;
 use jb_model::agent::AgentConfig;
 use jb_model::event::TaskSummary;
 use jb_model::plan::TaskPlan;
-use jb_model::{BuildEvent, ContainerHandle, Outcome, PlanStep, Value, VolumeHandle};
+use jb_model::{BuildEvent, ContainerHandle, Outcome, PlanStep, Timestamp, Value, VolumeHandle};
 use jb_runtime::client::{ProcessSpec, Stdin};
 use jb_runtime::{
     AGENT_PROGRAM, ContainerKind, ContainerSpec, Image, Link, Mount, MountSource, Network, User,
@@ -30,6 +31,7 @@ use crate::build::BuildContext;
 use crate::cancel;
 use crate::process::{Exit, Process, Show, Speaker};
 use crate::workspace::task_dir;
+use approvals::{Limits, Over};
 use outcome::Judged;
 use setup::Setup;
 
@@ -67,7 +69,12 @@ pub(crate) async fn run(
         return Ok(Done::new(Outcome::Aborted, Vec::new()));
     };
     context.resume_story(leaf).await?;
-    let exits = follow(context, leaf, &made, started).await;
+    let limits = Limits::resolve(context, leaf, agent).await?;
+    let began = leaf.began.unwrap_or_else(|| context.now());
+    let exits = follow(context, leaf, &made, &limits, began, started).await;
+    if !matches!(&exits, Err(trouble) if trouble.of_server) {
+        limits.withdraw(context, leaf).await?;
+    }
     if let Ok(Some(exit)) = &exits {
         script::settle(context, &leaf.plan.id, &made.agent, exit).await?;
         // The recording, which is whole now.
@@ -79,6 +86,11 @@ pub(crate) async fn run(
         context.register_artifact(leaf, name, volume).await?;
     }
     let Some(exit) = exits? else { return Ok(Done::new(Outcome::Aborted, Vec::new())) };
+    if context.agent_end(leaf).await?.is_none()
+        && let Some(over) = limits.over(context, leaf, began).await?
+    {
+        return cut_short(context, leaf, agent, over).await;
+    }
     finish(context, leaf, plan, agent, &made, &exit).await
 }
 
@@ -129,11 +141,15 @@ async fn make(
     let working_dir = task_dir(&plan.name);
     let off_limits = leaf.place(context).runtime.off_limits();
     let told = setup.harness(&plan.name, &working_dir, &layout.mounts, &config, off_limits);
+    let told = format!("{told}\n").into_bytes();
+    // Whoever asks is told the answers later.
+    let stdin = if agent.approval.is_some() { Stdin::Fed(told) } else { Stdin::Data(told) };
     let verb = setup::verb(agent.harness);
-    let harness = process(verb, told.to_string(), env, working_dir, image_config.user);
+    let harness = process(verb, stdin, env, working_dir, image_config.user);
     context.keep_process(&handle, &harness).await?;
     let told = setup.gateway(context.secrets(), off_limits);
-    let way_out = process("gateway", told.to_string(), Vec::new(), "/".to_owned(), None);
+    let stdin = Stdin::Data(told.to_string().into_bytes());
+    let way_out = process("gateway", stdin, Vec::new(), "/".to_owned(), None);
     let summary = TaskSummary {
         platform: config.platform.clone(),
         path: agent.harness.as_str().to_owned(),
@@ -202,7 +218,7 @@ fn gateway_container(handle: &ContainerHandle, mounts: Vec<Mount>) -> ContainerS
 
 fn process(
     verb: &str,
-    told: String,
+    stdin: Stdin,
     env: Vec<(String, String)>,
     dir: String,
     user: Option<String>,
@@ -215,7 +231,7 @@ fn process(
         create_dir: true,
         user,
         tty: None,
-        stdin: Stdin::Data(told.into_bytes()),
+        stdin,
         privileged: false,
     }
 }
@@ -225,25 +241,29 @@ async fn follow(
     context: &BuildContext,
     leaf: &Leaf,
     made: &Made,
+    limits: &Limits,
+    began: Timestamp,
     started: &Started<'_>,
 ) -> Result<Option<Exit>, Trouble> {
+    let asking = limits.asking.as_ref();
     let of = |container, name, source| Process {
         context,
         origin: &leaf.plan.id,
         container,
         name,
-        show: Show::Transcript(Speaker { agent: &made.name, source }),
+        show: Show::Transcript(Speaker { agent: &made.name, source, asking }),
     };
     let gateway = of(&made.gateway, "gateway", Source::Gateway);
     let harness = of(&made.agent, "agent", Source::Harness);
     let (stop_servers, servers_stopped) = cancel::pair();
     let servers = programs::follow(context, leaf, &made.name, &made.servers, &servers_stopped);
+    let told = of(&made.agent, "agent", Source::Harness);
     let (stop_gateway, gateway_stopped) = cancel::pair();
     let (stop_harness, harness_stopped) = cancel::pair();
-    let began = tokio::sync::Notify::new();
+    let (gateway_began, harness_began) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
     let gateway = async {
         let on_start = async || {
-            began.notify_one();
+            gateway_began.notify_one();
             Ok(())
         };
         let ended = gateway.run(made.way_out.clone(), &gateway_stopped, on_start).await;
@@ -255,27 +275,35 @@ async fn follow(
     let harness = async {
         tokio::select! {
             biased;
-            () = began.notified() => {}
+            () = gateway_began.notified() => {}
             () = harness_stopped.requested() => return Ok(Exit::unseen()),
         }
         let ended = harness
             .run(made.harness.clone(), &harness_stopped, async || {
                 context.once(&leaf.plan.id, "start", vec![made.start.clone()]).await?;
                 started.tell().await;
+                harness_began.notify_one();
                 Ok(())
             })
             .await;
         stop_gateway.cancel(CancelReason::Abort);
         ended
     };
+    let limited = async {
+        harness_began.notified().await;
+        limits.watch(context, leaf, began, &told).await
+    };
     let stop = async {
-        leaf.cancel.requested().await;
+        tokio::select! {
+            () = leaf.cancel.requested() => {}
+            over = limited => if let Err(trouble) = over { return trouble },
+        }
         stop_harness.cancel(CancelReason::Abort);
-        std::future::pending::<()>().await;
+        std::future::pending().await
     };
     let (gateway, harness, servers) = tokio::select! {
         all = async { tokio::join!(gateway, harness, servers) } => all,
-        () = stop => return Ok(None),
+        trouble = stop => return Err(trouble),
     };
     let (gateway, harness) = (gateway?, harness?);
     servers?;
@@ -283,7 +311,10 @@ async fn follow(
         return Ok(None);
     }
     // After a restart both may have ended long ago, in good order.
-    if harness.cancelled && context.agent_end(leaf).await?.is_none() {
+    if harness.cancelled
+        && context.agent_end(leaf).await?.is_none()
+        && limits.over(context, leaf, began).await?.is_none()
+    {
         let said = String::from_utf8_lossy(&gateway.result).trim().to_owned();
         // One that is asked to end does so in good order, whoever asks.
         let why = match leaf.place(context).runtime.taken_away(&made.gateway).await {
@@ -294,6 +325,29 @@ async fn follow(
         return Err(Trouble::new(format!("the agent's gateway: {why}")));
     }
     Ok(Some(harness))
+}
+
+/// Ends a step whose agent was not let come to its end.
+async fn cut_short(
+    context: &BuildContext,
+    leaf: &Leaf,
+    agent: &AgentConfig,
+    over: Over,
+) -> Result<Done, Trouble> {
+    let (origin, time) = (leaf.plan.id.clone(), context.now());
+    let finished = BuildEvent::FinishTask { origin: origin.clone(), time, exit_status: 1 };
+    match over {
+        Over::Expired(id) => {
+            let text = format!("approval {id} expired: nobody decided about the call\n");
+            context.say(leaf, &text).await?;
+            Ok(Done::new(Outcome::Aborted, vec![finished]))
+        }
+        Over::OutOfTime => {
+            let message = format!("the budget is spent: {} of time", agent.budget.time);
+            let error = BuildEvent::Error { origin, time, message };
+            Ok(Done::new(Outcome::Failed, vec![error, finished]))
+        }
+    }
 }
 
 async fn finish(

@@ -8,7 +8,7 @@ use jb_model::{BuildEvent, Outcome, Timestamp};
 use jb_store::{ApprovalAnswer, ApprovalArtifact, ApprovalRecord, NewApproval, build_changed};
 
 use super::{Done, Leaf, Trouble, generic_start};
-use crate::build::BuildContext;
+use crate::build::{BuildContext, question};
 
 /// Another server's nudge may be lost with its connection: look again after this time.
 const BACKSTOP: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ pub(crate) async fn run(
     let origin = &leaf.plan.id;
     let mut approval = ask(context, leaf, plan, timeout).await?;
     context.once(origin, "start", generic_start(origin, context.now())).await?;
-    context.say(leaf, &question(&approval, plan)).await?;
+    context.say(leaf, &question(&approval, &plan.timeout)).await?;
     loop {
         for answer in &approval.answers {
             context.say(leaf, &said(answer)).await?;
@@ -87,6 +87,7 @@ async fn ask(
     let new = NewApproval {
         build: context.build.id,
         plan: &leaf.plan.id,
+        call: "",
         name: &step.name,
         message: &context.mask(message),
         artifacts: &artifacts,
@@ -98,7 +99,8 @@ async fn ask(
     Ok(context.engine.store.ask_approval(new, now).await?)
 }
 
-async fn approvers(
+/// Who may answer, with the vars in their names resolved.
+pub(super) async fn approvers(
     context: &BuildContext,
     leaf: &Leaf,
     written: &Approvers,
@@ -109,28 +111,6 @@ async fn approvers(
         *name = context.interpolate_text(leaf, name).await?;
     }
     Ok(approvers.or_default())
-}
-
-/// What the log shows of the question.
-fn question(approval: &ApprovalRecord, plan: &ApprovePlan) -> String {
-    let (name, approvers, id) = (&approval.name, &approval.approvers, approval.id);
-    let mut text = format!("waiting for approval `{name}` by {approvers}");
-    if approval.quorum > 1 {
-        text.push_str(&format!(", {} people", approval.quorum));
-    }
-    if !plan.timeout.is_empty() {
-        text.push_str(&format!(", for {}", plan.timeout));
-    }
-    text.push('\n');
-    for line in approval.message.lines() {
-        text.push_str(&format!("  {line}\n"));
-    }
-    if !approval.artifacts.is_empty() {
-        let names: Vec<&str> = approval.artifacts.iter().map(|it| it.name.as_str()).collect();
-        text.push_str(&format!("to look at: {}\n", names.join(", ")));
-    }
-    text.push_str(&format!("answer with `jetbridge approve {id}` or `jetbridge deny {id}`\n"));
-    text
 }
 
 fn said(answer: &ApprovalAnswer) -> String {

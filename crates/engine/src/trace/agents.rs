@@ -73,6 +73,8 @@ pub(crate) struct Story {
     began: Option<Timestamp>,
     ended: Option<(Timestamp, &'static str)>,
     open: Vec<Open>,
+    /// Questions to people, by their ids and those of the calls that they are about.
+    asked: Vec<(String, String)>,
     parts: Vec<Told>,
     left_out: u64,
     events: Vec<SpanEvent>,
@@ -112,6 +114,18 @@ impl Story {
             }
             Entry::ToolCall { id, name, .. } if self.open.len() < OPEN_MAX => {
                 self.open.push((id.clone(), name.clone(), at));
+            }
+            Entry::ApprovalAsked { id, call, .. } if self.asked.len() < OPEN_MAX => {
+                self.asked.push((id.clone(), call.clone()));
+            }
+            Entry::ApprovalAnswered { id, .. } => {
+                let asked = self.asked.iter().position(|(asked, _)| asked == id);
+                let call = asked.map(|index| self.asked.swap_remove(index).1);
+                // What the tool took begins when people have decided.
+                let open = self.open.iter_mut().find(|open| Some(&open.0) == call.as_ref());
+                if let Some(open) = open {
+                    open.2 = at;
+                }
             }
             Entry::ToolResult { id, outcome, .. } => {
                 let error = match outcome {

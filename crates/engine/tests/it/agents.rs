@@ -125,6 +125,8 @@ jobs:
   plan: [{agent: a, prompt: "text one\nsleep x\ntext two", config: {platform: linux}}]
 - name: late
   plan: [{agent: a, prompt: "sleep x", config: {platform: linux}, budget: {time: 1ms}}]
+- name: overdue
+  plan: [{agent: a, prompt: "sleep x", config: {platform: linux}, timeout: 1ms}]
 "#;
 
 /// Lets agents use the model `anthropic/m`, which is the default.
@@ -269,6 +271,9 @@ async fn what_went_wrong_is_said_in_one_line() {
     assert_eq!(status, BuildStatus::Failed);
     assert!(server.log(build).await.contains("the budget is spent: 3 of 3 turns"));
     let (build, status) = server.run("late").await;
+    assert_eq!(status, BuildStatus::Failed);
+    assert_eq!(server.errors(build).await, ["the budget is spent: 1ms of time"]);
+    let (build, status) = server.run("overdue").await;
     assert_eq!(status, BuildStatus::Failed);
     assert_eq!(server.errors(build).await, ["timeout exceeded"]);
 }

@@ -45,14 +45,19 @@ jobs:
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Server {
-    async fn asked(&self, build: BuildId) -> ApprovalRecord {
+    pub(crate) async fn asked(&self, build: BuildId) -> ApprovalRecord {
         self.until("the question", async || {
             self.store.approvals_of_build(build).await.unwrap().pop()
         })
         .await
     }
 
-    async fn answer(&self, approval: &ApprovalRecord, name: &str, approves: bool) -> Answered {
+    pub(crate) async fn answer(
+        &self,
+        approval: &ApprovalRecord,
+        name: &str,
+        approves: bool,
+    ) -> Answered {
         let answer = ApprovalAnswer {
             person: format!("local:{name}"),
             name: name.to_owned(),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod agent_approvals;
 mod agents;
 mod approvals;
 mod bad_output;

@@ -133,6 +133,7 @@ fn present(call: &Call, approval: ApprovalRecord) -> api::Approval {
         build_id: approval.build.0,
         build_name: approval.build_name,
         plan_id: approval.plan.0,
+        call_id: approval.call,
         team_name: approval.team_name,
         pipeline_id,
         pipeline_name,

@@ -330,7 +330,7 @@ const OBJECTS: &[(&str, &str)] = &[
         "id: integer, name: string, message?: string, status: string, quorum: integer, \
          roles: [string], users: [string], groups: [string], artifacts: [ApprovalArtifact], \
          answers: [ApprovalAnswer], may_answer: boolean, build_id: integer, build_name: string, \
-         plan_id: string, team_name: string, pipeline_id?: integer, pipeline_name?: string, \
+         plan_id: string, call_id?: string, team_name: string, pipeline_id?: integer, pipeline_name?: string, \
          pipeline_instance_vars?: Object, job_name?: string, asked_by?: string, \
          asked_at: integer, expires_at?: integer, ended_at?: integer",
     ),

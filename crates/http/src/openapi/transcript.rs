@@ -5,7 +5,7 @@ use serde_json::json;
 
 /// One entry of any type.
 pub(super) fn entry() -> Value {
-    let types = [of_harness(), of_gateway(), of_server()].concat();
+    let types = [of_harness(), of_people(), of_gateway(), of_server()].concat();
     json!({
         "description": "What happened in an agent step. Types and fields may be added.",
         "type": "object",
@@ -122,6 +122,16 @@ fn of_server() -> Vec<Value> {
     vec![
         one("server_text", &[("server", text()), ("text", text())], &[]),
         one("server_ended", &[("server", text()), ("message", text())], &[]),
+    ]
+}
+
+/// About calls that wait for people; they are the harness's.
+fn of_people() -> Vec<Value> {
+    let asked = [("id", text()), ("call", text()), ("name", text())];
+    let answered = [("id", text()), ("approved", json!({"type": "boolean"}))];
+    vec![
+        one("approval_asked", &asked, &[("input", json!({}))]),
+        one("approval_answered", &answered, &[("by", text()), ("comment", text())]),
     ]
 }
 

@@ -49,7 +49,7 @@ impl Answers {
             if approval.status != ApprovalStatus::Waiting {
                 continue;
             }
-            let Some(approves) = self.answer(&approval.name)? else { return Ok(()) };
+            let Some(approves) = self.answer(&approval)? else { return Ok(()) };
             self.said.entry(approval.name.clone()).or_default().push(approves);
             answer(engine, &approval, approves).await?;
         }
@@ -57,7 +57,8 @@ impl Answers {
     }
 
     /// The answer to a step's question; none while it is being typed.
-    fn answer(&mut self, step: &str) -> anyhow::Result<Option<bool>> {
+    fn answer(&mut self, approval: &ApprovalRecord) -> anyhow::Result<Option<bool>> {
+        let step = approval.name.as_str();
         if let Some(approves) = self.given.get(step) {
             return Ok(Some(*approves));
         }
@@ -78,7 +79,12 @@ impl Answers {
                     "the step `{step}` asks for approval: answer it with --answer {step}=approve"
                 );
             }
-            print!("approve `{step}`? [y/N] ");
+            // A step may ask about several calls, and what the log shows of them is further up.
+            if approval.call.is_empty() {
+                print!("approve `{step}`? [y/N] ");
+            } else {
+                print!("{}\napprove this call of `{step}`? [y/N] ", approval.message);
+            }
             std::io::stdout().flush()?;
             self.typing = Some(tokio::task::spawn_blocking(|| {
                 let mut line = String::new();

@@ -133,7 +133,7 @@ async fn what_ended_an_agent_is_said_in_one_line() {
     api.set_pipeline("p", PIPELINE).await;
     for (job, status, line) in [
         ("killed", "errored", "the agent ended with status 137 and no last word"),
-        ("endless", "failed", "timeout exceeded"),
+        ("endless", "failed", "the budget is spent: 3s of time"),
         ("wrong-tool", "errored", "the model `anthropic/unknown` may not be used on this server"),
     ] {
         let build = api.trigger("p", job).await;

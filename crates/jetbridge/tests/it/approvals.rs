@@ -48,6 +48,16 @@ pub async fn asked(api: &Api, build: i64) -> Value {
     until("the question", async || api.get(&path).await.get(0).cloned()).await
 }
 
+/// The question about what an agent wants to do.
+pub async fn asked_about(api: &Api, build: i64, call: &str) -> Value {
+    let path = format!("/builds/{build}/approvals");
+    until("the question", async || {
+        let asked = api.get(&path).await;
+        asked.as_array().unwrap().iter().find(|asked| asked["message"] == call).cloned()
+    })
+    .await
+}
+
 /// A command of someone who gives name and password.
 fn said(server: &Server, who: &str, words: &[&str]) -> Output {
     let options = ["--url", &server.url, "--username", who, "--password", who];

@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod agent_approvals;
 mod agent_faults;
 mod agent_networks;
 mod agents;

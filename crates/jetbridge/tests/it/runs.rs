@@ -22,6 +22,7 @@ jobs:
   - agent: implement
     prompt: Say hello in out/greeting.
     tools: [write, {shell: ["cat*"]}]
+    approval: {tools: [write]}
     config: {platform: linux, outputs: [{name: out}]}
   - agent: review
     prompt: Is it polite?
@@ -200,12 +201,13 @@ async fn what_no_recording_has_is_named() {
     let script: Script = serde_json::from_value(node.to_json()).unwrap();
     let model = model(script).await;
     let runs = Runs::with(&model, "responses");
-    let unanswered = runs.record(PIPELINE, &[]);
+    let call = ["--answer", "implement=approve"];
+    let unanswered = runs.record(PIPELINE, &call);
     let said = String::from_utf8_lossy(&unanswered.stderr).into_owned();
     assert!(said.contains("--answer ship=approve"), "{said}{}", shown(&unanswered));
     assert_eq!(unanswered.status.code(), Some(1));
 
-    let denied = runs.record(PIPELINE, &["--answer", "ship=deny"]);
+    let denied = runs.record(PIPELINE, &[&call[..], &["--answer", "ship=deny"]].concat());
     assert_eq!(denied.status.code(), Some(1), "{denied:?}");
     drop(model);
     let again = runs.replay(PIPELINE, &[]);
@@ -215,6 +217,8 @@ async fn what_no_recording_has_is_named() {
         "[what follows was written by others",
         "\"job\": \"change\"",
         "verdict: approve passes",
+        "waiting for approval of a call of `implement` by role member",
+        "approved by the terminal",
         "rejected by the terminal",
     ] {
         assert!(shown(&again).contains(text), "{text} in {}", shown(&again));

@@ -1,6 +1,7 @@
 //! The `agent` step, in both spellings: as a step of its own, and as `run` of the built-in prototype, which clients that
 //! know no agents accept.
 
+mod approval;
 mod context;
 mod mcp;
 mod network;
@@ -26,8 +27,6 @@ pub(super) const PROTOTYPE: &str = "agent";
 const MICROS: f64 = 1e6;
 /// The dearest step.
 const DOLLARS_MAX: f64 = 1e6;
-/// Keys that will mean something one day, and what they are about.
-const NOT_YET: [(&str, &str); 1] = [("approval", "approvals")];
 
 /// `agent: name` with everything beside it.
 pub(super) fn agent(d: &mut Decoder, f: &mut Fields<'_>) -> TaskStep {
@@ -72,12 +71,6 @@ fn step(d: &mut Decoder, f: &mut Fields<'_>, name: String) -> TaskStep {
         let message = "an agent is never privileged";
         d.within("privileged", |d| d.fail(Code::InvalidValue, message, node.span));
     }
-    for (key, about) in NOT_YET {
-        if let Some(node) = f.claim(key) {
-            let message = format!("this version has no {about} for agents");
-            d.within(key, |d| d.fail(Code::UnknownField, message, node.span));
-        }
-    }
     let network = network::network(d, f);
     let hermetic = network != AgentNetwork::Full;
     TaskStep {
@@ -93,6 +86,7 @@ fn step(d: &mut Decoder, f: &mut Fields<'_>, name: String) -> TaskStep {
             result: result(d, f),
             verdict: verdict(d, f),
             budget: budget(d, f),
+            approval: approval::approval(d, f),
         })),
         name,
         privileged: false,
@@ -166,6 +160,12 @@ fn tool(d: &mut Decoder, node: &Node) -> Option<(Tool, Value)> {
         d.fail(Code::InvalidValue, message, node.span);
         return None;
     }
+    let (grants, value) = shell(d, node)?;
+    Some((Tool::Shell(grants), value))
+}
+
+/// Reads `{shell: [...]}`, the programs that a tool may start or that are asked for.
+fn shell(d: &mut Decoder, node: &Node) -> Option<(Vec<ShellGrant>, Value)> {
     let mut f = d.fields(node, false)?;
     let grants = d.list(&mut f, "shell", |d, node| {
         let Some(text) = node.as_str() else {
@@ -187,7 +187,7 @@ fn tool(d: &mut Decoder, node: &Node) -> Option<(Tool, Value)> {
         d.fail(Code::InvalidValue, "the tool 'shell' needs a list of what may run", node.span);
     }
     let value = Value::Object(d.close(f));
-    Some((Tool::Shell(grants.into_iter().flatten().collect()), value))
+    Some((grants.into_iter().flatten().collect(), value))
 }
 
 fn result(d: &mut Decoder, f: &mut Fields<'_>) -> Option<ResultSchema> {

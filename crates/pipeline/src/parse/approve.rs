@@ -28,20 +28,20 @@ fn step(d: &mut Decoder, f: &mut Fields<'_>, name: String) -> ApproveStep {
     timeout(d, f);
     let message = d.text(f, "message", Empty::Omit);
     let artifacts = d.texts(f, "artifacts");
+    let (approvers, quorum) = people(d, f);
+    ApproveStep { name, message, artifacts, approvers, quorum }
+}
+
+/// Who may answer, and how many have to.
+pub(super) fn people(d: &mut Decoder, f: &mut Fields<'_>) -> (Approvers, u32) {
     let roles = names(d, f, "roles", |name| Role::from_str(name).map(drop).map_err(unknown_role));
     let users = names(d, f, "users", connected);
     let groups = names(d, f, "groups", connected);
-    ApproveStep {
-        name,
-        message,
-        artifacts,
-        approvers: Approvers { roles, users, groups },
-        quorum: quorum(d, f),
-    }
+    (Approvers { roles, users, groups }, quorum(d, f))
 }
 
-/// Says what is wrong with the step's time limit; whoever reads all steps takes it.
-fn timeout(d: &mut Decoder, f: &Fields<'_>) {
+/// Says what is wrong with a time limit, and leaves it for whoever takes it.
+pub(super) fn timeout(d: &mut Decoder, f: &Fields<'_>) {
     let Some(node) = f.find("timeout") else { return };
     let Some(text) = node.as_str().filter(|text| !text.is_empty() && !text.contains("((")) else {
         return;

@@ -243,6 +243,14 @@ impl<'a> StepValidator<'a> {
             let message = format!("the model '{}' is not named as 'provider/model'", agent.model);
             self.error(Code::InvalidValue, &message);
         }
+        if let Some(approval) = &agent.approval {
+            self.quorum(&approval.approvers, approval.quorum);
+        }
+        if let Some(name) = agent.asked_in_vain() {
+            let message =
+                format!("`approval:` asks for the tool '{name}', which the agent does not have");
+            self.error(Code::InvalidValue, &message);
+        }
         let Some(config) = &task.config else { return };
         if !config.run.path.is_empty() || !config.run.args.is_empty() {
             self.error(Code::TaskConfig, "an agent has no `run:`: the harness is what runs");
@@ -310,10 +318,14 @@ impl<'a> StepValidator<'a> {
 
     fn approve(&mut self, step: &ApproveStep) {
         self.identifier(&step.name);
-        let Approvers { roles, users, groups } = &step.approvers;
+        self.quorum(&step.approvers, step.quorum);
+    }
+
+    fn quorum(&mut self, approvers: &Approvers, quorum: u32) {
+        let Approvers { roles, users, groups } = approvers;
         let named = !users.is_empty() && roles.is_empty() && groups.is_empty();
-        if named && usize::try_from(step.quorum).is_ok_and(|quorum| quorum > users.len()) {
-            let (quorum, users) = (step.quorum, users.len());
+        if named && usize::try_from(quorum).is_ok_and(|quorum| quorum > users.len()) {
+            let users = users.len();
             let message = format!("the quorum of {quorum} can never be met by {users} users");
             self.error(Code::InvalidValue, &message);
         }

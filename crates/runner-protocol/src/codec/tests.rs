@@ -16,6 +16,7 @@ fn spec() -> impl Strategy<Value = ProcessSpec> {
         Just(Stdin::Null),
         Just(Stdin::Open),
         proptest::collection::vec(any::<u8>(), 0..200).prop_map(Stdin::Data),
+        proptest::collection::vec(any::<u8>(), 0..200).prop_map(Stdin::Fed),
     ];
     (
         (".*", proptest::collection::vec(".*", 0..4), ".*"),

@@ -41,10 +41,16 @@ impl Input {
     }
 
     pub(crate) fn data(fd: OwnedFd, terminal: bool, bytes: Vec<u8>) -> Self {
+        let mut input = Self::fed(fd, terminal, bytes);
+        input.close();
+        input
+    }
+
+    /// Bytes to begin with, after which more may come.
+    pub(crate) fn fed(fd: OwnedFd, terminal: bool, bytes: Vec<u8>) -> Self {
         let mut input = Self::open(fd, terminal);
         input.mid_line = ends_mid_line(&bytes, false);
         input.queue = bytes;
-        input.close();
         input
     }
 

@@ -221,7 +221,7 @@ fn pipes(stdin: &Stdin, identity: &Identity) -> io::Result<Stdio> {
     sys::widen_pipe(&stdout_reader, PIPE);
     let (stdin, stdin_writer) = match stdin {
         Stdin::Null => (fs::File::open("/dev/null")?.into(), None),
-        Stdin::Open | Stdin::Data(_) => {
+        Stdin::Open | Stdin::Data(_) | Stdin::Fed(_) => {
             let (reader, writer) = pipe()?;
             own(&reader, identity);
             (reader, Some(writer))

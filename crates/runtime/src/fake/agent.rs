@@ -1,9 +1,12 @@
 //! The program of agents and gateways, scripted by the agent's own prompt.
 //!
 //! Each line of the prompt is one thing to do: `text …`, `call TOOL`, `write PATH CONTENT`, `read PATH`, `sleep NAME`,
-//! `raw LINE`, `told KEY`, `fail ENDING MESSAGE`, `result JSON`, `exit STATUS`. What is left out is said: a beginning, and an
+//! `raw LINE`, `told KEY`, `fail ENDING MESSAGE`, `result JSON`, `exit STATUS`; `ask ID WORDS` asks people about a program, and
+//! `answer ID` waits for what they said, the first time it comes. What is left out is said: a beginning, and an
 //! end that completes. The gateway says what one request cost and which MCP servers it would reach, and ends when told to, as
 //! an MCP server does that is a program.
+
+use std::collections::BTreeMap;
 
 use jb_runner_protocol::{ProcessSpec, Stream};
 use serde_json::{Value, json};
@@ -18,7 +21,7 @@ pub(super) fn is_agent(path: &str) -> bool {
 }
 
 pub(super) async fn run(program: &Program, spec: &ProcessSpec) -> Result<Exit, Stop> {
-    let told: Value = serde_json::from_slice(&program.input().await?).unwrap_or(Value::Null);
+    let told: Value = serde_json::from_slice(&program.input_line().await?).unwrap_or(Value::Null);
     match spec.args.first().map(String::as_str) {
         Some("gateway") => return gateway(program, &told).await,
         Some("serve") => return serve(program, spec, &told).await,
@@ -34,6 +37,7 @@ pub(super) async fn run(program: &Program, spec: &ProcessSpec) -> Result<Exit, S
     );
     let script = told["prompt"].as_str().unwrap_or_default().to_owned();
     let mut result = Value::Null;
+    let mut decisions: BTreeMap<String, Value> = BTreeMap::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match verb {
@@ -52,6 +56,8 @@ pub(super) async fn run(program: &Program, spec: &ProcessSpec) -> Result<Exit, S
             }
             "told" => say(program, json!({"type": "text", "text": told[rest].to_string()})),
             "sleep" => drop(program.sleep(rest, false).await?),
+            "ask" => ask(program, rest),
+            "answer" => answer(program, rest, &mut decisions).await?,
             "raw" => program.write(Stream::Stdout, format!("{rest}\n").as_bytes()),
             "result" => result = serde_json::from_str(rest).unwrap_or(Value::Null),
             "fail" => {
@@ -72,6 +78,32 @@ pub(super) async fn run(program: &Program, spec: &ProcessSpec) -> Result<Exit, S
     }
     say(program, end);
     Ok(Exit::status(0))
+}
+
+fn ask(program: &Program, about: &str) {
+    let (id, words) = about.split_once(' ').unwrap_or((about, ""));
+    let argv: Vec<&str> = words.split(' ').collect();
+    say(
+        program,
+        json!({"type": "approval_asked", "id": id, "call": "t", "name": "shell", "input": {"argv": argv}}),
+    );
+}
+
+async fn answer(
+    program: &Program,
+    id: &str,
+    decisions: &mut BTreeMap<String, Value>,
+) -> Result<(), Stop> {
+    while !decisions.contains_key(id) {
+        let line = program.input_line().await?;
+        let decision: Value = serde_json::from_slice(&line).unwrap_or(Value::Null);
+        let id = decision["id"].as_str().unwrap_or_default().to_owned();
+        decisions.entry(id).or_insert(decision);
+    }
+    let mut entry = decisions[id].clone();
+    entry["type"] = json!("approval_answered");
+    say(program, entry);
+    Ok(())
 }
 
 async fn gateway(program: &Program, told: &Value) -> Result<Exit, Stop> {

@@ -145,6 +145,7 @@ pub(super) fn start(
             Stdin::Null => (Vec::new(), true),
             Stdin::Open => (Vec::new(), false),
             Stdin::Data(bytes) => (bytes.clone(), true),
+            Stdin::Fed(bytes) => (bytes.clone(), false),
         };
         let pid = u32::try_from(started + 2).unwrap_or(u32::MAX);
         let process = Process {
@@ -255,6 +256,21 @@ impl Program {
                 }
                 let process = self.process(state)?;
                 process.input_closed.then(|| Ok(std::mem::take(&mut process.input)))
+            })
+            .await
+    }
+
+    /// The next line of standard input, or what is left of it.
+    pub(super) async fn input_line(&self) -> Result<Vec<u8>, Stop> {
+        self.inner
+            .until(|state| {
+                if let Some(stop) = self.signal(state, false) {
+                    return Some(stop.map(|_| Vec::new()));
+                }
+                let process = self.process(state)?;
+                let end = process.input.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
+                let end = end.or_else(|| process.input_closed.then_some(process.input.len()))?;
+                Some(Ok(process.input.drain(..end).collect()))
             })
             .await
     }

@@ -12,12 +12,22 @@ use crate::world::{World, at, world};
 conformance![questions_and_answers, two_answers_at_once, the_end_of_a_build];
 
 async fn ask(store: &Store, build: BuildId, plan: &str, quorum: u32) -> ApprovalRecord {
+    ask_about(store, build, (plan, ""), quorum).await
+}
+
+async fn ask_about(
+    store: &Store,
+    build: BuildId,
+    (plan, call): (&str, &str),
+    quorum: u32,
+) -> ApprovalRecord {
     let approvers =
         Approvers { roles: vec!["member".into()], groups: vec!["gh:x".into()], users: vec![] };
     let artifacts = [ApprovalArtifact { id: ArtifactId(7), name: "made".into() }];
     let new = NewApproval {
         build,
         plan: &PlanId::new(plan),
+        call,
         name: "release",
         message: "Ship?",
         artifacts: &artifacts,
@@ -74,6 +84,11 @@ async fn questions_and_answers(store: Store) {
     let ended = store.end_approval(asked.id, ApprovalStatus::Expired, at(100)).await.unwrap();
     assert_eq!(ended, decided, "what is decided stays so");
 
+    let of_call = ask_about(store, build, ("3", "a1"), 1).await;
+    assert_ne!(of_call.id, asked.id, "about each call it asks once");
+    assert_eq!(ask_about(store, build, ("3", "a1"), 9).await, of_call);
+    store.end_approval(of_call.id, ApprovalStatus::Withdrawn, at(30)).await.unwrap();
+
     let second = ask(store, build, "4", 0).await;
     let visible = Visible::TeamsAndPublic(vec![world.team]);
     assert_eq!(store.waiting_approvals(&visible, 9).await.unwrap(), std::slice::from_ref(&second));
@@ -82,8 +97,9 @@ async fn questions_and_answers(store: Store) {
     store.answer_approval(second.id, &answer("ann", false, 40)).await.unwrap();
     let all = store.approvals_of_build(build).await.unwrap();
     let statuses: Vec<_> = all.iter().map(|asked| asked.status).collect();
-    assert_eq!(statuses, [ApprovalStatus::Approved, ApprovalStatus::Rejected]);
-    assert_eq!((all[0].answers.len(), all[1].answers[0].approves), (2, false));
+    use ApprovalStatus::{Approved, Rejected, Withdrawn};
+    assert_eq!(statuses, [Approved, Withdrawn, Rejected]);
+    assert_eq!((all[0].answers.len(), all[2].answers[0].approves), (2, false));
 }
 
 async fn two_answers_at_once(store: Store) {

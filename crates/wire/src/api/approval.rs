@@ -24,6 +24,9 @@ pub struct Approval {
     pub build_id: i64,
     pub build_name: String,
     pub plan_id: String,
+    /// Which call of its agent's tools the step asks about.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub call_id: String,
     pub team_name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pipeline_id: Option<i64>,

@@ -1,5 +1,6 @@
 //! What plans carry of agent steps.
 
+mod approval;
 mod mcp;
 
 use jb_model::Value;
@@ -10,6 +11,7 @@ use jb_model::agent::{
 use serde::{Deserialize, Serialize};
 
 use super::PlanJsonError;
+use approval::ToolApprovalJson;
 use mcp::McpServerJson;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -35,6 +37,8 @@ pub(super) struct AgentJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<VerdictJson>,
     budget: BudgetJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<ToolApprovalJson>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -175,6 +179,7 @@ impl AgentJson {
                 VerdictJson { from, pass, fail, inconclusive_passes }
             }),
             budget: BudgetJson { time, turns, tokens, cost_micros },
+            approval: agent.approval.as_ref().map(ToolApprovalJson::of),
         }
     }
 
@@ -200,7 +205,8 @@ impl AgentJson {
         let mcp: Vec<_> = self.mcp.into_iter().map(McpServerJson::into_server).collect();
         McpServer::check_all(&mcp).map_err(wrong)?;
         let BudgetJson { time, turns, tokens, cost_micros } = self.budget;
-        Ok(AgentConfig {
+        let approval = self.approval.map(ToolApprovalJson::into_approval).transpose()?;
+        let agent = AgentConfig {
             harness,
             model: self.model,
             prompt: self.prompt,
@@ -218,6 +224,11 @@ impl AgentJson {
                 Verdict { from, pass, fail, inconclusive_passes }
             }),
             budget: Budget { time, turns, tokens, cost_micros },
-        })
+            approval,
+        };
+        match agent.asked_in_vain() {
+            Some(name) => Err(wrong(format!("the tool `{name}` is asked for and not granted"))),
+            None => Ok(agent),
+        }
     }
 }

@@ -4,7 +4,7 @@ use futures_util::future::try_join_all;
 use jb_agent_protocol::{Source, mcp};
 use jb_model::plan::TaskPlan;
 use jb_model::{ContainerHandle, VolumeHandle};
-use jb_runtime::client::ProcessSpec;
+use jb_runtime::client::{ProcessSpec, Stdin};
 use jb_runtime::{ContainerKind, ContainerSpec, Image, Link, Mount, MountSource, Network, User};
 use serde_json::json;
 
@@ -93,7 +93,13 @@ async fn make_one(
     let mut env = config.env.clone();
     env.extend(params.iter().map(|(name, value)| (name.clone(), value.clone())));
     let user = config.user.clone();
-    let process = super::process("serve", told.to_string(), env, DIR.to_owned(), user);
+    let process = super::process(
+        "serve",
+        Stdin::Data(told.to_string().into_bytes()),
+        env,
+        DIR.to_owned(),
+        user,
+    );
     Ok(Some(Made { name: name.clone(), handle, process, link: link(false) }))
 }
 

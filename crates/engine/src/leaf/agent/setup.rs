@@ -2,10 +2,10 @@
 
 use jb_agent_protocol::{
     CONTEXT_DIR, CONTEXT_UNTRUSTED, CommandLine, GatewayBudget, GatewaySpec, LoopSpec,
-    RECORDING_DIR, RECORDING_FILE, Root, SOCKET, ToolGrant,
+    RECORDING_DIR, RECORDING_FILE, Root, SOCKET, ToolGrant, approval,
 };
 use jb_model::Value;
-use jb_model::agent::{AgentConfig, Harness, ResultSchema, ShellGrant, Tool};
+use jb_model::agent::{AgentConfig, AskedTool, Harness, ResultSchema, ShellGrant, Tool};
 use jb_model::config::TaskConfig;
 use jb_runtime::{Mount, MountSource};
 use serde_json::json;
@@ -101,6 +101,7 @@ impl<'a> Setup<'a> {
             roots: roots(working_dir, mounts, config),
             tools: self.agent.tools.iter().map(grant).collect(),
             mcp: self.servers.told.iter().map(servers::grant).collect(),
+            asked: asked(self.agent),
             result_schema: self.schema.clone(),
             network: network::reach(self.agent),
             forbidden: network::forbidden(self.agent, self.settings, off_limits),
@@ -183,6 +184,20 @@ fn grant(tool: &Tool) -> ToolGrant {
             ToolGrant::Shell(grants.iter().map(ShellGrant::as_str).map(str::to_owned).collect())
         }
     }
+}
+
+/// Which calls wait for people.
+fn asked(agent: &AgentConfig) -> approval::Asked {
+    let mut asked = approval::Asked::default();
+    for tool in agent.approval.iter().flat_map(|approval| &approval.tools) {
+        match tool {
+            AskedTool::Named(name) => asked.tools.push(name.clone()),
+            AskedTool::Shell(grants) => {
+                asked.shell.extend(grants.iter().map(|grant| grant.as_str().to_owned()));
+            }
+        }
+    }
+    asked
 }
 
 /// The step's inputs and outputs; only what outlives the step is written.

@@ -1,0 +1,206 @@
+//! Calls of agents' tools that wait for people.
+
+use std::time::Duration;
+
+use jb_model::approval::ApprovalStatus;
+use jb_model::{BuildId, BuildStatus};
+use jb_runtime::fake::FakeRuntime;
+use jb_store::{ApprovalRecord, Visible};
+
+use crate::agents::allow;
+use crate::server::Server;
+
+const PIPELINE: &str = r#"
+var_sources: [{name: vs, type: dummy, config: {vars: {secret: sesame}}}]
+jobs:
+- name: push
+  plan:
+  - agent: a
+    prompt: |
+      ask a1 git push ((vs:secret))
+      answer a1
+      text pushed
+    config: {platform: linux}
+    tools: [{shell: ["git *"]}]
+    approval: &asked {tools: [{shell: ["git push*"]}], users: ["local:ann"], quorum: 1, timeout: 168h}
+    on_abort: {task: t, config: {platform: linux, run: {path: echo, args: [hook]}}}
+- name: both
+  plan:
+  - agent: a
+    prompt: |
+      ask a1 git push one
+      ask a2 git push two
+      answer a2
+      answer a1
+    config: {platform: linux}
+    tools: [{shell: ["git *"]}]
+    approval: *asked
+- name: timed
+  plan:
+  - agent: a
+    prompt: |
+      ask a1 git push one
+      answer a1
+      text on
+      sleep x
+    config: {platform: linux}
+    tools: [{shell: ["git *"]}]
+    budget: {time: 10m}
+    approval: *asked
+- name: late
+  plan:
+  - agent: a
+    prompt: |
+      ask a1 git push one
+      answer a1
+      text on
+      sleep y
+    config: {platform: linux}
+    tools: [{shell: ["git *"]}]
+    budget: {time: 10m}
+    approval: *asked
+- name: killed
+  plan:
+  - {agent: a, prompt: "ask a1 git push\nexit 3", config: {platform: linux}, tools: [{shell: ["git *"]}], approval: *asked}
+"#;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+async fn server() -> Server {
+    let mut server = Server::stopped(FakeRuntime::new(), PIPELINE).await;
+    allow(&mut server);
+    server.start(None);
+    server
+}
+
+async fn of_call(server: &Server, build: BuildId, call: &str) -> ApprovalRecord {
+    let asked = async || {
+        let asked = server.store.approvals_of_build(build).await.unwrap();
+        asked.into_iter().find(|asked| asked.call == call)
+    };
+    server.until("the question", asked).await
+}
+
+#[tokio::test]
+async fn a_call_waits_for_those_who_may_decide() {
+    let server = server().await;
+    let build = server.trigger("push").await;
+    let asked = of_call(&server, build, "a1").await;
+    assert_eq!((asked.name.as_str(), asked.quorum), ("a", 1));
+    assert_eq!(asked.message, "git push \"((redacted))\"");
+    assert_eq!(asked.approvers.to_string(), "user local:ann");
+    assert_eq!(server.store.waiting_approvals(&Visible::All, 9).await.unwrap().len(), 1);
+    server.answer(&asked, "ann", true).await;
+    assert_eq!(server.ended(build).await, BuildStatus::Succeeded);
+    let log = server.log(build).await;
+    let question = format!(
+        "waiting for approval of a call of `a` by user local:ann, for 168h\n  git push \"((redacted))\"\n\
+         answer with `jetbridge approve {0}` or `jetbridge deny {0}`\n",
+        asked.id
+    );
+    assert!(log.contains(&question), "{log}");
+    assert!(log.contains("approved by ann: looked at it\npushed\n"), "{log}");
+}
+
+#[tokio::test]
+async fn what_is_denied_is_the_agents_to_go_on_from() {
+    let server = server().await;
+    let build = server.trigger("push").await;
+    let asked = of_call(&server, build, "a1").await;
+    server.answer(&asked, "ann", false).await;
+    assert_eq!(server.ended(build).await, BuildStatus::Succeeded);
+    assert!(server.log(build).await.contains("denied by ann: looked at it\npushed\n"));
+}
+
+#[tokio::test]
+async fn several_calls_wait_each_for_its_own_answer() {
+    let server = server().await;
+    let build = server.trigger("both").await;
+    let (one, two) = (of_call(&server, build, "a1").await, of_call(&server, build, "a2").await);
+    assert_eq!((one.message.as_str(), two.message.as_str()), ("git push one", "git push two"));
+    server.answer(&two, "ann", false).await;
+    server.logged(build, "denied by ann").await;
+    server.answer(&one, "ann", true).await;
+    assert_eq!(server.ended(build).await, BuildStatus::Succeeded);
+    let log = server.log(build).await;
+    assert_eq!(log.matches("waiting for approval").count(), 2, "{log}");
+}
+
+#[tokio::test]
+async fn a_call_waits_over_deaths_of_the_server() {
+    let mut server = server().await;
+    let build = server.trigger("both").await;
+    let (one, two) = (of_call(&server, build, "a1").await, of_call(&server, build, "a2").await);
+    server.answer(&two, "ann", true).await;
+    server.logged(build, "approved by ann").await;
+    for _ in 0..2 {
+        server.crash().await;
+        server.advance(24 * HOUR);
+        server.start(None);
+    }
+    server.crash().await;
+    // Answered while no server is there to see it.
+    server.answer(&one, "ann", true).await;
+    server.start(None);
+    assert_eq!(server.ended(build).await, BuildStatus::Succeeded);
+    let log = server.log(build).await;
+    assert_eq!(log.matches("waiting for approval").count(), 2, "{log}");
+    assert_eq!(log.matches("approved by ann").count(), 2, "{log}");
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_decides_about_aborts_the_step() {
+    let mut server = server().await;
+    let build = server.trigger("push").await;
+    let asked = of_call(&server, build, "a1").await;
+    server.crash().await;
+    server.advance(7 * 24 * HOUR);
+    server.start(None);
+    assert_eq!(server.ended(build).await, BuildStatus::Aborted);
+    assert_eq!(of_call(&server, build, "a1").await.status, ApprovalStatus::Expired);
+    let log = server.log(build).await.replace('\r', "");
+    let said = format!("approval {} expired: nobody decided about the call\nhook\n", asked.id);
+    assert!(log.ends_with(&said), "{log}");
+    assert!(!log.contains("pushed"), "{log}");
+}
+
+#[tokio::test]
+async fn waiting_for_people_costs_no_time() {
+    let mut server = server().await;
+    let build = server.trigger("timed").await;
+    let asked = of_call(&server, build, "a1").await;
+    server.crash().await;
+    server.advance(2 * HOUR);
+    server.start(None);
+    server.answer(&asked, "ann", true).await;
+    server.logged(build, "on\n").await;
+    server.crash().await;
+    server.advance(HOUR / 12);
+    server.start(None);
+    server.fake.release("x");
+    assert_eq!(server.ended(build).await, BuildStatus::Succeeded);
+
+    let build = server.trigger("late").await;
+    let asked = of_call(&server, build, "a1").await;
+    server.answer(&asked, "ann", true).await;
+    server.logged(build, "on\n").await;
+    server.crash().await;
+    server.advance(HOUR / 6);
+    server.start(None);
+    assert_eq!(server.ended(build).await, BuildStatus::Failed);
+    assert_eq!(server.errors(build).await, ["the budget is spent: 10m of time"]);
+}
+
+#[tokio::test]
+async fn questions_go_with_their_agent_and_their_build() {
+    let server = server().await;
+    let (build, status) = server.run("killed").await;
+    assert_eq!(status, BuildStatus::Errored);
+    assert_eq!(of_call(&server, build, "a1").await.status, ApprovalStatus::Withdrawn);
+
+    let build = server.trigger("push").await;
+    of_call(&server, build, "a1").await;
+    server.engine().abort(build, false).await.unwrap();
+    assert_eq!(server.ended(build).await, BuildStatus::Aborted);
+    assert_eq!(of_call(&server, build, "a1").await.status, ApprovalStatus::Withdrawn);
+}

@@ -1,8 +1,8 @@
 //! The command line: lingering, echo, connect.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Child, Command, Stdio};
 
 use jb_runner_protocol::{ProcessSpec, Request, VERSION, WindowSize};
 
@@ -83,6 +83,37 @@ fn connect_joins_its_stdio_to_the_socket() {
     assert_eq!(client.receive(), None);
     send.join().unwrap();
     receive.join().unwrap();
+    assert!(bridge.wait().unwrap().success());
+}
+
+/// How often a process has gone to sleep by itself.
+fn slept(child: &Child) -> u32 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.map_or(0, |count| count.trim().parse().unwrap())
+}
+
+/// A container's runner is reached as soon as its container has started, when it may not have listened yet.
+#[test]
+fn whoever_wants_it_announced_waits_for_the_runner() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("late");
+    let mut bridge = Command::new(BINARY)
+        .args(["connect", "--announce", "--socket"])
+        .arg(&socket)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while slept(&bridge) < 20 {
+        assert!(bridge.try_wait().unwrap().is_none(), "it did not wait");
+        std::thread::yield_now();
+    }
+    let listener = UnixListener::bind(&socket).unwrap();
+    drop(listener.accept().unwrap());
+    let mut said = Vec::new();
+    bridge.stdout.take().unwrap().read_to_end(&mut said).unwrap();
+    assert_eq!(said, [0]);
     assert!(bridge.wait().unwrap().success());
 }
 

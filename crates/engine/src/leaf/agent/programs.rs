@@ -118,7 +118,7 @@ pub(super) async fn follow(
             origin: &leaf.plan.id,
             container: &server.handle,
             name: &name,
-            show: Show::Transcript(Speaker { agent, source: Source::Server }),
+            show: Show::Transcript(Speaker { agent, source: Source::Server, asking: None }),
         };
         let ended = process.run(server.process.clone(), stop, async || Ok(())).await;
         let why = match ended.map_err(Trouble::from) {

@@ -274,7 +274,7 @@ async fn programs_find_the_proxy_in_their_environment() {
     let Reach::Hosts { listen, .. } = spec.network.clone() else { panic!("it has hosts") };
     let (transcript, said) = beside(&step, &town, async |_| {
         let (output, transcript) = Output::kept();
-        jb_agent::builtin::run(spec, output).await;
+        jb_agent::builtin::run(spec, jb_agent::Decisions::default(), output).await;
         let mut stream = TcpStream::connect(&listen).await.unwrap();
         stream.write_all(b"CONNECT evil.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
         let mut answer = vec![0; 64];

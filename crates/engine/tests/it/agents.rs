@@ -118,7 +118,7 @@ jobs:
 - name: hosts
   plan: [{agent: a, prompt: "told network\nsleep x", config: {platform: linux}, network: [crates.io]}]
 - name: full
-  plan: [{agent: a, prompt: "told network\nsleep x", config: {platform: linux}, network: full}]
+  plan: [{agent: a, prompt: "told network\nsleep y", config: {platform: linux}, network: full}]
 - name: secret
   plan: [{agent: a, prompt: "text the key is sk-secret-key\ntext 736b2d7365637265742d6b6579 or c2stc2VjcmV0LWtleQ== or eHNrLXNlY3JldC1rZXk=\nraw no json: sk-secret-key\nresult {\"k\": \"sk-secret-key\"}", config: {platform: linux}}]
 - name: slow
@@ -347,7 +347,7 @@ async fn an_agent_reaches_what_its_step_says() {
         server.logged(build, "reach").await;
         let agent = server.container(build, "a").await;
         assert_eq!(server.fake.spec(&agent).unwrap().network, network, "{job}");
-        server.fake.release("x");
+        server.fake.release(if job == "hosts" { "x" } else { "y" });
         assert_eq!(server.ended(build).await, BuildStatus::Succeeded, "{job}");
         let said = transcript(&server, build).await;
         assert!(said.iter().any(|entry| entry["text"] == told), "{said:?}");

@@ -31,7 +31,7 @@ async fn set(server: &Server, user: &str, yaml: &str) -> Answer {
     put.header("X-Concourse-Config-Version", version).body(yaml.to_owned()).send().await
 }
 
-/// A plan as clients post it: its agent is in what an `across` repeats, and in a hook.
+/// A plan as clients post it: the agent is in a hook, and tried again.
 fn plan(network: &str) -> Value {
     let task = |name: &str, network: &str| {
         json!({"name": name, "privileged": false, "hermetic": false,

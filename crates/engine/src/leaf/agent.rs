@@ -254,10 +254,9 @@ async fn follow(
         show: Show::Transcript(Speaker { agent: &made.name, source, asking }),
     };
     let gateway = of(&made.gateway, "gateway", Source::Gateway);
-    let harness = of(&made.agent, "agent", Source::Harness);
+    let agent = of(&made.agent, "agent", Source::Harness);
     let (stop_servers, servers_stopped) = cancel::pair();
     let servers = programs::follow(context, leaf, &made.name, &made.servers, &servers_stopped);
-    let told = of(&made.agent, "agent", Source::Harness);
     let (stop_gateway, gateway_stopped) = cancel::pair();
     let (stop_harness, harness_stopped) = cancel::pair();
     let (gateway_began, harness_began) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
@@ -278,7 +277,7 @@ async fn follow(
             () = gateway_began.notified() => {}
             () = harness_stopped.requested() => return Ok(Exit::unseen()),
         }
-        let ended = harness
+        let ended = agent
             .run(made.harness.clone(), &harness_stopped, async || {
                 context.once(&leaf.plan.id, "start", vec![made.start.clone()]).await?;
                 started.tell().await;
@@ -291,7 +290,7 @@ async fn follow(
     };
     let limited = async {
         harness_began.notified().await;
-        limits.watch(context, leaf, began, &told).await
+        limits.watch(context, leaf, began, &agent).await
     };
     let stop = async {
         tokio::select! {
@@ -305,8 +304,7 @@ async fn follow(
         all = async { tokio::join!(gateway, harness, servers) } => all,
         trouble = stop => return Err(trouble),
     };
-    let (gateway, harness) = (gateway?, harness?);
-    servers?;
+    let (gateway, harness, ()) = (gateway?, harness?, servers?);
     if leaf.cancel.is_requested() {
         return Ok(None);
     }
@@ -315,16 +313,26 @@ async fn follow(
         && context.agent_end(leaf).await?.is_none()
         && limits.over(context, leaf, began).await?.is_none()
     {
-        let said = String::from_utf8_lossy(&gateway.result).trim().to_owned();
-        // One that is asked to end does so in good order, whoever asks.
-        let why = match leaf.place(context).runtime.taken_away(&made.gateway).await {
-            Some(why) => why,
-            None if said.is_empty() => format!("it ended with status {}", gateway.status),
-            None => said,
-        };
-        return Err(Trouble::new(format!("the agent's gateway: {why}")));
+        return Err(without_gateway(context, leaf, made, &gateway).await);
     }
     Ok(Some(harness))
+}
+
+/// Why a gateway ended before its agent.
+async fn without_gateway(
+    context: &BuildContext,
+    leaf: &Leaf,
+    made: &Made,
+    gateway: &Exit,
+) -> Trouble {
+    let said = String::from_utf8_lossy(&gateway.result).trim().to_owned();
+    // One that is asked to end does so in good order, whoever asks.
+    let why = match leaf.place(context).runtime.taken_away(&made.gateway).await {
+        Some(why) => why,
+        None if said.is_empty() => format!("it ended with status {}", gateway.status),
+        None => said,
+    };
+    Trouble::new(format!("the agent's gateway: {why}"))
 }
 
 /// Ends a step whose agent was not let come to its end.

@@ -254,7 +254,11 @@ async fn follow(
         tokio::select! {
             biased;
             () = began.notified() => {}
-            () = harness_stopped.requested() => return Ok(Exit::unseen()),
+            () = harness_stopped.requested() => {
+                // Whoever waits for the gateway would wait for ever.
+                stop_gateway.cancel(CancelReason::Abort);
+                return Ok(Exit::unseen());
+            }
         }
         let ended = harness
             .run(made.harness.clone(), &harness_stopped, async || {

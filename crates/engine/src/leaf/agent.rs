@@ -272,19 +272,20 @@ async fn follow(
         ended
     };
     let harness = async {
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
-            () = gateway_began.notified() => {}
-            () = harness_stopped.requested() => return Ok(Exit::unseen()),
-        }
-        let ended = agent
-            .run(made.harness.clone(), &harness_stopped, async || {
-                context.once(&leaf.plan.id, "start", vec![made.start.clone()]).await?;
-                started.tell().await;
-                harness_began.notify_one();
-                Ok(())
-            })
-            .await;
+            () = gateway_began.notified() => {
+                let begun = async || {
+                    context.once(&leaf.plan.id, "start", vec![made.start.clone()]).await?;
+                    started.tell().await;
+                    harness_began.notify_one();
+                    Ok(())
+                };
+                agent.run(made.harness.clone(), &harness_stopped, begun).await
+            }
+            () = harness_stopped.requested() => Ok(Exit::unseen()),
+        };
+        // Whoever waits for the gateway would wait for ever.
         stop_gateway.cancel(CancelReason::Abort);
         ended
     };

@@ -2,7 +2,7 @@
 
 use jb_engine::HijackError;
 use jb_engine::agents::{Key, Prices, Provider};
-use jb_model::{BuildId, BuildStatus};
+use jb_model::{BuildId, BuildStatus, Timestamp};
 use jb_runtime::fake::FakeRuntime;
 use jb_runtime::{ContainerKind, ContainerSpec, Image, MountSource, Network};
 use serde_json::Value;
@@ -410,6 +410,24 @@ async fn servers_that_are_programs_have_containers_of_their_own() {
     for step in ["a/db", "a/wiki"] {
         let handle = server.container(build, step).await;
         assert!(server.fake.spec(&handle).is_some(), "{step}");
+    }
+}
+
+/// Whether it is aborted as it works, or while the server is away, so that it is over before it is found again.
+#[tokio::test]
+async fn an_aborted_agent_takes_its_gateway_and_servers_with_it() {
+    for away in [false, true] {
+        let mut server = server().await;
+        let build = server.trigger("programs").await;
+        server.logged(build, "is it ((redacted))?").await;
+        if away {
+            server.crash().await;
+            server.store.abort_build(build, Timestamp(1)).await.unwrap();
+            server.start(None);
+        } else {
+            server.engine().abort(build, false).await.unwrap();
+        }
+        assert_eq!(server.ended(build).await, BuildStatus::Aborted, "away: {away}");
     }
 }
 

@@ -245,13 +245,9 @@ async fn follow(
     began: Timestamp,
     started: &Started<'_>,
 ) -> Result<Option<Exit>, Trouble> {
-    let asking = limits.asking.as_ref();
-    let of = |container, name, source| Process {
-        context,
-        origin: &leaf.plan.id,
-        container,
-        name,
-        show: Show::Transcript(Speaker { agent: &made.name, source, asking }),
+    let of = |container, name, source| {
+        let speaker = Speaker { agent: &made.name, source, asking: limits.asking.as_ref() };
+        Process { context, origin: &leaf.plan.id, container, name, show: Show::Transcript(speaker) }
     };
     let gateway = of(&made.gateway, "gateway", Source::Gateway);
     let agent = of(&made.agent, "agent", Source::Harness);

@@ -282,10 +282,22 @@ async fn follow(
         both = async { tokio::join!(gateway, harness) } => both,
         trouble = stop => return Err(trouble),
     };
-    let (gateway, harness) = (gateway?, harness?);
     if leaf.cancel.is_requested() {
+        gateway?;
+        harness?;
         return Ok(None);
     }
+    heard(context, leaf, limits, began, (gateway?, harness?)).await
+}
+
+/// What both processes said when they ended; trouble when the gateway ended before the harness was done.
+async fn heard(
+    context: &BuildContext,
+    leaf: &Leaf,
+    limits: &Limits,
+    began: Timestamp,
+    (gateway, harness): (Exit, Exit),
+) -> Result<Option<Exit>, Trouble> {
     // After a restart both may have ended long ago, in good order.
     if harness.cancelled
         && context.agent_end(leaf).await?.is_none()

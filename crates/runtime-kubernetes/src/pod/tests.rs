@@ -192,7 +192,8 @@ fn linked(kind: ContainerKind, handle: &str, ends: &[(&str, bool)]) -> Container
         Mount { path: format!("/run/{name}"), source: MountSource::Link(link) }
     });
     let (mounts, handle) = (mounts.collect(), ContainerHandle::new(handle));
-    ContainerSpec { kind, mounts, handle, limits: ContainerLimits::default(), ..task() }
+    let network = if kind == ContainerKind::Agent { Network::Hermetic } else { Network::Outbound };
+    ContainerSpec { kind, mounts, handle, network, limits: ContainerLimits::default(), ..task() }
 }
 
 /// The agent's pod reaches its gateway's, and that a server's, through forwarders, whose directories are all that they have.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Place;
 use super::registry::Reached;
+use crate::agent_approvals;
 use crate::agent_networks;
 use crate::agents::{self, ESCAPES, KEY};
 use crate::harnesses::{self, HARNESSES, Harness};
@@ -51,6 +52,24 @@ async fn a_change_is_made_tested_reviewed_and_pushed_by_pods() {
     // Nothing that the cluster was told has the key.
     let told = place.cluster.kubectl(&["get", "pods,networkpolicies", "--output=yaml"]);
     assert!(told.contains("jetbridge.dev/link") && !told.contains(KEY), "{told}");
+}
+
+/// The answer reaches the harness in its pod by a stream that another server made.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_in_pods_wait_over_a_death_of_the_server() {
+    let Some(host) = host() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let model = agents::model(agents::parsed(agent_approvals::SCRIPT)).await;
+    let Some(mut place) = place("restricted", dir.path(), host, &model).await else { return };
+    let api = place.login().await;
+    agent_approvals::two_calls_wait(api, async || {
+        place.server.kill();
+        place.server.start_again().await;
+        place.login().await
+    })
+    .await;
+    assert_eq!(model.received().len(), 2);
+    place.is_empty().await;
 }
 
 /// Nodes pull the harness's image as they do any, and its user in pods is not the root of any node.

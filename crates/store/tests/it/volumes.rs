@@ -48,6 +48,12 @@ async fn containers_are_listed_by_what_they_are_for(store: Store) {
     store.create_container(&task, at(5)).await.unwrap();
     store.create_container(&task, at(9)).await.unwrap();
     store.create_container(&check, at(6)).await.unwrap();
+    let elsewhere = NewContainer { worker: "gone".into(), ..container(&world, "c3", None) };
+    store.create_container(&elsewhere, at(6)).await.unwrap();
+    let mut workers = vec![(task.worker.clone(), 2), ("gone".to_owned(), 1)];
+    workers.sort();
+    assert_eq!(store.workers_of_containers().await.unwrap(), workers);
+    assert!(store.delete_container(&elsewhere.handle).await.unwrap());
     assert!(store.set_container_state(&task.handle, ContainerState::Created).await.unwrap());
     let nobody = ContainerHandle::new("nobody");
     assert!(!store.set_container_state(&nobody, ContainerState::Failed).await.unwrap());

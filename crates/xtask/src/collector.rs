@@ -1,10 +1,10 @@
 //! The OpenTelemetry Collector of the tests, built once per machine from its Go modules and kept in the cache directory.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use crate::go;
 
@@ -19,19 +19,14 @@ const SOURCE: [(&str, &str); 3] = [
 
 /// Builds it when it is missing; returns where it is.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
-    let cache = crate::images::cache()?.join("collector");
-    fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
-    let program = cache.join(format!("collector-{VERSION}"));
-    // Of two that build at once, the second waits and finds it there.
-    let lock = fs::File::create(cache.join("lock")).context("lock the cache of programs")?;
-    lock.lock().context("lock the cache of programs")?;
-    if program.exists() {
-        return Ok(program);
-    }
-    if !go::is_here() {
-        bail!("building a collector takes Go, which is missing");
-    }
-    let work = tempfile::tempdir_in(&cache)?;
+    let program = crate::images::cache()?.join(format!("collector/collector-{VERSION}"));
+    go::kept("an OpenTelemetry Collector", &program, compile)?;
+    Ok(program)
+}
+
+fn compile(program: &Path) -> anyhow::Result<()> {
+    let dir = program.parent().context("a program has a directory")?;
+    let work = tempfile::tempdir_in(dir)?;
     for (name, text) in SOURCE {
         let file = work.path().join(name);
         fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
@@ -44,8 +39,7 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
         .current_dir(work.path())
         .env("CGO_ENABLED", "0");
     go::told("an OpenTelemetry Collector", || go::ran(&mut command))?;
-    fs::rename(&built, &program).with_context(|| format!("write {}", program.display()))?;
-    Ok(program)
+    fs::rename(&built, program).with_context(|| format!("write {}", program.display()))
 }
 
 #[cfg(test)]

@@ -45,8 +45,12 @@ pub(crate) fn ran(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Finds a module's program at `path`, or builds it there.
-pub(crate) fn kept(module: &str, path: &Path) -> anyhow::Result<()> {
+/// Finds a program at `path`, or has it built there from the modules that `what` names.
+pub(crate) fn kept(
+    what: &str,
+    path: &Path,
+    build: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let dir = path.parent().context("a program has a directory")?;
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     // Of two that build at once, the second waits and finds it there.
@@ -56,7 +60,7 @@ pub(crate) fn kept(module: &str, path: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     if !is_here() {
-        bail!("building {module} takes Go, which is missing");
+        bail!("building {what} takes Go, which is missing");
     }
-    install(module, path)
+    build(path)
 }

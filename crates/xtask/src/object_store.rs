@@ -10,6 +10,7 @@ const VERSION: &str = "v1.8.0";
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let program =
         crate::images::cache()?.join(format!("object-store/versitygw-{VERSION}")).join("versitygw");
-    go::kept(&format!("github.com/versity/versitygw/cmd/versitygw@{VERSION}"), &program)?;
+    let module = format!("github.com/versity/versitygw/cmd/versitygw@{VERSION}");
+    go::kept(&module, &program, |program| go::install(&module, program))?;
     Ok(program)
 }

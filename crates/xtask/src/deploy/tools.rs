@@ -41,7 +41,7 @@ impl Tools {
 pub(crate) fn build() -> anyhow::Result<Tools> {
     let tools = Tools::places()?;
     for (module, path) in [(HELM, &tools.helm), (KUSTOMIZE, &tools.kustomize)] {
-        go::kept(module, path)?;
+        go::kept(module, path, |path| go::install(module, path))?;
     }
     Ok(tools)
 }

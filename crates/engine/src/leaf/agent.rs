@@ -49,6 +49,8 @@ struct Made {
     outputs: Vec<(String, VolumeHandle)>,
 }
 
+pub(crate) use servers::{image_owners, images};
+
 /// The containers beside a step's agent, which are made before it.
 pub(crate) fn beside(context: &BuildContext, leaf: &Leaf) -> Vec<ContainerHandle> {
     let PlanStep::Task(plan) = &leaf.plan.step else { return Vec::new() };

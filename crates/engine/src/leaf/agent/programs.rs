@@ -8,7 +8,7 @@ use jb_runtime::client::{ProcessSpec, Stdin};
 use jb_runtime::{ContainerKind, ContainerSpec, Image, Link, Mount, MountSource, Network, User};
 use serde_json::json;
 
-use super::servers::Program;
+use super::servers::{Program, ProgramImage};
 use crate::build::BuildContext;
 use crate::cancel::Cancel;
 use crate::leaf::image::ImageConfig;
@@ -53,10 +53,13 @@ async fn make_one(
     program: &Program,
     image: (&Image, &ImageConfig),
 ) -> Result<Option<Made>, Trouble> {
-    let Program { name, command, image: artifact, params } = program;
-    let own = match artifact.as_str() {
-        "" => None,
-        artifact => Some(task::artifact_image(context, leaf, artifact).await?),
+    let Program { name, command, image: own, params } = program;
+    let own = match own {
+        ProgramImage::Step => None,
+        ProgramImage::Artifact(artifact) => {
+            Some(task::artifact_image(context, leaf, artifact).await?)
+        }
+        ProgramImage::Fetched(owner) => Some(task::fetched_image(context, owner).await?),
     };
     let (image, config) = own.as_ref().map_or(image, |(image, config)| (image, config));
     let handle = handle(context, leaf, name);

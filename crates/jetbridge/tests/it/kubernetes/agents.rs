@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use jb_scripted_model::{Script, ScriptedHost, ScriptedModel};
+use jb_scripted_model::{MCP_PROGRAM, Script, ScriptedHost, ScriptedModel};
 use serde_json::Value;
 
 use super::Place;
@@ -12,6 +12,7 @@ use crate::agent_approvals;
 use crate::agent_networks;
 use crate::agents::{self, ESCAPES, KEY};
 use crate::harnesses::{self, HARNESSES, Harness};
+use crate::image::Layer;
 
 /// Where pods reach this machine.
 fn host() -> Option<IpAddr> {
@@ -109,6 +110,41 @@ async fn tools_of_servers_are_called_from_pods() {
     crate::mcp::ask_both(&place.login().await, &model, host).await;
     let told = place.cluster.kubectl(&["get", "pods,networkpolicies", "--output=yaml"]);
     assert!(told.contains("jetbridge.dev/kind: mcp") && !told.contains("black-box"), "{told}");
+}
+
+/// Its node pulls it with the login of its source, which the step's own image has none of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_runs_in_an_image_of_its_own() {
+    const SCRIPT: &str = r#"
+rules:
+- {times: 1, reply: {say: {tools: [{name: db__whoami, input: {}}]}}}
+- {reply: {say: {text: I know it.}}}
+"#;
+    const PIPELINE: &str = r#"
+jobs:
+- name: ask
+  plan:
+  - agent: ask
+    prompt: Look it up.
+    config: {platform: linux}
+    mcp:
+    - name: db
+      command: [sh, -c, 'TOKEN=$(cat /hello) exec sh -c "$1"', sh, PROGRAM]
+      tools: [whoami]
+      image_resource: {type: registry-image, source: {repository: REGISTRY/db, tag: v1, insecure: true, username: someone, password: s3cret}}
+"#;
+    let (Some(host), Some(reached)) = (host(), Reached::start(true)) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let model = agents::model(agents::parsed(SCRIPT)).await;
+    let Some(place) = place("restricted", dir.path(), host, &model).await else { return };
+    reached.push("db", Layer::new().file("hello", "what only its image has\n")).await;
+    let api = place.login().await;
+    let program = serde_json::json!(MCP_PROGRAM).to_string();
+    let pipeline = PIPELINE.replace("PROGRAM", &program);
+    api.set_pipeline("p", &pipeline.replace("REGISTRY", &reached.registry.host())).await;
+    let log = api.succeeded(api.trigger("p", "ask").await).await;
+    assert!(log.contains("you gave me what only its image has"), "{log}");
+    assert!(!log.contains("s3cret"), "{log}");
 }
 
 /// Tries another server on the machine where the model is, the API server, metadata and names.

@@ -127,6 +127,8 @@ jobs:
   plan: [{agent: a, prompt: text x, config: {platform: linux}, mcp: [{name: db, command: [x], tools: [query], image_resource: {type: mock, source: {check_failure: no such image}}}]}]
 - name: no-image
   plan: [{agent: a, prompt: text x, config: {platform: linux}, mcp: [{name: db, command: [x], tools: [query], image: none}]}]
+- name: deaf
+  plan: [{agent: a, prompt: "text x\nsleep for-ever", config: {platform: linux}, mcp: [{name: db, command: [deaf], tools: [query]}, {name: wiki, command: [wiki], tools: [read]}]}]
 - name: no-server
   plan: [{agent: a, prompt: text x, config: {platform: linux}, mcp: [{name: docs, url: ((vs:nowhere)), tools: [search]}]}]
 - name: hosts
@@ -272,6 +274,10 @@ async fn what_went_wrong_is_said_in_one_line() {
         ),
         ("schema", "the result's schema src/list.yml: the schema of a result has `type: object`"),
         ("unknown-context", "there is no var `none`"),
+        (
+            "deaf",
+            "the MCP server `db` cannot be started: jb-agent: listen at nowhere: no such directory",
+        ),
         ("no-server", "the MCP server's address '((redacted))' is not one of https or http"),
         ("no-image", "missing image artifact source: none: no step made it"),
         ("missing", "file 'none.md' not found within artifact 'src'"),
@@ -373,7 +379,7 @@ async fn servers_that_are_programs_have_containers_of_their_own() {
     let mut server = server().await;
     let build = server.trigger("programs").await;
     server.logged(build, "is it ((redacted))?").await;
-    server.logged(build, "the MCP server `weak`: its container ended with status 1").await;
+    server.logged(build, "the MCP server `weak`: its container ended with status 101").await;
     let spec = async |step| {
         let handle = server.container(build, step).await;
         server.fake.spec(&handle).unwrap()

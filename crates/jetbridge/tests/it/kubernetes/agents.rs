@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use jb_scripted_model::{MCP_PROGRAM, Script, ScriptedHost, ScriptedModel};
+use jb_scripted_model::{Script, ScriptedHost, ScriptedModel};
 use serde_json::Value;
 
 use super::Place;
@@ -12,7 +12,6 @@ use crate::agent_approvals;
 use crate::agent_networks;
 use crate::agents::{self, ESCAPES, KEY};
 use crate::harnesses::{self, HARNESSES, Harness};
-use crate::image::Layer;
 
 /// Where pods reach this machine.
 fn host() -> Option<IpAddr> {
@@ -129,7 +128,7 @@ jobs:
     config: {platform: linux}
     mcp:
     - name: db
-      command: [sh, -c, 'TOKEN=$(cat /hello) exec sh -c "$1"', sh, PROGRAM]
+      command: [sh, -c, 'TOKEN=$(cat /hello) exec /bin/db-mcp']
       tools: [whoami]
       image_resource: {type: registry-image, source: {repository: REGISTRY/db, tag: v1, insecure: true, username: someone, password: s3cret}}
 "#;
@@ -137,11 +136,10 @@ jobs:
     let dir = tempfile::tempdir().unwrap();
     let model = agents::model(agents::parsed(SCRIPT)).await;
     let Some(place) = place("restricted", dir.path(), host, &model).await else { return };
-    reached.push("db", Layer::new().file("hello", "what only its image has\n")).await;
+    let layer = crate::mcp::server_layer("db-mcp").file("hello", "what only its image has\n");
+    reached.push("db", layer).await;
     let api = place.login().await;
-    let program = serde_json::json!(MCP_PROGRAM).to_string();
-    let pipeline = PIPELINE.replace("PROGRAM", &program);
-    api.set_pipeline("p", &pipeline.replace("REGISTRY", &reached.registry.host())).await;
+    api.set_pipeline("p", &PIPELINE.replace("REGISTRY", &reached.registry.host())).await;
     let log = api.succeeded(api.trigger("p", "ask").await).await;
     assert!(log.contains("you gave me what only its image has"), "{log}");
     assert!(!log.contains("s3cret"), "{log}");

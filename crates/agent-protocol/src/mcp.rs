@@ -72,6 +72,10 @@ pub enum Way {
     },
 }
 
+/// The status of a `jb-agent serve` that could not begin, and so never let anybody have the server. However it goes on after
+/// that, it is another.
+pub const NEVER_BEGAN: i32 = 1;
+
 /// What `jb-agent serve` is told, which starts a server that is a program. Its words may hold secrets, so it has no debug
 /// output. The server's environment is that of the process.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 //! without a word knows by that whether it did. They say it on stderr, with a byte that is in no message.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 /// The byte.
@@ -31,6 +32,7 @@ pub fn say(every: Duration) {
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(every);
+            crate::rest::disturb(Path::new(crate::rest::FILE));
             // Nobody listens any more.
             if std::io::stderr().write_all(&[ALIVE]).is_err() {
                 return;

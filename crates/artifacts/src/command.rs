@@ -11,6 +11,10 @@ pub const NO_VOLUME: u8 = 44;
 /// [`crate::frames`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
+    /// Lasts until no other command has been run in the container for this many seconds.
+    Rest {
+        seconds: u64,
+    },
     /// Copies the programs beside this one, and a directory if one is named, into a directory.
     Install {
         target: String,
@@ -98,7 +102,7 @@ pub enum Command {
     },
 }
 
-const USAGE: &str = "usage: jb-artifacts [--alive MILLISECONDS] COMMAND, which is one of install DIR [FROM TO] | prepare GROUP | \
+const USAGE: &str = "usage: jb-artifacts [--alive MILLISECONDS] COMMAND, which is one of rest SECONDS | install DIR [FROM TO] | prepare GROUP | \
 extract [--owners] [--image VOLUME FILE] {VOLUME DIR} | boot [--owners] FILE COMMAND {ARGUMENT} | \
 publish {VOLUME DIR} | fetch | store | receive VOLUME DIR | receive --file VOLUME FILE | send DIR | \
 piped COMMAND | list | create VOLUME | kind VOLUME | add VOLUME PATH LIMIT | archive VOLUME PATH | \
@@ -113,6 +117,7 @@ impl Command {
         };
         let args = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect();
         match self {
+            Self::Rest { seconds } => args(&["rest", &seconds.to_string()]),
             Self::Install { target, directory: None } => args(&["install", target]),
             Self::Install { target, directory: Some((from, to)) } => {
                 args(&["install", target, from, to])
@@ -164,6 +169,7 @@ impl Command {
         };
         let owned = str::to_owned;
         let command = match words.as_slice() {
+            ["rest", seconds] => Self::Rest { seconds: number(seconds)? },
             ["install", target] => Self::Install { target: owned(target), directory: None },
             ["install", target, from, to] => {
                 Self::Install { target: owned(target), directory: Some((owned(from), owned(to))) }

@@ -12,6 +12,7 @@ pub mod command;
 pub mod exchange;
 pub mod frames;
 mod name;
+pub mod rest;
 mod volumes;
 
 pub use caches::{CACHES, Caches, cache_path};

@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use jb_artifacts::command::{ARTIFACTS_DIR, CACHES_DIR, Command, NO_VOLUME, SCRATCH_DIR};
 use jb_artifacts::frames::{FrameReader, FrameWriter};
-use jb_artifacts::{Caches, Error, Kind, Volumes, alive};
+use jb_artifacts::{Caches, Error, Kind, Volumes, alive, rest};
 
 mod objects;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    rest::disturb(Path::new(rest::FILE));
     match run(&command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -63,6 +65,10 @@ fn run(command: &Command) -> Result<(), Error> {
 fn run_with(command: &Command, volumes: &Volumes) -> Result<(), Error> {
     let caches = Caches::new(Path::new(CACHES_DIR));
     match command {
+        Command::Rest { seconds } => {
+            rest::until_idle(Path::new(rest::FILE), Duration::from_secs(*seconds))
+                .map_err(failed("see whether commands are run"))
+        }
         Command::Install { target, directory } => {
             let directory = directory.as_ref().map(|(from, to)| (from.as_str(), to.as_str()));
             install(Path::new(target), directory).map_err(failed("install the programs"))

@@ -9,8 +9,8 @@
 //! | state | event | next |
 //! |---|---|---|
 //! | waiting | its turn comes | `Run{Prepare}` for get, put, check and task, `Run{Run}` for the others |
-//! | preparing | `Prepared{image: None}` | `Run{Run}` |
-//! | preparing | `Prepared{image}` | the image plans become nodes of their own: check, then get, each a leaf with its own life; then `Run{Run}` |
+//! | preparing | `Prepared` without images | `Run{Run}` |
+//! | preparing | `Prepared{images}` | the image plans become nodes of their own: of each image check, then get, each a leaf with its own life; then `Run{Run}` |
 //! | preparing, running | `Finished` of that phase | done |
 //! | running | `Started` | its time limit counts from now |
 //! | running | time limit, abort, `fail_fast`, or the limit of a `timeout` around it | `Cancel`; still the driver must answer `Finished` |
@@ -63,7 +63,7 @@ pub enum Phase {
     Run,
 }
 
-/// How to fetch the image of a leaf.
+/// How to fetch an image of a leaf.
 ///
 /// This is part of a stored event: sources must still hold their `((vars))`, not the values of secrets.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,10 +113,10 @@ pub enum Event {
     Start,
     /// Someone aborts the build. Only the first one matters.
     Abort,
-    /// A leaf is ready to fetch its image, or to run if it needs none.
+    /// A leaf is ready to fetch its images, one after another, or to run if it needs none.
     Prepared {
         node: PlanId,
-        image: Option<ImageNeed>,
+        images: Vec<ImageNeed>,
     },
     /// A leaf's process began. Only the first one counts: attaching again does not extend a time limit.
     Started {
@@ -267,8 +267,8 @@ impl BuildMachine {
                 self.end_context(now, Contexts::BUILD, CancelReason::Abort, out);
                 Ok(())
             }
-            (Life::Running { .. }, Event::Prepared { node, image }) => {
-                self.prepared(now, &node, image, out)
+            (Life::Running { .. }, Event::Prepared { node, images }) => {
+                self.prepared(now, &node, images, out)
             }
             (Life::Running { .. }, Event::Started { node, timeout }) => {
                 self.started(now, &node, timeout)

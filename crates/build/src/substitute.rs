@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use jb_model::agent::{AgentConfig, ContextSource, McpProgram, McpWay, ResultSchema};
+use jb_model::agent::{AgentConfig, ContextSource, McpImage, McpProgram, McpWay, ResultSchema};
 use jb_model::approval::{ApprovePlan, Approvers};
 use jb_model::config::{ImageResource, LoadVarStep, PutInputs, ResourceTypeConfig, TaskConfig};
 use jb_model::plan::{GetPlan, TypeImage, VersionSource};
@@ -154,7 +154,11 @@ impl<'a> Substitution<'a> {
                 }
                 McpWay::Program(McpProgram { command, image, params }) => {
                     self.texts(command)?;
-                    self.text(image)?;
+                    match image {
+                        McpImage::Step => {}
+                        McpImage::Artifact(name) => self.text(name)?,
+                        McpImage::Resource(image) => self.image_resource(image)?,
+                    }
                     self.environment(params)?;
                 }
             }
@@ -172,13 +176,8 @@ impl<'a> Substitution<'a> {
 
     fn task_config(&self, config: &mut TaskConfig) -> Result<()> {
         self.texts([&mut config.platform, &mut config.rootfs_uri])?;
-        if let Some(ImageResource { name, kind, source, version, params, tags }) =
-            &mut config.image_resource
-        {
-            self.texts([name, kind])?;
-            self.objects([source, params])?;
-            self.texts(version.iter_mut().flat_map(|version| version.values_mut()))?;
-            self.texts(tags)?;
+        if let Some(image) = &mut config.image_resource {
+            self.image_resource(image)?;
         }
         self.environment(&mut config.params)?;
         self.texts([&mut config.run.path, &mut config.run.dir, &mut config.run.user])?;
@@ -186,6 +185,14 @@ impl<'a> Substitution<'a> {
         self.texts(config.inputs.iter_mut().flat_map(|input| [&mut input.name, &mut input.path]))?;
         self.texts(config.outputs.iter_mut().flat_map(|out| [&mut out.name, &mut out.path]))?;
         self.texts(config.caches.iter_mut().flat_map(|cache| [&mut cache.path, &mut cache.ttl]))
+    }
+
+    fn image_resource(&self, image: &mut ImageResource) -> Result<()> {
+        let ImageResource { name, kind, source, version, params, tags } = image;
+        self.texts([name, kind])?;
+        self.objects([source, params])?;
+        self.texts(version.iter_mut().flat_map(|version| version.values_mut()))?;
+        self.texts(tags)
     }
 
     /// Environment is text in the end, whatever it was.

@@ -236,17 +236,15 @@ impl Collector {
 
     /// Says which workers this server does not have whose containers are recorded.
     async fn tell_of_other_workers(&self) {
-        let own = self.places.workers();
-        let workers = self.store.workers_of_containers().await;
-        for (worker, containers) in log(workers.map_err(stored("list workers"))) {
-            if !own.contains(&None) && !own.contains(&Some(worker.as_str())) {
-                tracing::warn!(
-                    worker,
-                    containers,
-                    "containers stay that are of a worker which this server does not have; a server that has it \
-                     removes them"
-                );
-            }
+        let absent = self.places.absent_workers(&self.store).await;
+        for absent in log(absent.map_err(stored("list workers"))) {
+            tracing::warn!(
+                worker = absent.name,
+                containers = absent.containers,
+                volumes = absent.volumes,
+                "containers and volumes stay that are of a worker which this server does not have; a server that has it \
+                 removes them, and `fly prune-worker` forgets them"
+            );
         }
     }
 

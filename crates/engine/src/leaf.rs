@@ -46,7 +46,7 @@ impl Leaf {
     }
 }
 
-pub(crate) use agent::beside as beside_agent;
+pub(crate) use agent::{beside as beside_agent, image_owners as images_beside_agent};
 pub(crate) use script::{container_handle, version_of};
 
 /// What a leaf reports: events for the machine and for the build's log, stored in one transaction.
@@ -144,7 +144,7 @@ pub(crate) async fn run(
     let ran = match leaf.phase {
         Phase::Prepare => prepare(context, leaf)
             .await
-            .map(|image| (Event::Prepared { node: node.clone(), image }, Vec::new())),
+            .map(|images| (Event::Prepared { node: node.clone(), images }, Vec::new())),
         Phase::Run => execute(context, leaf, tell).await.map(|done| {
             let result = LeafResult { outcome: done.outcome, message: None };
             (Event::Finished { node: node.clone(), phase: leaf.phase, result }, done.log)
@@ -162,7 +162,7 @@ pub(crate) fn errored(node: PlanId, phase: Phase, message: String) -> Report {
     Report { machine: Event::Finished { node, phase, result }, log: Vec::new() }
 }
 
-async fn prepare(context: &BuildContext, leaf: &Leaf) -> Result<Option<ImageNeed>, Trouble> {
+async fn prepare(context: &BuildContext, leaf: &Leaf) -> Result<Vec<ImageNeed>, Trouble> {
     let origin = leaf.plan.id.clone();
     let time = context.now();
     let (initialize, image) = match &leaf.plan.step {
@@ -173,10 +173,10 @@ async fn prepare(context: &BuildContext, leaf: &Leaf) -> Result<Option<ImageNeed
             (BuildEvent::InitializeCheck { origin, time, name }, &check.image)
         }
         PlanStep::Task(plan) => return task::prepare(context, leaf, plan).await,
-        _ => return Ok(None),
+        _ => return Ok(Vec::new()),
     };
     context.once(&leaf.plan.id, "initialize", vec![initialize]).await?;
-    Ok(ImageNeed::of_type(image))
+    Ok(ImageNeed::of_type(image).into_iter().collect())
 }
 
 async fn execute(

@@ -3,6 +3,7 @@
 //! Rows of containers and volumes name their worker, so a handle leads to its runtime by its row; nothing else is
 //! needed after a restart. See `docs/adr/0008-places.md`.
 
+mod absent;
 mod copies;
 pub mod placement;
 mod steps;
@@ -15,6 +16,7 @@ use jb_runtime::{PodInfo, Runtime};
 
 use crate::Engine;
 
+pub use absent::ForgetError;
 pub(crate) use copies::Copying;
 pub(crate) use steps::has_place;
 

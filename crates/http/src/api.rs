@@ -196,7 +196,7 @@ async fn decide(call: &Call) -> Result<Decision> {
         },
         Guard::Worker if call.caller.actor.authenticated() => {
             let name = call.param("worker_name");
-            let workers = call.state.engine().workers().await.map_err(Failure::internal)?;
+            let workers = workers::all(call.state.engine()).await?;
             match workers.into_iter().find(|worker| worker.name == name) {
                 None => Subject::Missing,
                 Some(worker) => {

@@ -125,7 +125,14 @@ pub trait Engine: Send + Sync + 'static {
     /// The content of a volume as a plain tar archive.
     async fn artifact_stream(&self, volume: &VolumeHandle) -> Result<ByteStream, EngineError>;
 
+    /// The workers of this server.
     async fn workers(&self) -> Result<Vec<WorkerInfo>, EngineError>;
+
+    /// Workers of which something is recorded, but which this server does not have.
+    async fn absent_workers(&self) -> Result<Vec<WorkerInfo>, EngineError>;
+
+    /// Forgets what is recorded of a worker that is not in service.
+    async fn forget_worker(&self, name: &str) -> Result<(), EngineError>;
 
     /// The pods of a build's steps, in the order they were made; none when steps are no pods.
     async fn pods(&self, build: BuildId) -> Result<Option<Vec<PodInfo>>, EngineError>;

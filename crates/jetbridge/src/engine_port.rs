@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jb_engine::Engine;
 use jb_engine::checks::CheckRequest;
-use jb_engine::places::Place;
+use jb_engine::places::{ForgetError, Place};
 use jb_http::{
     CheckOptions, CheckTarget, Engine as Port, EngineError, Hijack, LogLevel, WorkerInfo,
 };
@@ -13,6 +13,7 @@ use jb_model::{
     BuildId, ContainerHandle, PipelineConfig, PipelineId, TeamId, Timestamp, VolumeHandle,
 };
 use jb_runtime::{ByteStream, PodInfo};
+use jb_store::WorkerRows;
 use tokio::sync::watch;
 
 use crate::logging::Logging;
@@ -136,6 +137,29 @@ impl Port for EnginePort {
             workers.extend(place.teams.iter().map(of_team));
         }
         Ok(workers)
+    }
+
+    async fn absent_workers(&self) -> Result<Vec<WorkerInfo>, EngineError> {
+        let absent = self.engine.absent_workers().await.map_err(failed)?;
+        let present = |rows: WorkerRows| WorkerInfo {
+            name: rows.name,
+            platform: "linux".to_owned(),
+            active_containers: rows.containers,
+            active_volumes: rows.volumes,
+            state: "stalled".to_owned(),
+            ..WorkerInfo::default()
+        };
+        Ok(absent.into_iter().map(present).collect())
+    }
+
+    async fn forget_worker(&self, name: &str) -> Result<(), EngineError> {
+        self.engine.forget_worker(name).await.map_err(|error| match error {
+            ForgetError::Unknown(_) => EngineError::NotFound(error.to_string()),
+            ForgetError::Running | ForgetError::InUse { .. } => {
+                EngineError::Refused(error.to_string())
+            }
+            ForgetError::Store(_) => failed(error),
+        })
     }
 
     async fn pods(&self, build: BuildId) -> Result<Option<Vec<PodInfo>>, EngineError> {

@@ -11,7 +11,7 @@ pub mod network;
 pub use approval::{AskedTool, ToolApproval};
 pub use context::{ContextItem, ContextSource};
 pub use grant::{GrantError, ShellGrant};
-pub use mcp::{MCP_SERVERS_MAX, MCP_TOOLS_MAX, McpProgram, McpServer, McpWay};
+pub use mcp::{MCP_SERVERS_MAX, MCP_TOOLS_MAX, McpImage, McpProgram, McpServer, McpWay};
 pub use network::{AgentNetwork, HOSTS_MAX, HostPattern};
 
 /// What makes a container step an agent step.

@@ -292,7 +292,7 @@ pub struct TaskConfig {
     pub caches: Vec<TaskCache>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageResource {
     pub name: String,
     pub kind: String,

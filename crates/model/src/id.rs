@@ -61,7 +61,8 @@ macro_rules! name_id {
 }
 
 name_id! {
-    /// A node of a plan: hex counter, `<id>/image-check`, `<id>/image-get`, or `<id>/<i>/<n>` under `across`.
+    /// A node of a plan: hex counter, `<id>/image-check`, `<id>/image-get` (of an agent's MCP server
+    /// `<id>/mcp/<name>/image-get`), or `<id>/<i>/<n>` under `across`.
     PlanId,
     /// A container, named by what it is for, so that creating it twice finds the first.
     ContainerHandle,

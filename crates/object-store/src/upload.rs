@@ -10,6 +10,9 @@ use url::Url;
 
 use crate::{Error, Kind, ObjectStore, PART_BYTES};
 
+/// Parts that stores take.
+const PARTS_MAX: u16 = 10_000;
+
 const OWN_LIFE: Duration = Duration::from_secs(15 * 60);
 
 impl ObjectStore {
@@ -124,12 +127,25 @@ impl ObjectStore {
         content: Vec<u8>,
     ) -> Result<String, Error> {
         let attempt = || format!("cannot write part {part} of object `{}`", self.key(name));
-        let number = u16::try_from(part).unwrap_or(u16::MAX);
+        let number = part_number(part).map_err(|why| Error {
+            kind: Kind::Other,
+            attempt: attempt(),
+            why,
+        })?;
         let url = self.part_url(name, upload, number, OWN_LIFE);
         let answer = self.send(Method::PUT, &url, content, attempt).await?;
         let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok());
         tag.map(str::to_owned).ok_or_else(|| self.unreadable(attempt(), "it names no tag"))
     }
+}
+
+/// What the store calls a part, as long as it takes more.
+fn part_number(part: usize) -> Result<u16, String> {
+    let number = u16::try_from(part).ok().filter(|number| *number <= PARTS_MAX);
+    number.ok_or_else(|| {
+        let gib = (PART_BYTES * usize::from(PARTS_MAX)) >> 30;
+        format!("it is larger than the {gib} GiB that an object may have")
+    })
 }
 
 /// An upload under way. Where whoever waits for it goes away, it is given up.
@@ -161,4 +177,17 @@ async fn read_part(content: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Ve
     let mut part = Vec::new();
     content.take(PART_BYTES as u64).read_to_end(&mut part).await?;
     Ok(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_parts_than_stores_take_are_refused_in_words() {
+        assert_eq!(part_number(10_000), Ok(10_000));
+        let why = "it is larger than the 156 GiB that an object may have";
+        assert_eq!(part_number(10_001), Err(why.to_owned()));
+        assert_eq!(part_number(70_000), Err(why.to_owned()));
+    }
 }

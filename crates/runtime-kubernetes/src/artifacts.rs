@@ -3,11 +3,13 @@
 
 mod objects;
 mod pump;
+mod succession;
 
 pub(crate) use objects::failed;
 
 use std::collections::HashMap;
 use std::io::{self, Cursor};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,12 +24,12 @@ use kube::api::{DeleteParams, PostParams};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::api;
 use crate::exec::{Exec, Failure};
 use crate::failure::{Answer, Problem, Standing, answer_of, obstacle, standing, waiting_for};
 use crate::pod::{self, ARTIFACT_GROUP, MAIN};
 use crate::probe::Features;
 use crate::settings::Settings;
-use crate::{api, names};
 use pump::{Talk, talk};
 
 /// Commands in the pod at the same time.
@@ -61,6 +63,8 @@ pub(crate) struct Artifacts {
     turns: Semaphore,
     /// Held while the pod is made.
     making: tokio::sync::Mutex<bool>,
+    /// Whether pods of earlier versions were looked for.
+    succeeded: AtomicBool,
     /// What the pod waits for; empty when it is nothing that is known.
     obstacle: watch::Sender<String>,
     known: Mutex<HashMap<String, Known>>,
@@ -76,12 +80,13 @@ impl Artifacts {
     ) -> Self {
         Self {
             store,
-            name: names::of_worker(&settings.worker_name, "artifacts"),
+            name: pod::artifacts_name(&settings, features),
             pods,
             settings,
             features,
             turns: Semaphore::new(PARALLEL),
             making: tokio::sync::Mutex::new(false),
+            succeeded: AtomicBool::new(false),
             obstacle: watch::Sender::new(String::new()),
             known: Mutex::default(),
             caches: Mutex::default(),
@@ -483,7 +488,8 @@ fn describe(command: &Command) -> String {
         Command::List => "list the volumes".to_owned(),
         Command::Piped(command) => describe(command),
         Command::Receive { volume, .. } => format!("fetch volume `{volume}`"),
-        Command::Install { .. }
+        Command::Rest { .. }
+        | Command::Install { .. }
         | Command::Fetch
         | Command::Store
         | Command::Send { .. }

@@ -26,6 +26,8 @@ pub(crate) const STEP: &str = "jetbridge.dev/step";
 pub(crate) const ATTEMPT: &str = "jetbridge.dev/attempt";
 /// How names of labels begin that the two pods of a link have, and no third.
 const LINK: &str = "jetbridge.dev/link";
+/// The value of [`KIND`] of pods that give servers access to volumes.
+pub(crate) const ARTIFACTS: &str = "artifacts";
 /// The value of [`KIND`] of pods that checks share.
 pub(crate) const CHECKS: &str = "checks";
 /// The volumes a pod waits for, as JSON, where it does not find them by itself.
@@ -186,6 +188,11 @@ pub(crate) fn is_of_checks(pod: &Pod) -> bool {
     labels.and_then(|labels| labels.get(KIND)).is_some_and(|kind| kind == CHECKS)
 }
 
+/// Whether a pod gives servers access to volumes.
+pub(crate) fn is_of_artifacts(pod: &Pod) -> bool {
+    kind_of(pod) == ARTIFACTS
+}
+
 /// The name of the secret with which nodes pull the image of a volume.
 pub(crate) fn pull_secret(worker: &str, volume: &VolumeHandle) -> String {
     let name = of_worker(worker, PULL);
@@ -201,9 +208,18 @@ pub(crate) fn is_pull_secret(worker: &str, name: &str) -> bool {
 
 /// The name of an object of which a worker has one in its namespace.
 pub(crate) fn of_worker(worker: &str, what: &str) -> String {
+    by_worker(worker, what, worker)
+}
+
+/// The name of a worker's pod for volumes, of which there is one for each way in which it is made.
+pub(crate) fn of_artifacts(worker: &str, spec: &str) -> String {
+    by_worker(worker, ARTIFACTS, &format!("{worker} {spec}"))
+}
+
+fn by_worker(worker: &str, what: &str, unique: &str) -> String {
     let mut name = host_name(worker);
     name.truncate(NAME_BYTES_MAX - what.len() - 10);
-    format!("{}-{what}-{}", name.trim_end_matches('-'), hex(worker, 8))
+    format!("{}-{what}-{}", name.trim_end_matches('-'), hex(unique, 8))
 }
 
 #[cfg(test)]

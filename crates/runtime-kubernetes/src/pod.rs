@@ -6,6 +6,7 @@ pub(crate) mod link;
 mod owned;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::network;
 use crate::probe::Features;
 use crate::settings::{PodSecurity, Settings};
 use crate::user::{self, RunAs};
-use containers::{Security, main_container, serve};
+use containers::{Security, main_container};
 use layout::{Layout, claim, empty_dir, mount, read_only};
 
 pub(crate) const MAIN: &str = "main";
@@ -177,17 +178,24 @@ pub(crate) fn step(
     Ok(Pod { metadata, spec: Some(pod), status: None })
 }
 
-/// The pod that gives the server access to volumes.
+/// The name of the pod that gives the server access to volumes. One that would be made in another way has another name: so
+/// a server never finds the pod of another version, and one that is replaced by it keeps its own.
+pub(crate) fn artifacts_name(settings: &Settings, features: Features) -> String {
+    let spec = serde_json::json!(artifacts("", settings, features).spec);
+    names::of_artifacts(&settings.worker_name, &spec.to_string())
+}
+
+/// The pod that gives the server access to volumes. It ends when no server uses it any more.
 pub(crate) fn artifacts(name: &str, settings: &Settings, features: Features) -> Pod {
-    use jb_artifacts::command::{CACHES_DIR, SCRATCH_DIR};
+    use jb_artifacts::command::{CACHES_DIR, Command, SCRATCH_DIR};
     let run_as = if features.user_namespaces || settings.pod_security > PodSecurity::Restricted {
         RunAs::User { uid: 0, gid: None }
     } else {
         RunAs::User { uid: 65532, gid: None }
     };
     let security = Security { settings, features, run_as, privileged: false };
-    let mut volumes = vec![empty_dir("state"), empty_dir("scratch")];
-    let mut mounts = vec![mount("state", STATE_DIR), mount("scratch", SCRATCH_DIR)];
+    let mut volumes = vec![empty_dir("scratch")];
+    let mut mounts = vec![mount("scratch", SCRATCH_DIR)];
     if let Some(artifacts) = settings.artifact_claim() {
         volumes.push(claim("artifacts", artifacts));
         mounts.push(mount("artifacts", ARTIFACTS_DIR));
@@ -196,15 +204,16 @@ pub(crate) fn artifacts(name: &str, settings: &Settings, features: Features) -> 
         volumes.push(claim("caches", caches));
         mounts.push(mount("caches", CACHES_DIR));
     }
+    let rest = Command::Rest { seconds: settings.artifacts_idle.as_secs() };
     let container = Container {
         name: MAIN.to_owned(),
         image: Some(settings.images.runner.clone()),
-        command: Some(serve("/jb-runner", false)),
+        command: Some(iter::once("/jb-artifacts".to_owned()).chain(rest.to_args()).collect()),
         volume_mounts: Some(mounts),
         ..security.container()
     };
     let mut labels = names::ours(&settings.worker_name);
-    labels.insert(names::KIND.to_owned(), "artifacts".to_owned());
+    labels.insert(names::KIND.to_owned(), names::ARTIFACTS.to_owned());
     labels.insert(names::NETWORK.to_owned(), "hermetic".to_owned());
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),
@@ -215,8 +224,10 @@ pub(crate) fn artifacts(name: &str, settings: &Settings, features: Features) -> 
     let mut pod = PodSpec {
         containers: vec![container],
         volumes: Some(volumes),
-        restart_policy: Some("Always".to_owned()),
+        restart_policy: Some("OnFailure".to_owned()),
         active_deadline_seconds: None,
+        // What it runs first heeds no signal, and there is nothing to put in order.
+        termination_grace_period_seconds: Some(1),
         ..pod_spec(settings, features, true)
     };
     if let Some(context) = &mut pod.security_context {

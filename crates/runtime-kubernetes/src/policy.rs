@@ -23,7 +23,7 @@ pub(crate) fn violations(pod: &Pod, settings: &Settings) -> Vec<String> {
         settings.pull_secrets.contains(name) || names::is_pull_secret(&settings.worker_name, name)
     };
     refuse(!secrets.map(|it| &it.name).all(known_secret), "somebody else's secret");
-    refuse(spec.active_deadline_seconds.is_none() && !is_artifacts(pod), "no deadline");
+    refuse(spec.active_deadline_seconds.is_none() && !names::is_of_artifacts(pod), "no deadline");
     refuse(spec.host_users == Some(true), "the node's users");
     // Only what is known is left: everything else of the spec must be as it is by default.
     let known = PodSpec {
@@ -52,11 +52,6 @@ pub(crate) fn violations(pod: &Pod, settings: &Settings) -> Vec<String> {
             .extend(what.into_iter().map(|what| format!("container `{}`: {what}", container.name)));
     }
     found
-}
-
-fn is_artifacts(pod: &Pod) -> bool {
-    let labels = pod.metadata.labels.as_ref();
-    labels.and_then(|labels| labels.get(names::KIND)).is_some_and(|kind| kind == "artifacts")
 }
 
 fn volume_violation(volume: &Volume, settings: &Settings) -> Option<String> {

@@ -94,8 +94,8 @@ impl KubernetesRuntime {
             check_claim(&claims, claim, namespace).await?;
         }
         let store = store(&settings.artifacts).await?;
-        let name = names::of_worker(&settings.worker_name, "artifacts");
         let probed = probe::probe(&pods, &settings, |features| {
+            let name = pod::artifacts_name(&settings, features);
             pod::artifacts(&format!("{name}-probe"), &settings, features)
         });
         let features = probed.await.map_err(|error| {
@@ -368,6 +368,7 @@ impl Runtime for KubernetesRuntime {
         self.inner.adopt_checks().await;
         self.inner.retire_checks().await;
         let pods = self.inner.all_pods().await?;
+        self.inner.artifacts.retire(&pods).await;
         let infos = pods.iter().filter(|pod| !names::is_of_checks(pod)).filter_map(|pod| {
             let handle = ContainerHandle::new(handle_of(pod)?);
             let running = !matches!(standing(pod), Standing::Over(_));

@@ -122,6 +122,8 @@ pub struct Settings {
     /// The longest that any pod lives, kept for a look inside included.
     pub deadline: Duration,
     pub check_pods: CheckPods,
+    /// How long the pod through which servers reach volumes lasts after the last of them used it; seconds, one at least.
+    pub artifacts_idle: Duration,
     /// Bytes of file content that one archive may bring into a volume.
     pub max_archive_bytes: u64,
     /// Counts pods and calls to the API server.
@@ -148,6 +150,7 @@ impl Settings {
             stream_silence: Duration::from_secs(45),
             deadline: Duration::from_secs(7 * 24 * 60 * 60),
             check_pods: CheckPods::default(),
+            artifacts_idle: Duration::from_secs(30 * 60),
             max_archive_bytes: 100 << 30,
             metrics: Metrics::default(),
         }

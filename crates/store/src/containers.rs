@@ -254,13 +254,6 @@ impl Store {
         rows.iter().map(|row| row.req_text("handle").map(ContainerHandle)).collect()
     }
 
-    /// The workers that containers are on, with how many.
-    pub async fn workers_of_containers(&self) -> Result<Vec<(String, i64)>> {
-        let sql = "SELECT worker, COUNT(*) AS n FROM containers GROUP BY worker ORDER BY worker";
-        let rows = self.rows(sql, args![]).await?;
-        rows.iter().map(|row| Ok((row.req_text("worker")?, row.req_int("n")?))).collect()
-    }
-
     /// The containers on a worker whose builds are over.
     pub async fn containers_of_ended_builds(&self, worker: &str) -> Result<Vec<ContainerHandle>> {
         let sql = "SELECT c.handle FROM containers c JOIN builds b ON b.id = c.build_id

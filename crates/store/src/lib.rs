@@ -43,6 +43,7 @@ pub mod transcripts;
 pub mod vars;
 pub mod versions;
 pub mod view;
+pub mod workers;
 
 pub use agent_usage::{AgentUsage, AgentUse, BuildUsage, JobUsage, Period, StepUsage};
 pub use approvals::{Answered, ApprovalAnswer, ApprovalArtifact, ApprovalRecord, NewApproval};
@@ -70,3 +71,4 @@ pub use transcripts::Transcribed;
 pub use vars::BuildVar;
 pub use versions::{ResourceVersion, SavedVersions};
 pub use view::{PassedBuild, Pipe, ScopeVersion};
+pub use workers::{Forgetting, WorkerRows};

@@ -69,10 +69,14 @@ pub fn to_stored(at: Timestamp, event: &Event) -> Result<String, serde_json::Err
     let what = match event {
         Event::Start => What::Start,
         Event::Abort => What::Abort,
-        Event::Prepared { node, image } => What::Prepared {
-            node: node.0.clone(),
-            image: image.as_ref().map(Image::of).transpose()?,
-        },
+        Event::Prepared { node, images } => {
+            let mut images = images.iter().map(Image::of);
+            What::Prepared {
+                node: node.0.clone(),
+                image: images.next().transpose()?,
+                more: images.collect::<Result<_, _>>()?,
+            }
+        }
         Event::Started { node, timeout } => What::Started {
             node: node.0.clone(),
             timeout_us: timeout.map(|timeout| timeout.as_micros().try_into().unwrap_or(u64::MAX)),
@@ -110,8 +114,9 @@ pub fn from_stored(json: &str) -> Result<(Timestamp, Event), MachineJsonError> {
     let event = match stored.what {
         What::Start => Event::Start,
         What::Abort => Event::Abort,
-        What::Prepared { node, image } => {
-            Event::Prepared { node: PlanId(node), image: image.map(Image::into_need).transpose()? }
+        What::Prepared { node, image, more } => {
+            let images = image.into_iter().chain(more).map(Image::into_need);
+            Event::Prepared { node: PlanId(node), images: images.collect::<Result<_, _>>()? }
         }
         What::Started { node, timeout_us } => {
             Event::Started { node: PlanId(node), timeout: timeout_us.map(Duration::from_micros) }
@@ -151,6 +156,9 @@ enum What {
         node: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         image: Option<Image>,
+        /// Those after the first.
+        #[serde(default, rename = "more_images", skip_serializing_if = "Vec::is_empty")]
+        more: Vec<Image>,
     },
     Started {
         node: String,

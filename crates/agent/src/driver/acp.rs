@@ -18,6 +18,8 @@ const PROMPT: &str = "prompt";
 /// What it assumes of a model: how many tokens it takes in and gives out.
 const CONTEXT_TOKENS: u64 = 200_000;
 const ANSWER_TOKENS: u64 = 32_000;
+/// Calls that wait for its word that it makes them; more are made at once.
+const HELD_MAX: usize = 64;
 
 pub(super) struct OpenCode {
     launch: Launch,
@@ -34,6 +36,10 @@ pub(super) struct OpenCode {
     names: BTreeMap<String, String>,
     /// Calls of our tools so far.
     calls: u64,
+    /// Those that it has said it makes, by their tools' names.
+    announced: BTreeMap<String, usize>,
+    /// Those that it has not: what the model said before them is still on its way.
+    held: Vec<(String, Act)>,
 }
 
 impl OpenCode {
@@ -71,12 +77,29 @@ impl OpenCode {
             foreign: Foreign::default(),
             names: BTreeMap::new(),
             calls: 0,
+            announced: BTreeMap::new(),
+            held: Vec::new(),
         }
     }
 
     fn say(&self, text: &str) -> Act {
         let prompt = [json!({"type": "text", "text": text})];
         request(PROMPT, "session/prompt", &json!({"sessionId": self.session, "prompt": prompt}))
+    }
+
+    /// A call of ours that it says it makes, if it has asked for it already.
+    fn announce(&mut self, name: &str) -> Option<Act> {
+        if let Some(asked) = self.held.iter().position(|(held, _)| held == name) {
+            return Some(self.held.remove(asked).1);
+        }
+        *self.announced.entry(name.to_owned()).or_default() += 1;
+        None
+    }
+
+    /// Whether it has said that it makes a call that it asks for.
+    fn is_announced(&mut self, name: &str) -> bool {
+        let announced = self.announced.get_mut(name).filter(|calls| **calls > 0);
+        announced.map(|calls| *calls -= 1).is_some()
     }
 
     /// What the model said up to here.
@@ -137,9 +160,10 @@ impl OpenCode {
         let key = id.as_str().unwrap_or_default();
         if update["sessionUpdate"] == "tool_call" {
             let ours = name.strip_prefix(&self.prefix);
-            if ours.is_none_or(|name| !self.tools.iter().any(|tool| tool["name"] == name)) {
+            match ours.filter(|name| self.tools.iter().any(|tool| tool["name"] == *name)) {
+                Some(name) => acts.extend(self.announce(name)),
                 // Its input comes with the next word about it.
-                self.names.insert(key.to_owned(), name.to_owned());
+                None => drop(self.names.insert(key.to_owned(), name.to_owned())),
             }
         } else if update["status"] == "in_progress"
             && let Some(name) = self.names.remove(key)
@@ -192,7 +216,12 @@ impl Driver for OpenCode {
                 let key = json!({"client": client, "call": id});
                 // It does not say which call of the model's this is.
                 self.calls += 1;
-                let call = Act::Call { key, id: format!("call_{}", self.calls), name, input };
+                let id = format!("call_{}", self.calls);
+                let call = Act::Call { key, id, name: name.clone(), input };
+                if !self.is_announced(&name) && self.held.len() < HELD_MAX {
+                    self.held.push((name, call));
+                    return Vec::new();
+                }
                 self.flush().into_iter().chain([call]).collect()
             }
         }

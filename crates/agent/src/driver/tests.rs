@@ -151,3 +151,26 @@ fn opencodes_text_comes_in_pieces_and_its_foreign_calls_with_their_input() {
     let acts = update(word("failed", "unavailable"));
     assert!(matches!(&acts[..], [Act::Say(Entry::ToolResult { .. })]), "{acts:?}");
 }
+
+#[test]
+fn opencodes_words_come_before_the_calls_that_they_lead_to() {
+    let mut opencode = with(acp::OpenCode::new);
+    let told = |update: Value| json!({"method": "session/update", "params": {"update": update}});
+    let call = json!({"sessionUpdate": "tool_call", "toolCallId": "t", "title": "jetbridge_read"});
+    let ask = |id: u64| {
+        let params = json!({"name": "read", "arguments": {"path": "a"}});
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
+    };
+    // Its call is here before its words are, which come on another way.
+    assert_eq!(opencode.asked(0, &ask(1)), []);
+    let content = json!({"type": "text", "text": "I look."});
+    let chunk = json!({"sessionUpdate": "agent_message_chunk", "content": content});
+    assert_eq!(opencode.said(&told(chunk)), []);
+    let acts = opencode.said(&told(call.clone()));
+    assert_eq!(acts[0], Act::Say(Entry::Text { text: "I look.".into() }));
+    assert_eq!(called(&acts), ["call_1"]);
+    // Said before it is asked for, it is made at once, once.
+    assert_eq!(opencode.said(&told(call)), []);
+    assert_eq!(called(&opencode.asked(0, &ask(2))), ["call_2"]);
+    assert_eq!(opencode.asked(0, &ask(3)), []);
+}

@@ -67,6 +67,29 @@ async fn with_revision(
     Program { step, served, said }
 }
 
+/// Whoever waits for it is told by its end.
+#[tokio::test]
+async fn who_cannot_let_the_gateway_in_ends_at_once() {
+    let missing = json!(mcp::ProgramSpec {
+        name: "db".into(),
+        socket: "/nowhere/at/all/db.sock".into(),
+        command: vec!["sh".into()],
+    });
+    let mut served = Command::new(env!("CARGO_BIN_EXE_jb-agent"))
+        .arg("serve")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = served.stdin.take().unwrap();
+    stdin.write_all(missing.to_string().as_bytes()).await.unwrap();
+    drop(stdin);
+    let ended = served.wait_with_output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(mcp::NEVER_BEGAN));
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(said.contains("listen at /nowhere/at/all/db.sock"), "{said}");
+}
+
 /// The server of the tests.
 fn scripted(way: &'static str) -> [&'static str; 5] {
     ["sh", "-c", MCP_PROGRAM, "mcp.sh", way]

@@ -5,6 +5,7 @@ fn what_is_written_can_be_read() {
     let text = || "a b".to_owned();
     let pairs = || vec![(text(), "/x".to_owned()), ("v".to_owned(), "/y".to_owned())];
     let commands = [
+        Command::Rest { seconds: 7 },
         Command::Install { target: text(), directory: None },
         Command::Install { target: text(), directory: Some((text(), text())) },
         Command::Prepare { group: 7 },

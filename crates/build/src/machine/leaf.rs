@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jb_model::{BuildEvent, Outcome, PlanId, Timestamp, duration};
+use jb_model::{BuildEvent, Outcome, PlanId, PlanStep, Timestamp, duration};
 
 use crate::machine::nodes::{Kind, Leaf, LeafPhase, LeafProgress, Progress, State};
 use crate::machine::verdict::{Fault, TIMEOUT_EXCEEDED, Verdict};
@@ -33,7 +33,7 @@ impl BuildMachine {
         &mut self,
         now: Timestamp,
         node: &PlanId,
-        image: Option<ImageNeed>,
+        images: Vec<ImageNeed>,
         out: &mut Vec<Effect>,
     ) -> Result<(), IgnoredReason> {
         let (id, leaf, progress) = self.running_leaf(node)?;
@@ -44,11 +44,11 @@ impl BuildMachine {
             self.cut_short(now, id, reason, out);
             return Ok(());
         }
-        let Some(image) = image else {
+        if images.is_empty() {
             self.enter(id, LeafPhase::Launching, out);
             return Ok(());
-        };
-        if leaf.announces_image {
+        }
+        for image in images.iter().filter(|_| leaf.announces_image) {
             if let Some(plan) = image.check.clone() {
                 let origin = node.clone();
                 out.push(Effect::Emit(BuildEvent::ImageCheck { origin, time: now, plan }));
@@ -56,7 +56,8 @@ impl BuildMachine {
             let (origin, plan) = (node.clone(), image.get.clone());
             out.push(Effect::Emit(BuildEvent::ImageGet { origin, time: now, plan }));
         }
-        for plan in image.check.into_iter().chain([image.get]) {
+        for plan in images.into_iter().flat_map(|image| image.check.into_iter().chain([image.get]))
+        {
             match self.add_tree(plan, Some(id), &[]) {
                 Ok(child) => self.node_mut(id).children.push(child),
                 Err(error) => {
@@ -88,7 +89,10 @@ impl BuildMachine {
             self.say_error(now, id, verdict.message(), out);
             self.settle(id, verdict.clone());
         } else if verdict.failed() {
-            let what = if last { "image fetching failed" } else { "image check failed" };
+            let what = match self.trees.get(self.node(child).tree).map(|plan| &plan.step) {
+                Some(PlanStep::Check(_)) => "image check failed",
+                _ => "image fetching failed",
+            };
             self.break_leaf(now, id, what.to_owned(), out);
         } else if last {
             self.enter(id, LeafPhase::Launching, out);

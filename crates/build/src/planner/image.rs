@@ -83,10 +83,11 @@ impl<'a> TypePlanner<'a> {
     }
 }
 
-/// How to get the image of a task.
+/// How to get the image of a task, or of a server beside an agent's.
 ///
-/// `image` is the task's `image_resource` once its file is read, its vars still in it; the defaults of its type are
-/// merged under its source here. `types` are those of the task's plan. `id` is the task's.
+/// `image` is the `image_resource` as it is once the task's file is read, its vars still in it; the defaults of its type
+/// are merged under its source here. `types` are those of the task's plan. `owner` is the task's id, or one within it;
+/// `name` is what the log calls the image.
 ///
 /// # Errors
 /// When types of types go too deep.
@@ -94,7 +95,7 @@ pub fn plan_task_image(
     image: &ImageResource,
     types: &[ResourceTypeConfig],
     base_defaults: &BTreeMap<String, Object>,
-    id: &PlanId,
+    (owner, name): (&PlanId, &str),
     step_tags: &[String],
     skip_interval: bool,
 ) -> Result<ImagePlans, PlanError> {
@@ -102,11 +103,11 @@ pub fn plan_task_image(
         Some(parent) => Some(&parent.defaults),
         None => base_defaults.get(&image.kind),
     };
-    let mut image = ImageResource { name: "image".to_owned(), ..image.clone() };
+    let mut image = ImageResource { name: name.to_owned(), ..image.clone() };
     if let Some(defaults) = defaults {
         image.source = merged(defaults, &image.source);
     }
-    fetch(types, &image, id, step_tags, skip_interval, &CheckEvery::Default)
+    fetch(types, &image, owner, step_tags, skip_interval, &CheckEvery::Default)
 }
 
 fn type_image(

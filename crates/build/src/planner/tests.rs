@@ -428,7 +428,7 @@ fn images_of_tasks_are_checked_unless_their_version_is_given() {
         ..ImageResource::default()
     };
     let tags = texts(&["x"]);
-    let (found, got) = plan_task_image(&image, &types, &base, &id, &tags, true).unwrap();
+    let (found, got) = plan_task_image(&image, &types, &base, (&id, "image"), &tags, true).unwrap();
     let found = found.unwrap();
     assert_eq!(shown(&found), "5/image-check:check image");
     assert_eq!(shown(&got), "5/image-get:get image");
@@ -444,7 +444,8 @@ fn images_of_tasks_are_checked_unless_their_version_is_given() {
         tags: texts(&["own"]),
         ..image
     };
-    let (none, got) = plan_task_image(&pinned, &types, &base, &id, &tags, false).unwrap();
+    let (none, got) =
+        plan_task_image(&pinned, &types, &base, (&id, "image"), &tags, false).unwrap();
     assert_eq!(none, None);
     let PlanStep::Get(get) = &got.step else { panic!("no get") };
     assert_eq!(get.version, VersionSource::Fixed(version));

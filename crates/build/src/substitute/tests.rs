@@ -92,6 +92,24 @@ fn inner_vars_hide_outer_ones_in_their_template_only() {
 }
 
 #[test]
+fn the_images_of_servers_beside_an_agent_are_filled_in() {
+    let source = json!({"tag": "((.:x))", "password": "((secret))"});
+    let image = ImageResource {
+        kind: "registry-image".to_owned(),
+        source: source.as_object().unwrap().clone(),
+        ..ImageResource::default()
+    };
+    let image = McpImage::Resource(Box::new(image));
+    let way = McpWay::Program(McpProgram { image, ..McpProgram::default() });
+    let server = jb_model::agent::McpServer { name: "db".to_owned(), tools: Vec::new(), way };
+    let mut agent = AgentConfig { mcp: vec![server], ..AgentConfig::default() };
+    Substitution::new(&[("x".to_owned(), json!("v2"))]).agent(&mut agent).unwrap();
+    let McpWay::Program(program) = &agent.mcp[0].way else { panic!("no program") };
+    let McpImage::Resource(image) = &program.image else { panic!("no image of its own") };
+    assert_eq!(json!(image.source), json!({"tag": "v2", "password": "((secret))"}));
+}
+
+#[test]
 fn environment_takes_any_value_arguments_only_text() {
     let mut config = TaskConfig::default();
     config.params.insert("N".to_owned(), "((.:n))".to_owned());

@@ -72,6 +72,8 @@ impl BuildContext {
                         Told::Tool(tool) => agents.called(&tool.name, tool.took, tool.error),
                         // It is a part of a tool's.
                         Told::Mcp(_) => {}
+                        // Programs make as many as they like.
+                        Told::Connection(_) => {}
                         Told::End { took, error } => {
                             let (provider, model) = story.model();
                             agents.ended(provider, model, took, error);

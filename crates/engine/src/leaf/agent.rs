@@ -49,6 +49,8 @@ struct Made {
     outputs: Vec<(String, VolumeHandle)>,
 }
 
+pub(crate) use servers::{image_owners, images};
+
 /// The containers beside a step's agent, which are made before it.
 pub(crate) fn beside(context: &BuildContext, leaf: &Leaf) -> Vec<ContainerHandle> {
     let PlanStep::Task(plan) = &leaf.plan.step else { return Vec::new() };
@@ -252,9 +254,10 @@ async fn follow(
     let gateway = of(&made.gateway, "gateway", Source::Gateway);
     let agent = of(&made.agent, "agent", Source::Harness);
     let (stop_servers, servers_stopped) = cancel::pair();
-    let servers = programs::follow(context, leaf, &made.name, &made.servers, &servers_stopped);
     let (stop_gateway, gateway_stopped) = cancel::pair();
     let (stop_harness, harness_stopped) = cancel::pair();
+    let stops = (&servers_stopped, &stop_harness);
+    let servers = programs::follow(context, leaf, &made.name, &made.servers, stops);
     let (gateway_began, harness_began) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
     let gateway = async {
         let on_start = async || {

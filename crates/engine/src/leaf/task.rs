@@ -1,10 +1,10 @@
 //! The `task` step: a person's program in a container, on a terminal 500 columns wide.
 
 use jb_build::ImageNeed;
-use jb_model::config::{ContainerLimits, TaskConfig};
+use jb_model::config::{ContainerLimits, ImageResource, TaskConfig};
 use jb_model::event::TaskSummary;
 use jb_model::plan::TaskPlan;
-use jb_model::{BuildEvent, Outcome};
+use jb_model::{BuildEvent, Outcome, PlanId};
 use jb_runtime::client::{ProcessSpec, Stdin, WindowSize};
 use jb_runtime::{ContainerKind, ContainerSpec, Image, MountSource, Network, User};
 
@@ -17,12 +17,12 @@ use crate::workspace::{TaskMounts, VolumeNames, task_dir, task_mounts};
 /// Concourse gives every task this terminal; programs wrap their lines by it.
 const TERMINAL: WindowSize = WindowSize { cols: 500, rows: 500 };
 
-/// Reads the task's file, so that its image can be fetched.
+/// Reads the task's file, so that its image can be fetched, and those of servers beside it.
 pub(crate) async fn prepare(
     context: &BuildContext,
     leaf: &Leaf,
     plan: &TaskPlan,
-) -> Result<Option<ImageNeed>, Trouble> {
+) -> Result<Vec<ImageNeed>, Trouble> {
     // A task whose configuration cannot be used never says that it initializes.
     context.task_config(leaf, plan).await?;
     // The image's source keeps its references to secrets: only the image's own steps resolve them.
@@ -31,20 +31,21 @@ pub(crate) async fn prepare(
     let (time, summary) = (context.now(), TaskSummary::default());
     let initialize = BuildEvent::InitializeTask { origin: origin.clone(), time, config: summary };
     context.once(&origin, "initialize", vec![initialize]).await?;
-    match &config.image_resource {
-        Some(image) if plan.image_artifact.is_empty() => {
-            let (check, get) = jb_build::plan_task_image(
-                image,
-                &plan.resource_types,
-                &context.engine.settings.base_defaults,
-                &leaf.plan.id,
-                &plan.tags,
-                plan.check_skip_interval,
-            )?;
-            Ok(Some(ImageNeed { check, get }))
-        }
-        _ => Ok(None),
-    }
+    let own = config.image_resource.as_ref().filter(|_| plan.image_artifact.is_empty());
+    let own = own.map(|image| (leaf.plan.id.clone(), "image".to_owned(), image));
+    let images = own.into_iter().chain(super::agent::images(context, leaf, plan));
+    let need = |(owner, name, image): (PlanId, String, &ImageResource)| {
+        let (check, get) = jb_build::plan_task_image(
+            image,
+            &plan.resource_types,
+            &context.engine.settings.base_defaults,
+            (&owner, &name),
+            &plan.tags,
+            plan.check_skip_interval,
+        )?;
+        Ok(ImageNeed { check, get })
+    };
+    images.map(need).collect()
 }
 
 pub(crate) async fn run(
@@ -161,18 +162,24 @@ pub(super) async fn image(
         return artifact_image(context, leaf, &plan.image_artifact).await;
     }
     match &config.image_resource {
-        Some(_) => {
-            let volume = context.image_of(&leaf.plan.id).await?;
-            let volume = volume.ok_or_else(|| Trouble::new("the task's image was not fetched"))?;
-            let config = image_config(context, &volume).await?;
-            Ok((Image::Volume(volume), config))
-        }
+        Some(_) => fetched_image(context, &leaf.plan.id).await,
         None if config.rootfs_uri.is_empty() => Ok((Image::Host, ImageConfig::default())),
         None => Err(Trouble::new(format!(
             "rootfs_uri `{}` is not supported: use image_resource, or `image:` with an artifact",
             config.rootfs_uri
         ))),
     }
+}
+
+/// The image that was fetched for a step, or for a part of one.
+pub(super) async fn fetched_image(
+    context: &BuildContext,
+    owner: &PlanId,
+) -> Result<(Image, ImageConfig), Trouble> {
+    let volume = context.image_of(owner).await?;
+    let volume = volume.ok_or_else(|| Trouble::new("the task's image was not fetched"))?;
+    let config = image_config(context, &volume).await?;
+    Ok((Image::Volume(volume), config))
 }
 
 /// An image that a step before made.

@@ -11,7 +11,7 @@ use jb_runtime::ContainerKind;
 use super::Place;
 use super::placement::{self, Facts, Refusal, Wanted};
 use crate::build::BuildContext;
-use crate::leaf::{Leaf, Trouble, beside_agent, container_handle};
+use crate::leaf::{Leaf, Trouble, beside_agent, container_handle, images_beside_agent};
 
 /// Between looks at places for a step that waits for one.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -110,7 +110,9 @@ impl BuildContext {
         let mut inputs: Vec<VolumeHandle> =
             names.filter_map(|name| all.get(name).cloned()).collect();
         inputs.extend(all.get(&plan.image_artifact).cloned());
-        inputs.extend(self.image_of(&leaf.plan.id).await?);
+        for owner in std::iter::once(leaf.plan.id.clone()).chain(images_beside_agent(self, leaf)) {
+            inputs.extend(self.image_of(&owner).await?);
+        }
         Ok(inputs)
     }
 

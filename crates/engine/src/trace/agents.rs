@@ -3,6 +3,7 @@
 //! A step's agent is a span below the step's, and each request to the model and each call of a tool one below that. They
 //! follow from the lines of its transcript. No text that an agent said or was told is in them.
 
+mod connection;
 mod mcp;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ pub(crate) enum Told {
     Chat(Chat),
     Tool(Tool),
     Mcp(mcp::Call),
+    Connection(connection::Connection),
     /// The agent's end.
     End {
         took: Duration,
@@ -93,9 +95,7 @@ impl Story {
             Source::Gateway => self.gateway(&line.entry, at).into_iter().collect(),
             Source::Server => Vec::new(),
         };
-        for part in
-            told.iter().filter(|part| matches!(part, Told::Chat(_) | Told::Tool(_) | Told::Mcp(_)))
-        {
+        for part in told.iter().filter(|part| !matches!(part, Told::End { .. } | Told::Budget(_))) {
             if self.parts.len() < PARTS_MAX {
                 self.parts.push(part.clone());
             } else {
@@ -169,6 +169,7 @@ impl Story {
                 Some(Told::Chat(chat))
             }
             Entry::McpCall { .. } => mcp::Call::of(entry, at).map(Told::Mcp),
+            Entry::Connection { .. } => connection::Connection::of(entry, at).map(Told::Connection),
             Entry::BudgetSpent { limit: Limit { kind, used, limit } } => {
                 let kind = match kind {
                     LimitKind::Turns => "turns",
@@ -251,6 +252,10 @@ impl Story {
                     parent = callers.take(&call).map_or(own, part_span);
                     let name = format!("{} {}", mcp::METHOD, call.tool);
                     (name, Kind::Client, call.begin, call.took, call.error, call.facts())
+                }
+                Told::Connection(made) => {
+                    let name = connection::METHOD.to_owned();
+                    (name, Kind::Client, made.begin, made.took, made.error(), made.facts())
                 }
                 Told::End { .. } | Told::Budget(_) => return None,
             };

@@ -1,7 +1,9 @@
 //! Agent steps: what they leave behind, how they end, and that nothing of theirs is lost or said twice.
 
+use std::sync::Arc;
+
 use jb_engine::HijackError;
-use jb_engine::agents::{Key, Prices, Provider};
+use jb_engine::agents::{Key, Prices, Provider, Recordings};
 use jb_model::{BuildId, BuildStatus, Timestamp};
 use jb_runtime::fake::FakeRuntime;
 use jb_runtime::{ContainerKind, ContainerSpec, Image, MountSource, Network};
@@ -15,6 +17,8 @@ const PIPELINE: &str = r#"
 prototypes: [{name: agent, type: builtin}]
 var_sources:
 - {name: vs, type: dummy, config: {vars: {docs: {host: docs.example, token: d0cs-t0ken}, nowhere: "ftp://x"}}}
+resource_types:
+- {name: boxed, type: mock, check_every: never, source: {mirror_self: true}, defaults: {create_files: {rootfs/db: "x", metadata.json: "{\"env\": [\"FROM=image\"]}"}}}
 resources:
 - {name: src, type: mock, check_every: never, source: {initial_version: v1, create_files: {a: "A", prompt.md: "read src/a", schema.yml: "type: object\nproperties: {v: {type: string}}\n", list.yml: "type: array\n"}}}
 - {name: img, type: mock, check_every: never, source: {initial_version: v1, create_files: {rootfs/wiki: "x", metadata.json: "{\"env\": [\"A=b\"]}"}}}
@@ -111,8 +115,20 @@ jobs:
     - {name: db, command: [pg-mcp, "--host=((vs:docs.host))"], tools: [query], params: {PGPASSWORD: ((vs:docs.token))}}
     - {name: wiki, command: [wiki], tools: [read], image: img}
     - {name: weak, command: ["false"], tools: [read]}
+- name: fetched
+  plan:
+  - agent: a
+    prompt: text x
+    config: {platform: linux, image_resource: {type: mock, source: {initial_version: own, create_files: {rootfs/own: "x"}}}}
+    mcp:
+    - {name: db, command: [pg-mcp], tools: [query], image_resource: {type: boxed, source: {initial_version: "((vs:docs.host))"}}, params: {A: b}}
+    - {name: wiki, command: [wiki], tools: [read], image_resource: {type: mock, source: {create_files: {rootfs/wiki: "x"}}, version: {version: pinned}}}
+- name: unfetched
+  plan: [{agent: a, prompt: text x, config: {platform: linux}, mcp: [{name: db, command: [x], tools: [query], image_resource: {type: mock, source: {check_failure: no such image}}}]}]
 - name: no-image
   plan: [{agent: a, prompt: text x, config: {platform: linux}, mcp: [{name: db, command: [x], tools: [query], image: none}]}]
+- name: deaf
+  plan: [{agent: a, prompt: "text x\nsleep for-ever", config: {platform: linux}, mcp: [{name: db, command: [deaf], tools: [query]}, {name: wiki, command: [wiki], tools: [read]}]}]
 - name: no-server
   plan: [{agent: a, prompt: text x, config: {platform: linux}, mcp: [{name: docs, url: ((vs:nowhere)), tools: [search]}]}]
 - name: hosts
@@ -258,6 +274,10 @@ async fn what_went_wrong_is_said_in_one_line() {
         ),
         ("schema", "the result's schema src/list.yml: the schema of a result has `type: object`"),
         ("unknown-context", "there is no var `none`"),
+        (
+            "deaf",
+            "the MCP server `db` cannot be started: jb-agent: listen at nowhere: no such directory",
+        ),
         ("no-server", "the MCP server's address '((redacted))' is not one of https or http"),
         ("no-image", "missing image artifact source: none: no step made it"),
         ("missing", "file 'none.md' not found within artifact 'src'"),
@@ -359,7 +379,7 @@ async fn servers_that_are_programs_have_containers_of_their_own() {
     let mut server = server().await;
     let build = server.trigger("programs").await;
     server.logged(build, "is it ((redacted))?").await;
-    server.logged(build, "the MCP server `weak`: its container ended with status 1").await;
+    server.logged(build, "the MCP server `weak`: its container ended with status 101").await;
     let spec = async |step| {
         let handle = server.container(build, step).await;
         server.fake.spec(&handle).unwrap()
@@ -411,6 +431,51 @@ async fn servers_that_are_programs_have_containers_of_their_own() {
         let handle = server.container(build, step).await;
         assert!(server.fake.spec(&handle).is_some(), "{step}");
     }
+}
+
+#[tokio::test]
+async fn the_images_of_servers_are_fetched_as_those_of_tasks_are() {
+    let server = server().await;
+    let (build, status) = server.run("fetched").await;
+    assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.errors(build).await);
+    let mut images = Vec::new();
+    for step in ["a", "a/db", "a/wiki"] {
+        let spec = server.fake.spec(&server.container(build, step).await).unwrap();
+        let Image::Volume(volume) = spec.image else { panic!("{step}: {:?}", spec.image) };
+        images.push(volume);
+    }
+    images.dedup();
+    assert_eq!(images.len(), 3);
+    // In its own type's image and with that type's defaults one was found; what another is was written.
+    let said = server.said(build).await;
+    let events = |kind: &str| said.iter().filter(|line| line.starts_with(kind)).count();
+    assert_eq!((events("image-check "), events("image-get ")), (2, 3), "{said:#?}");
+    for version in ["own", "docs.example", "pinned"] {
+        let found = format!(r#""version":{{"version":"{version}"}}"#);
+        assert!(said.iter().any(|line| line.contains(&found)), "{found}: {said:#?}");
+    }
+    let entries = transcript(&server, build).await;
+    let db = entries.iter().find(|entry| entry["server"] == "db").unwrap();
+    let text: Value = serde_json::from_str(db["text"].as_str().unwrap()).unwrap();
+    assert_eq!(text["env"], serde_json::json!([["FROM", "image"], ["A", "b"]]));
+
+    let (build, status) = server.run("unfetched").await;
+    assert_eq!(status, BuildStatus::Errored);
+    assert!(server.log(build).await.contains("no such image"));
+    assert_eq!(server.errors(build).await, ["image check failed"]);
+}
+
+/// No server is started, so nothing is needed to start one.
+#[tokio::test]
+async fn from_a_recording_no_image_of_a_server_is_fetched() {
+    let mut server = Server::stopped(FakeRuntime::new(), PIPELINE).await;
+    allow(&mut server);
+    let header = r#"{"format":"jetbridge-agent-recording","version":1,"provider":"anthropic","models":{"m":{"input":0,"output":0,"cache_read":0,"cache_write":0}}}"#;
+    let recordings = [("a".to_owned(), header.to_owned())].into();
+    server.agents.recordings = Recordings::Replayed(Arc::new(recordings));
+    server.start(None);
+    let (build, status) = server.run("unfetched").await;
+    assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.errors(build).await);
 }
 
 /// Whether it is aborted as it works, or while the server is away, so that it is over before it is found again.

@@ -2,6 +2,7 @@
 
 use jb_engine::gc::Collector;
 use jb_engine::gc::decide::GraceSettings;
+use jb_engine::places::ForgetError;
 use jb_model::{BuildEvent, BuildId, BuildStatus};
 use jb_runtime::fake::{Call, FakeRuntime, Fate};
 use jb_runtime::{Error, Runtime};
@@ -96,6 +97,35 @@ async fn places_have_caches_of_their_own() {
     assert_eq!(server.store.clear_task_caches(job, "t", Some("c")).await.unwrap(), 2);
     let (build, _) = server.run("cached").await;
     assert_eq!(server.log(build).await.matches('x').count(), 2);
+}
+
+/// A place that was taken from the flags.
+#[tokio::test]
+async fn a_worker_that_is_here_no_more_is_shown_and_can_be_forgotten() {
+    let (mut server, _gpu) = server().await;
+    server.more.push((FakeRuntime::named("arm"), Vec::new(), vec!["arm".to_owned()]));
+    let (_, status) = server.run("cached").await;
+    assert_eq!(status, BuildStatus::Succeeded);
+    let absent = async |server: &Server| -> Vec<String> {
+        let absent = server.engine().absent_workers().await.unwrap();
+        absent.into_iter().map(|worker| worker.name).collect()
+    };
+    assert_eq!(absent(&server).await, [""; 0]);
+    let running = server.engine().forget_worker("gpu").await.unwrap_err();
+    assert_eq!(running.to_string(), "cannot prune running worker");
+
+    server.crash().await;
+    server.more.remove(0);
+    server.start(None);
+    assert_eq!(absent(&server).await, ["gpu"]);
+    assert!(matches!(
+        server.engine().forget_worker("nobody").await,
+        Err(ForgetError::Unknown(name)) if name == "nobody"
+    ));
+    server.engine().forget_worker("gpu").await.unwrap();
+    assert_eq!(absent(&server).await, [""; 0]);
+    let left = server.store.recorded_workers().await.unwrap();
+    assert_eq!(left.iter().map(|worker| worker.name.as_str()).collect::<Vec<_>>(), ["fake"]);
 }
 
 #[tokio::test]

@@ -7,12 +7,19 @@ use serde::Serialize;
 
 use super::present::seconds;
 use crate::call::Call;
-use crate::engine::WorkerInfo;
-use crate::reply::{Failure, NOT_FOUND, Result, TEXT, json, ok, respond};
+use crate::engine::{Engine, EngineError, WorkerInfo};
+use crate::reply::{Failure, NOT_FOUND, Result, TEXT, done, json, ok, respond};
 use crate::settings::WORKER_VERSION;
 
+/// Those of this server, and others of which something is recorded.
+pub(super) async fn all(engine: &dyn Engine) -> Result<Vec<WorkerInfo>> {
+    let mut workers = engine.workers().await.map_err(Failure::internal)?;
+    workers.extend(engine.absent_workers().await.map_err(Failure::internal)?);
+    Ok(workers)
+}
+
 pub(super) async fn list(call: Call) -> Result<Response> {
-    let mut workers = call.state.engine().workers().await.map_err(Failure::internal)?;
+    let mut workers = all(call.state.engine()).await?;
     workers.retain(|worker| worker.team.is_empty() || call.may(&worker.team));
     Ok(ok(&workers.into_iter().map(present).collect::<Vec<_>>()))
 }
@@ -50,18 +57,19 @@ fn present(worker: WorkerInfo) -> Worker {
 
 #[derive(Serialize)]
 struct PruneRefused {
-    stderr: &'static str,
+    stderr: String,
 }
 
-/// A worker that runs cannot be pruned, and there are no others.
+/// Only a worker that is not in service is forgotten.
 pub(super) async fn prune(call: Call) -> Result<Response> {
-    let workers = call.state.engine().workers().await.map_err(Failure::internal)?;
-    let name = call.param("worker_name");
-    if !workers.iter().any(|worker| worker.name == name) {
-        return Err(NOT_FOUND);
+    match call.state.engine().forget_worker(call.param("worker_name")).await {
+        Ok(()) => Ok(done()),
+        Err(EngineError::NotFound(_)) => Err(NOT_FOUND),
+        Err(EngineError::Refused(stderr)) => {
+            Ok(json(StatusCode::BAD_REQUEST, &PruneRefused { stderr }))
+        }
+        Err(error @ EngineError::Failed(_)) => Err(Failure::internal(error)),
     }
-    let refused = PruneRefused { stderr: "cannot prune running worker" };
-    Ok(json(StatusCode::BAD_REQUEST, &refused))
 }
 
 pub(super) fn no_remote_workers() -> Response {

@@ -24,6 +24,8 @@ pub struct FakeEngine {
     pub volumes: Mutex<BTreeMap<VolumeHandle, Vec<u8>>>,
     pub runners: Mutex<BTreeMap<ContainerHandle, RunnerClient>>,
     pub level: Mutex<LogLevel>,
+    /// Workers that are recorded and not here.
+    pub absent: Mutex<Vec<String>>,
     /// `None` where steps are no pods.
     pub pods: Mutex<Option<Vec<PodInfo>>>,
     pub pod_changes: watch::Sender<u64>,
@@ -40,6 +42,7 @@ impl FakeEngine {
             volumes: Mutex::default(),
             runners: Mutex::default(),
             level: Mutex::default(),
+            absent: Mutex::new(vec!["gone".into()]),
             pods: Mutex::default(),
             pod_changes: watch::Sender::new(0),
             next: AtomicU64::new(1),
@@ -130,6 +133,27 @@ impl Engine for FakeEngine {
             ..WorkerInfo::default()
         };
         Ok(vec![worker("vm", ""), worker("mine", "crew")])
+    }
+
+    async fn absent_workers(&self) -> Result<Vec<WorkerInfo>, EngineError> {
+        let absent = self.absent.lock().unwrap();
+        let worker = |name: &String| WorkerInfo {
+            name: name.clone(),
+            state: "stalled".into(),
+            ..WorkerInfo::default()
+        };
+        Ok(absent.iter().map(worker).collect())
+    }
+
+    async fn forget_worker(&self, name: &str) -> Result<(), EngineError> {
+        if name == "vm" || name == "mine" {
+            return Err(EngineError::Refused("cannot prune running worker".into()));
+        }
+        let mut absent = self.absent.lock().unwrap();
+        let known = absent.iter().position(|worker| worker == name);
+        let known = known.ok_or_else(|| EngineError::NotFound(name.to_owned()))?;
+        absent.remove(known);
+        Ok(())
     }
 
     async fn pods(&self, _: BuildId) -> Result<Option<Vec<PodInfo>>, EngineError> {

@@ -151,11 +151,36 @@ async fn small_answers() {
     assert_eq!(wrong.status, StatusCode::METHOD_NOT_ALLOWED);
     let head = server.call("HEAD", "/api/v1/info").send().await;
     assert_eq!(head.status, StatusCode::OK);
-    let prune = server.put("/api/v1/workers/vm/prune").token(&token).send().await;
-    assert_eq!(prune.json(), json!({"stderr": "cannot prune running worker"}));
     let badge = server.get("/api/v1/pipelines/p/jobs/j/badge?title=x").send().await;
     assert_eq!(badge.status, StatusCode::MOVED_PERMANENTLY);
     assert_eq!(badge.header("location"), "/api/v1/teams/main/pipelines/p/jobs/j/badge?title=x");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_not_in_service_is_forgotten() {
+    let server = Server::new().await;
+    let token = server.login("test").await;
+    let workers = async || {
+        let workers = server.get("/api/v1/workers").token(&token).send().await.json();
+        let workers = workers.as_array().unwrap().iter();
+        workers.map(|worker| format!("{} {}", worker["name"], worker["state"])).collect::<Vec<_>>()
+    };
+    assert_eq!(workers().await.last().unwrap(), r#""gone" "stalled""#);
+    let prune = async |name: &str| {
+        server.put(&format!("/api/v1/workers/{name}/prune")).token(&token).send().await
+    };
+    let refused = prune("vm").await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert_eq!(refused.json(), json!({"stderr": "cannot prune running worker"}));
+    assert_eq!(prune("nobody").await.status, StatusCode::NOT_FOUND);
+    let health = server.get("/api/v1/health").send().await;
+    assert_eq!(health.json()["status"], "ok", "what is not here is not unwell");
+    // Whoever is of no team but those of administrators may not.
+    let guest = server.login("guest").await;
+    let refused = server.put("/api/v1/workers/gone/prune").token(&guest).send().await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert_eq!(prune("gone").await.status, StatusCode::OK);
+    assert_eq!(workers().await.len(), 2);
 }
 
 #[tokio::test]

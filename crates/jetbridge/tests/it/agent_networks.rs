@@ -9,7 +9,7 @@ use crate::agents::{self, parsed};
 use crate::api::Api;
 
 /// By this name the gateway's container finds this machine.
-const HOST: &str = "host.jetbridge.internal";
+pub const HOST: &str = "host.jetbridge.internal";
 
 /// An agent that may reach one host.
 pub const PIPELINE: &str = r#"

@@ -5,14 +5,19 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use jb_scripted_model::{MCP_PROGRAM, McpRevision, Script, ScriptedMcp, ScriptedModel};
 use serde_json::{Value, json};
 
+use crate::agent_networks::{HOST, connections, host_at};
 use crate::agents;
 use crate::api::Api;
+use crate::docker_registry::Registry;
+use crate::image::{Contents, Layer, shell};
 
 /// What the one server is sent, and what the other is started with.
 const TOKENS: [&str; 2] = ["d0cs-black-box-token", "pg-black-box-t0ken"];
-const PIPELINE: &str = r#"
+const VAR_SOURCES: &str = r#"
 var_sources:
 - {name: vs, type: dummy, config: {vars: {docs: {token: d0cs-black-box-token}, pg: {token: pg-black-box-t0ken}}}}
+"#;
+const PIPELINE: &str = r#"
 jobs:
 - name: ask
   plan:
@@ -46,7 +51,8 @@ pub fn script() -> Script {
 
 /// The pipeline, with a server at `docs`.
 fn pipeline(docs: &str) -> String {
-    PIPELINE.replace("DOCS", docs).replace("PROGRAM", &json!(MCP_PROGRAM).to_string())
+    let jobs = PIPELINE.replace("DOCS", docs).replace("PROGRAM", &json!(MCP_PROGRAM).to_string());
+    format!("{VAR_SOURCES}{jobs}")
 }
 
 /// An agent asks both servers, and sees what it is granted. Containers reach this machine at `host`.
@@ -100,6 +106,63 @@ async fn tools_of_servers_are_called_through_the_gateway() {
     let Some(server) = agents::server(dir.path(), &model).await else { return };
     let api = server.login().await;
     ask_both(&api, &model, agents::host(&api).await).await;
+}
+
+/// What an image with the server as `/bin/NAME` has beside a shell.
+pub fn server_layer(name: &str) -> Layer {
+    let program = format!("#!/bin/sh\n{MCP_PROGRAM}");
+    let layer = Layer::new().bytes(&format!("bin/{name}"), program.as_bytes(), 0o755, 0);
+    layer.symlink("bin/sed", "busybox").symlink("bin/expr", "busybox")
+}
+
+/// The example whose agent looks things up: a host by name, and servers in images that a registry has.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_looks_up_what_a_host_and_servers_in_their_images_know() {
+    let script = agents::example("answer.model.yml").replace("docs.example.com", HOST);
+    let model = agents::model(agents::parsed(&script)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let private = format!("{HOST}=10.0.0.0/8");
+    let flags = ["--agent-private-hosts", private.as_str()];
+    let Some(server) = agents::server_with(dir.path(), &model, &flags).await else { return };
+    let api = server.login().await;
+    let address = agents::host(&api).await;
+    if address.is_loopback() {
+        eprintln!("SKIPPED: containers have this machine's own network");
+        return;
+    }
+    let Some(registry) = Registry::start_at(address, false) else { return };
+    let Some(_host) = host_at(address).await else { return };
+    let options = jb_oci::Options { insecure: true, ..jb_oci::Options::default() };
+    let to = jb_oci::Registry::connect(&registry.host(), options).await.unwrap();
+    let mut pipeline = agents::example("answer.yml")
+        .replace("docs.example.com", HOST)
+        .replace("((question))", "Why does it greet?")
+        .replace("((tickets_token))", "((vs:pg.token))");
+    pipeline.push_str(VAR_SOURCES);
+    for name in ["wiki", "tickets"] {
+        let contents = Contents::default();
+        contents.image(&[&shell().done(), &server_layer(&format!("{name}-mcp")).done()]);
+        contents.push(&to, name, "latest").await;
+        let image = format!("{}, insecure: true", registry.name(name));
+        pipeline = pipeline.replace(&format!("(({name}_image))"), &image);
+    }
+    api.set_pipeline("answer", &pipeline).await;
+    let build = api.trigger("answer", "answer").await;
+    let log = api.succeeded(build).await;
+    assert!(
+        log.contains(&format!("this is {HOST}")) && log.contains("It is in ticket 7."),
+        "{log}"
+    );
+    let transcript = agents::transcript(&api, build).await;
+    let made: Vec<String> = connections(&transcript)
+        .into_iter()
+        .map(|[outcome, host, _]| format!("{outcome} {host}"))
+        .collect();
+    assert_eq!(made, [format!("allowed {HOST}:443"), "denied elsewhere.example.com:443".into()]);
+    let told: Vec<String> =
+        results(&transcript).iter().map(|(_, text)| last(text)).skip(2).collect();
+    let rows = "rows of greetings";
+    assert_eq!(told, [rows, rows, "you gave me ((redacted))"]);
 }
 
 /// The one process goes on meanwhile, and counts on.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::ImageResource;
+
 /// The most servers of one step.
 pub const MCP_SERVERS_MAX: usize = 16;
 /// The most tools that one server's are granted.
@@ -53,10 +55,20 @@ pub enum McpWay {
 pub struct McpProgram {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// The artifact that is its container's image; empty means the step's image.
-    pub image: String,
+    pub image: McpImage,
     /// Its environment beside the image's. Nobody but it gets to see it.
     pub params: BTreeMap<String, String>,
+}
+
+/// The image of the container that an MCP server runs in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum McpImage {
+    #[default]
+    Step,
+    /// The artifact of that name.
+    Artifact(String),
+    /// Fetched for it alone, as a task's is.
+    Resource(Box<ImageResource>),
 }
 
 impl McpServer {
@@ -162,8 +174,22 @@ impl McpServer {
                 }
                 headers.keys().try_for_each(|name| Self::check_header(name))
             }
-            McpWay::Program(program) => Self::check_command(&program.command),
+            McpWay::Program(program) => {
+                if let McpImage::Resource(image) = &program.image {
+                    Self::check_image(image)?;
+                }
+                Self::check_command(&program.command)
+            }
         }
+    }
+
+    /// # Errors
+    /// When nothing says what fetches it.
+    pub fn check_image(image: &ImageResource) -> Result<(), String> {
+        if image.kind.is_empty() {
+            return Err("the MCP server's `image_resource:` has no `type:`".to_owned());
+        }
+        Ok(())
     }
 
     /// # Errors

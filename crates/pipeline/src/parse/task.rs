@@ -50,7 +50,8 @@ fn records<T>(
     records
 }
 
-fn image_resource(d: &mut Decoder, f: &mut Fields<'_>) -> Option<ImageResource> {
+/// `image_resource` of a task configuration, and of whatever else has an image fetched the same way.
+pub(super) fn image_resource(d: &mut Decoder, f: &mut Fields<'_>) -> Option<ImageResource> {
     const KEY: &str = "image_resource";
     let node = f.take(KEY)?;
     let (image, value) = d.within(KEY, |d| {

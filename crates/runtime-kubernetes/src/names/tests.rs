@@ -54,7 +54,8 @@ proptest! {
         let name = pod_name(&spec);
         prop_assert!(is_dns_label(&name), "{name}");
         prop_assert!(is_dns_label(&host_name(&pipeline)));
-        prop_assert!(is_dns_label(&of_worker(&job, "artifacts")));
+        prop_assert!(is_dns_label(&of_worker(&job, "pull")));
+        prop_assert!(is_dns_label(&of_artifacts(&job, &handle)));
         for value in labels(&spec, &job, "task").values() {
             let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
             prop_assert!(value.len() <= 63, "{value}");

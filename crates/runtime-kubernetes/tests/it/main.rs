@@ -22,3 +22,4 @@ mod image;
 mod logins;
 mod objects;
 mod place;
+mod succession;

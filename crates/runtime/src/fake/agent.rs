@@ -133,13 +133,18 @@ async fn gateway(program: &Program, told: &Value) -> Result<Exit, Stop> {
     Ok(Exit::status(0))
 }
 
-/// A server says what it was given, and serves until it is told to end, unless its command is `false`.
+/// A server says what it was given, and serves until it is told to end, unless its command is `false`, or `deaf`: then it
+/// does not even begin.
 async fn serve(program: &Program, spec: &ProcessSpec, told: &Value) -> Result<Exit, Stop> {
     let text = json!({"told": told, "env": spec.env}).to_string();
     say(program, json!({"type": "server_text", "server": told["name"], "text": text}));
+    if told["command"][0] == "deaf" {
+        program.write(Stream::Stderr, b"jb-agent: listen at nowhere: no such directory\n");
+        return Ok(Exit::status(1));
+    }
     if told["command"][0] == "false" {
         program.write(Stream::Stderr, b"jb-agent: there is no room\n");
-        return Ok(Exit::status(1));
+        return Ok(Exit::status(101));
     }
     program.sleep(NEVER, true).await?;
     Ok(Exit::status(0))

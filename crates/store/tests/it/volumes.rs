@@ -2,7 +2,8 @@
 
 use jb_model::{BuildId, BuildStatus, ContainerHandle, Metadata, PlanId, VolumeHandle};
 use jb_store::{
-    ContainerFilter, ContainerState, NewCache, NewContainer, NewVolume, Store, TaskCacheKey,
+    ContainerFilter, ContainerState, Forgetting, NewCache, NewContainer, NewVolume, Store,
+    TaskCacheKey, WorkerRows,
 };
 
 use crate::world::{World, at, version, world};
@@ -12,6 +13,7 @@ conformance![
     containers_are_collected_when_nobody_needs_them,
     volumes,
     volumes_in_use_stay,
+    workers_are_forgotten_with_what_they_had,
     resource_caches,
     task_caches
 ];
@@ -50,9 +52,6 @@ async fn containers_are_listed_by_what_they_are_for(store: Store) {
     store.create_container(&check, at(6)).await.unwrap();
     let elsewhere = NewContainer { worker: "gone".into(), ..container(&world, "c3", None) };
     store.create_container(&elsewhere, at(6)).await.unwrap();
-    let mut workers = vec![(task.worker.clone(), 2), ("gone".to_owned(), 1)];
-    workers.sort();
-    assert_eq!(store.workers_of_containers().await.unwrap(), workers);
     assert!(store.delete_container(&elsewhere.handle).await.unwrap());
     assert!(store.set_container_state(&task.handle, ContainerState::Created).await.unwrap());
     let nobody = ContainerHandle::new("nobody");
@@ -220,6 +219,44 @@ async fn volumes_in_use_stay(store: Store) {
     store.touch_volume(&handle("free"), at(7)).await.unwrap();
     let others: Vec<String> = all.into_iter().filter(|name| name != "free").collect();
     assert_eq!(collect(7).await, others);
+}
+
+async fn workers_are_forgotten_with_what_they_had(store: Store) {
+    let world = world(store).await;
+    let store = &world.store;
+    let running = world.one_off().await;
+    let gone = |name: &str| NewVolume { worker: "gone".into(), ..volume(name) };
+    for name in ["cached", "task", "uploaded", "named"] {
+        store.create_volume(&gone(name), at(5)).await.unwrap();
+    }
+    store.create_volume(&volume("kept"), at(5)).await.unwrap();
+    let on_gone = NewContainer { worker: "gone".into(), ..container(&world, "c1", None) };
+    store.create_container(&on_gone, at(5)).await.unwrap();
+    store.create_container(&container(&world, "c2", Some(running)), at(5)).await.unwrap();
+    let handle = |name: &str| VolumeHandle::new(name);
+    let job = world.job("unit").await.id;
+    let key = |path| TaskCacheKey { job, step_name: "t", path };
+    store.save_cache(&cache("k1", "a", "cached"), at(5)).await.unwrap();
+    store.save_cache(&cache("k2", "b", "kept"), at(5)).await.unwrap();
+    store.save_task_cache(key("a"), &handle("task"), at(5)).await.unwrap();
+    store.create_artifact(world.team, None, "x", &handle("uploaded"), at(5)).await.unwrap();
+    store.set_build_artifact(running, "", "x", &handle("named")).await.unwrap();
+    let rows =
+        |name: &str, containers, volumes| WorkerRows { name: name.to_owned(), containers, volumes };
+    let recorded = async || store.recorded_workers().await.unwrap();
+    assert_eq!(recorded().await, [rows("gone", 1, 4), rows("w", 1, 1)]);
+
+    // A build that runs may still want what is there.
+    assert_eq!(store.forget_worker("gone").await.unwrap(), Forgetting::InUse(1));
+    assert_eq!(recorded().await.len(), 2);
+    store.finish_build(running, BuildStatus::Succeeded, None, at(6)).await.unwrap();
+    assert_eq!(store.forget_worker("gone").await.unwrap(), Forgetting::Forgotten);
+    assert_eq!(recorded().await, [rows("w", 1, 1)]);
+    assert!(store.use_cache("k1", at(9)).await.unwrap().is_none());
+    assert!(store.use_cache("k2", at(9)).await.unwrap().is_some());
+    assert_eq!(store.use_task_cache(key("a"), at(9)).await.unwrap(), None);
+    assert_eq!(store.delete_old_artifacts(at(9)).await.unwrap().len(), 0);
+    assert_eq!(store.forget_worker("nobody").await.unwrap(), Forgetting::Forgotten);
 }
 
 fn cache(key: &str, text: &str, volume: &str) -> NewCache {

@@ -33,19 +33,23 @@ fn stored_events_keep_their_form() {
         outcome,
         message: message.map(str::to_owned),
     };
+    let get = serde_json::to_string(&to_private(&image().get).unwrap()).unwrap();
     let cases = [
         (Event::Start, r#"{"v":1,"at":7,"event":"start"}"#.to_owned()),
         (Event::Abort, r#"{"v":1,"at":7,"event":"abort"}"#.to_owned()),
         (Event::Tick, r#"{"v":1,"at":7,"event":"tick"}"#.to_owned()),
         (
-            Event::Prepared { node: node(), image: None },
+            Event::Prepared { node: node(), images: Vec::new() },
             r#"{"v":1,"at":7,"event":"prepared","node":"5"}"#.to_owned(),
         ),
         (
-            Event::Prepared { node: node(), image: Some(image()) },
+            Event::Prepared { node: node(), images: vec![image()] },
+            format!(r#"{{"v":1,"at":7,"event":"prepared","node":"5","image":{{"get":{get}}}}}"#),
+        ),
+        (
+            Event::Prepared { node: node(), images: vec![image(), image()] },
             format!(
-                r#"{{"v":1,"at":7,"event":"prepared","node":"5","image":{{"get":{}}}}}"#,
-                serde_json::to_string(&to_private(&image().get).unwrap()).unwrap()
+                r#"{{"v":1,"at":7,"event":"prepared","node":"5","image":{{"get":{get}}},"more_images":[{{"get":{get}}}]}}"#
             ),
         ),
         (

@@ -54,7 +54,7 @@ pub struct TaskConfigJson {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-struct ImageResourceJson {
+pub(super) struct ImageResourceJson {
     #[serde(deserialize_with = "nullable")]
     name: String,
     #[serde(deserialize_with = "nullable")]
@@ -298,14 +298,7 @@ impl From<TaskConfigJson> for TaskConfig {
         Self {
             platform: json.platform,
             rootfs_uri: json.rootfs_uri,
-            image_resource: json.image_resource.map(|image| ImageResource {
-                name: image.name,
-                kind: image.r#type,
-                source: image.source,
-                version: image.version,
-                params: image.params,
-                tags: image.tags,
-            }),
+            image_resource: json.image_resource.map(ImageResource::from),
             limits: json.container_limits.map(ContainerLimits::from),
             params: json.params,
             run: TaskRun { path, args, dir, user },
@@ -331,14 +324,7 @@ impl From<TaskConfig> for TaskConfigJson {
         Self {
             platform: config.platform,
             rootfs_uri: config.rootfs_uri,
-            image_resource: config.image_resource.map(|image| ImageResourceJson {
-                name: image.name,
-                r#type: image.kind,
-                source: image.source,
-                version: image.version,
-                params: image.params,
-                tags: image.tags,
-            }),
+            image_resource: config.image_resource.map(ImageResourceJson::from),
             container_limits: config.limits.map(LimitsJson::from),
             params: config.params,
             run: RunJson { path, args, dir, user },
@@ -354,6 +340,20 @@ impl From<TaskConfig> for TaskConfigJson {
                 .map(|TaskCache { path, ttl }| CacheJson { path, ttl })
                 .collect(),
         }
+    }
+}
+
+impl From<ImageResourceJson> for ImageResource {
+    fn from(image: ImageResourceJson) -> Self {
+        let ImageResourceJson { name, r#type: kind, source, version, params, tags } = image;
+        Self { name, kind, source, version, params, tags }
+    }
+}
+
+impl From<ImageResource> for ImageResourceJson {
+    fn from(image: ImageResource) -> Self {
+        let ImageResource { name, kind, source, version, params, tags } = image;
+        Self { name, r#type: kind, source, version, params, tags }
     }
 }
 

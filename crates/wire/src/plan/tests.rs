@@ -231,16 +231,22 @@ fn servers_of_an_agent_come_back_and_wrong_ones_do_not() {
     let program = json!({"name": "db", "tools": ["query"], "command": ["pg-mcp", "((host))"],
         "image": "pg", "params": {"PGPASSWORD": "((password))"}});
     let bare = json!({"name": "wiki", "tools": ["read"], "command": ["wiki"]});
-    let whole = plan(json!([http, program, bare]));
+    let fetched = json!({"name": "tickets", "tools": ["read"], "command": ["tickets"], "image_resource":
+        {"name": "", "type": "registry-image", "source": {"repository": "tickets.test/mcp", "password": "((password))"}}});
+    let whole = plan(json!([http, program, bare, fetched]));
     let read = from_private(&whole.to_string()).unwrap();
     let written: Value = serde_json::from_str(&to_private(&read).unwrap()).unwrap();
     assert_eq!(written["task"]["agent"]["mcp"], whole["task"]["agent"]["mcp"]);
     assert_eq!(from_private(&written.to_string()).unwrap(), read);
     let public = serde_json::to_value(PublicPlan::from(&read)).unwrap().to_string();
-    assert!(!public.contains("pg-mcp") && !public.contains("docs.test"), "{public}");
+    assert!(!public.contains("pg-mcp") && !public.contains(".test"), "{public}");
     for (wrong, why) in [
         (json!([{"name": "db", "tools": ["query"], "command": []}]), "names no program"),
         (json!([{"name": "db", "tools": [], "command": ["x"]}]), "needs a list of the `tools:`"),
+        (
+            json!([{"name": "db", "tools": ["a"], "command": ["x"], "image_resource": {"source": {}}}]),
+            "`image_resource:` has no `type:`",
+        ),
         (json!([{"name": "db", "tools": ["query"], "url": "db"}]), "not one of https or http"),
         (json!([program, program]), "is named twice"),
         (json!([{"name": "db", "tools": ["query"]}]), "did not match"),

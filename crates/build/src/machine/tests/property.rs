@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::outline;
-use super::spec::{image, replay};
+use super::spec::{images, replay};
 use crate::machine::nodes::{Hook, Kind};
 use crate::machine::{
     Applied, BuildMachine, CancelReason, Effect, Event, IgnoredReason, LeafResult, Phase,
@@ -280,14 +280,16 @@ impl Driver {
             3 => Outcome::Errored,
             4 if self.cancelled.contains_key(&node) => Outcome::Aborted,
             _ if phase == Phase::Prepare => {
-                let image = match self.choose(3) {
-                    0 if node.as_str().len() < 40 => image(node.as_str(), "image"),
-                    1 if node.as_str().len() < 40 => image(node.as_str(), "image-get"),
-                    _ => None,
+                let needs = match self.choose(4) {
+                    0 if node.as_str().len() < 40 => "image",
+                    1 if node.as_str().len() < 40 => "image-get",
+                    2 if node.as_str().len() < 40 => "image a/image-get b/image",
+                    _ => "",
                 };
+                let images = images(node.as_str(), needs);
                 self.running.remove(&node);
                 self.cancelled.remove(&node);
-                assert_eq!(self.apply(Event::Prepared { node, image }), Applied::Changed);
+                assert_eq!(self.apply(Event::Prepared { node, images }), Applied::Changed);
                 return;
             }
             _ => Outcome::Succeeded,

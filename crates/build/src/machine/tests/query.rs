@@ -4,7 +4,7 @@ use jb_model::{BuildStatus, Plan, PlanId, PlanStep, Timestamp, Value};
 use serde_json::json;
 
 use super::outline;
-use super::spec::image;
+use super::spec::images;
 use crate::error::PlanError;
 use crate::machine::{BuildMachine, Event};
 use crate::plan_tree::MAX_STEPS;
@@ -60,10 +60,10 @@ fn scopes_and_values_go_from_the_inside_out() {
     assert_eq!(machine.across_vars_of(&PlanId::new("x/0/2")), [("v".to_owned(), json!("a"))]);
     assert_eq!(texts(&machine.scope_of(&PlanId::new("x"))), [""; 0]);
 
-    let need = image(task.as_str(), "image");
+    let need = images(task.as_str(), "image");
     machine.apply(
         Timestamp(0),
-        Event::Prepared { node: task.clone(), image: need },
+        Event::Prepared { node: task.clone(), images: need },
         &mut Vec::new(),
     );
     let get = PlanId::new("x/1/1/0/1/image-get");

@@ -1,7 +1,7 @@
 //! Runs the specs in `specs/*.md`: under each heading a `plan` block and a `trace` block. In a trace, lines that begin
 //! with `>` are events, those below them the effects. Set `UPDATE_SPECS=1` to write what the machine does.
 //!
-//! Events: `start`, `abort`, `tick`, `prepared ID [image|image-get]`, `started ID [LIMIT]`,
+//! Events: `start`, `abort`, `tick`, `prepared ID [image|image-get|PART/image…]`, `started ID [LIMIT]`,
 //! `finished ID prepare|run OUTCOME [MESSAGE]`, `ID OUTCOME [MESSAGE]` (the leaf prepares if it must, runs and ends so),
 //! `values ID JSON`, `no-values ID MESSAGE`. `@N` in front sets the time to second N.
 //!
@@ -118,8 +118,7 @@ impl Play {
                 writeln!(self.trace, "{deadline:?}").unwrap();
             }
             "prepared" => {
-                let image = image(node, more);
-                self.apply(Event::Prepared { node: id, image });
+                self.apply(Event::Prepared { node: id, images: images(node, more) });
             }
             "started" => {
                 let timeout = (!more.is_empty()).then(|| duration::parse(more).unwrap());
@@ -143,7 +142,7 @@ impl Play {
                 self.machine.outstanding(&mut outstanding);
                 let prepare = Effect::Run { node: id.clone(), phase: Phase::Prepare };
                 if outstanding.contains(&prepare) {
-                    self.apply(Event::Prepared { node: id.clone(), image: None });
+                    self.apply(Event::Prepared { node: id.clone(), images: Vec::new() });
                 }
                 let result = leaf_result(rest);
                 self.apply(Event::Finished { node: id, phase: Phase::Run, result });
@@ -198,7 +197,16 @@ fn leaf_result(text: &str) -> LeafResult {
     LeafResult { outcome, message }
 }
 
-pub(super) fn image(node: &str, what: &str) -> Option<ImageNeed> {
+/// What a node needs: `image` or `image-get`, each perhaps with the name of a part of the step before it, as in `db/image`.
+pub(super) fn images(node: &str, what: &str) -> Vec<ImageNeed> {
+    what.split_whitespace().map(|word| image(node, word)).collect()
+}
+
+fn image(node: &str, word: &str) -> ImageNeed {
+    let (owner, what) = match word.split_once('/') {
+        Some((part, what)) => (format!("{node}/{part}"), what),
+        None => (node.to_owned(), word),
+    };
     let leaf = |kind: &str, id: &str, from: &str| {
         let mut plan = outline::parse(&format!("{kind} {id} name=image"));
         if let PlanStep::Get(get) = &mut plan.step
@@ -208,14 +216,13 @@ pub(super) fn image(node: &str, what: &str) -> Option<ImageNeed> {
         }
         plan
     };
-    let (check, get) = (format!("{node}/image-check"), format!("{node}/image-get"));
+    let (check, get) = (format!("{owner}/image-check"), format!("{owner}/image-get"));
     match what {
-        "image" => Some(ImageNeed {
-            check: Some(leaf("check", &check, "")),
-            get: leaf("get", &get, &check),
-        }),
-        "image-get" => Some(ImageNeed { check: None, get: leaf("get", &get, "") }),
-        _ => None,
+        "image" => {
+            ImageNeed { check: Some(leaf("check", &check, "")), get: leaf("get", &get, &check) }
+        }
+        "image-get" => ImageNeed { check: None, get: leaf("get", &get, "") },
+        other => panic!("no image is called {other}"),
     }
 }
 

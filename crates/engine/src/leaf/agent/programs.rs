@@ -2,15 +2,16 @@
 
 use futures_util::future::try_join_all;
 use jb_agent_protocol::{Source, mcp};
+use jb_build::CancelReason;
 use jb_model::plan::TaskPlan;
 use jb_model::{ContainerHandle, VolumeHandle};
 use jb_runtime::client::{ProcessSpec, Stdin};
 use jb_runtime::{ContainerKind, ContainerSpec, Image, Link, Mount, MountSource, Network, User};
 use serde_json::json;
 
-use super::servers::Program;
+use super::servers::{Program, ProgramImage};
 use crate::build::BuildContext;
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, CancelHandle};
 use crate::leaf::image::ImageConfig;
 use crate::leaf::{Leaf, Trouble, script, task};
 use crate::process::{Process, Show, Speaker};
@@ -53,10 +54,13 @@ async fn make_one(
     program: &Program,
     image: (&Image, &ImageConfig),
 ) -> Result<Option<Made>, Trouble> {
-    let Program { name, command, image: artifact, params } = program;
-    let own = match artifact.as_str() {
-        "" => None,
-        artifact => Some(task::artifact_image(context, leaf, artifact).await?),
+    let Program { name, command, image: own, params } = program;
+    let own = match own {
+        ProgramImage::Step => None,
+        ProgramImage::Artifact(artifact) => {
+            Some(task::artifact_image(context, leaf, artifact).await?)
+        }
+        ProgramImage::Fetched(owner) => Some(task::fetched_image(context, owner).await?),
     };
     let (image, config) = own.as_ref().map_or(image, |(image, config)| (image, config));
     let handle = handle(context, leaf, name);
@@ -103,13 +107,14 @@ async fn make_one(
     Ok(Some(Made { name: name.clone(), handle, process, link: link(false) }))
 }
 
-/// Follows servers until they are told to end. One that is lost is no more than its tools: the step goes on.
+/// Follows servers until they are told to end. One that is lost is no more than its tools: the step goes on. One that could
+/// not begin is why nothing else does: the gateway would wait for it.
 pub(super) async fn follow(
     context: &BuildContext,
     leaf: &Leaf,
     agent: &str,
     servers: &[Made],
-    stop: &Cancel,
+    (stop, stop_harness): (&Cancel, &CancelHandle),
 ) -> Result<(), Trouble> {
     let follow = servers.iter().map(async |server| {
         let name = format!("mcp {}", server.name);
@@ -126,6 +131,11 @@ pub(super) async fn follow(
             Err(trouble) => trouble.text,
             Ok(exit) if exit.status != 0 && !exit.cancelled => {
                 let said = String::from_utf8_lossy(&exit.result).trim().to_owned();
+                if exit.status == mcp::NEVER_BEGAN {
+                    let text =
+                        format!("the MCP server `{}` cannot be started: {said}", server.name);
+                    return Err(Trouble::new(text));
+                }
                 let memory = if exit.oom { " at its memory limit" } else { "" };
                 format!("its container ended with status {}{memory} {said}", exit.status)
             }
@@ -135,5 +145,9 @@ pub(super) async fn follow(
         context.say(leaf, &text).await?;
         Ok(())
     });
-    try_join_all(follow).await.map(drop)
+    let ended = try_join_all(follow).await.map(drop);
+    if matches!(&ended, Err(trouble) if !trouble.of_server) {
+        stop_harness.cancel(CancelReason::Abort);
+    }
+    ended
 }

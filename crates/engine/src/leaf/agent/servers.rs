@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use jb_agent_protocol::mcp;
-use jb_model::Value;
-use jb_model::agent::{AgentConfig, McpProgram, McpServer, McpWay};
+use jb_model::agent::{AgentConfig, McpImage, McpProgram, McpServer, McpWay};
+use jb_model::config::ImageResource;
+use jb_model::plan::TaskPlan;
+use jb_model::{PlanId, PlanStep, Value};
 
+use crate::agents::Recordings;
 use crate::build::BuildContext;
 use crate::leaf::{Leaf, Trouble};
 
@@ -21,9 +24,46 @@ pub(super) struct Servers {
 pub(super) struct Program {
     pub(super) name: String,
     pub(super) command: Vec<String>,
-    /// The artifact that is its image; empty means the step's.
-    pub(super) image: String,
+    pub(super) image: ProgramImage,
     pub(super) params: BTreeMap<String, String>,
+}
+
+/// Where its container's image is.
+pub(super) enum ProgramImage {
+    Step,
+    Artifact(String),
+    /// Fetched for this id.
+    Fetched(PlanId),
+}
+
+/// For whom the image of a server is fetched.
+fn image_owner(step: &PlanId, server: &str) -> PlanId {
+    PlanId(format!("{step}/mcp/{server}"))
+}
+
+/// The images to fetch for the servers beside an agent: for whom, what the log calls it, and what it is. From a recording
+/// no server is started.
+pub(crate) fn images<'a>(
+    context: &BuildContext,
+    leaf: &Leaf,
+    plan: &'a TaskPlan,
+) -> impl Iterator<Item = (PlanId, String, &'a ImageResource)> {
+    let replayed = matches!(context.engine.settings.agents.recordings, Recordings::Replayed(_));
+    let servers = plan.agent.iter().filter(move |_| !replayed).flat_map(|agent| &agent.mcp);
+    servers.filter_map(|server| {
+        let McpWay::Program(McpProgram { image: McpImage::Resource(image), .. }) = &server.way
+        else {
+            return None;
+        };
+        let owner = image_owner(&leaf.plan.id, &server.name);
+        Some((owner, format!("image of {}", server.name), &**image))
+    })
+}
+
+/// For whom images are fetched beside a step's own.
+pub(crate) fn image_owners(context: &BuildContext, leaf: &Leaf) -> Vec<PlanId> {
+    let PlanStep::Task(plan) = &leaf.plan.step else { return Vec::new() };
+    images(context, leaf, plan).map(|(owner, ..)| owner).collect()
 }
 
 /// Resolves what the servers are. Those that a recording answers for are told nothing.
@@ -76,7 +116,14 @@ async fn program(
         command.push(credential(context, leaf, word).await?);
     }
     McpServer::check_command(&command).map_err(Trouble::new)?;
-    let image = context.interpolate_text(leaf, &written.image).await?;
+    let image = match &written.image {
+        McpImage::Step => ProgramImage::Step,
+        McpImage::Artifact(name) => match context.interpolate_text(leaf, name).await? {
+            name if name.is_empty() => ProgramImage::Step,
+            name => ProgramImage::Artifact(name),
+        },
+        McpImage::Resource(_) => ProgramImage::Fetched(image_owner(&leaf.plan.id, name)),
+    };
     let params = credentials(context, leaf, &written.params).await?;
     Ok(Program { name: name.to_owned(), command, image, params })
 }

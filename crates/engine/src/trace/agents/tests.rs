@@ -118,6 +118,36 @@ fn calls_of_mcp_servers_are_below_those_of_tools() {
 }
 
 #[test]
+fn connections_through_the_proxy_are_below_the_agent() {
+    let mut story = Story::default();
+    start(&mut story);
+    let connection = |host: &str, outcome: &str, address: &str| {
+        json!({"type": "connection", "host": host, "outcome": outcome, "reason": "private", "address": address,
+            "sent_bytes": 300, "received_bytes": 7_000, "total_ms": 1_500})
+    };
+    let allowed = connection("crates.io:443", "allowed", "192.0.2.1");
+    assert_eq!(told(&mut story, Source::Gateway, 12, allowed.clone()).len(), 1);
+    told(&mut story, Source::Gateway, 13, connection("evil.test:8443", "denied", ""));
+    told(&mut story, Source::Gateway, 13, connection("plain.test", "failed", ""));
+    // Only the gateway's word counts.
+    assert_eq!(told(&mut story, Source::Harness, 13, allowed), []);
+    let spans = spans(story, None);
+    let [agent, allowed, denied, failed] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!((&*allowed.name, allowed.kind), ("CONNECT", Kind::Client));
+    assert_eq!((allowed.parent, allowed.error.as_deref()), (Some(agent.id), None));
+    assert_eq!(allowed.end.since(allowed.begin), Duration::from_millis(1_500));
+    assert_eq!(*fact(allowed, "server.address"), "crates.io".into());
+    assert_eq!(*fact(allowed, "server.port"), Fact::Count(443));
+    assert_eq!(*fact(allowed, "network.peer.address"), "192.0.2.1".into());
+    assert_eq!(*fact(allowed, "jetbridge.proxy.outcome"), "allowed".into());
+    assert_eq!(*fact(allowed, "jetbridge.proxy.received_bytes"), Fact::Count(7_000));
+    assert_eq!(denied.error.as_deref(), Some("denied"));
+    assert_eq!(*fact(denied, "jetbridge.proxy.outcome"), "denied".into());
+    assert_eq!(*fact(failed, "server.address"), "plain.test".into());
+    assert!(!format!("{spans:?}").contains("private"));
+}
+
+#[test]
 fn a_budget_and_an_end_nobody_told_are_seen() {
     let mut story = Story::default();
     start(&mut story);

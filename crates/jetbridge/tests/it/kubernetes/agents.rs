@@ -111,6 +111,40 @@ async fn tools_of_servers_are_called_from_pods() {
     assert!(told.contains("jetbridge.dev/kind: mcp") && !told.contains("black-box"), "{told}");
 }
 
+/// Its node pulls it with the login of its source, which the step's own image has none of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_runs_in_an_image_of_its_own() {
+    const SCRIPT: &str = r#"
+rules:
+- {times: 1, reply: {say: {tools: [{name: db__whoami, input: {}}]}}}
+- {reply: {say: {text: I know it.}}}
+"#;
+    const PIPELINE: &str = r#"
+jobs:
+- name: ask
+  plan:
+  - agent: ask
+    prompt: Look it up.
+    config: {platform: linux}
+    mcp:
+    - name: db
+      command: [sh, -c, 'TOKEN=$(cat /hello) exec /bin/db-mcp']
+      tools: [whoami]
+      image_resource: {type: registry-image, source: {repository: REGISTRY/db, tag: v1, insecure: true, username: someone, password: s3cret}}
+"#;
+    let (Some(host), Some(reached)) = (host(), Reached::start(true)) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let model = agents::model(agents::parsed(SCRIPT)).await;
+    let Some(place) = place("restricted", dir.path(), host, &model).await else { return };
+    let layer = crate::mcp::server_layer("db-mcp").file("hello", "what only its image has\n");
+    reached.push("db", layer).await;
+    let api = place.login().await;
+    api.set_pipeline("p", &PIPELINE.replace("REGISTRY", &reached.registry.host())).await;
+    let log = api.succeeded(api.trigger("p", "ask").await).await;
+    assert!(log.contains("you gave me what only its image has"), "{log}");
+    assert!(!log.contains("s3cret"), "{log}");
+}
+
 /// Tries another server on the machine where the model is, the API server, metadata and names.
 const OUTWARD: &str = r#"
 rules:

@@ -48,7 +48,7 @@ impl Reached {
     }
 
     /// Pushes an image that has a shell and one more layer; returns its name by digest.
-    async fn push(&self, repository: &str, layer: Layer) -> String {
+    pub async fn push(&self, repository: &str, layer: Layer) -> String {
         let contents = Contents::default();
         let digest = contents.image(&[&shell().done(), &layer.done()]);
         let options =

@@ -1,10 +1,11 @@
 //! `mcp` of an agent step.
 
 use jb_model::Value;
-use jb_model::agent::{MCP_SERVERS_MAX, McpProgram, McpServer, McpWay};
+use jb_model::agent::{MCP_SERVERS_MAX, McpImage, McpProgram, McpServer, McpWay};
 use jb_yaml::Node;
 
 use super::super::decoder::{Decoder, Empty, Fields};
+use super::super::task::image_resource;
 use crate::diagnostic::Code;
 
 const KEY: &str = "mcp";
@@ -72,7 +73,7 @@ fn way(d: &mut Decoder, f: &mut Fields<'_>, node: &Node) -> McpWay {
         return McpWay::Program(program(d, f, node));
     }
     let message = "it goes with the `command:` of an MCP server";
-    misplaced(d, f, &["image", "params"], message);
+    misplaced(d, f, &["image", "image_resource", "params"], message);
     if f.find("url").is_none() {
         let message = "an MCP server needs a `url:`, or the `command:` that it is";
         d.fail(Code::InvalidValue, message, node.span);
@@ -92,7 +93,19 @@ fn way(d: &mut Decoder, f: &mut Fields<'_>, node: &Node) -> McpWay {
 fn program(d: &mut Decoder, f: &mut Fields<'_>, node: &Node) -> McpProgram {
     let command = d.texts(f, "command");
     checked(d, f, "command", node, McpServer::check_command(&command));
-    let image = d.text(f, "image", Empty::Omit);
+    let artifact = d.text(f, "image", Empty::Omit);
+    let image = match image_resource(d, f) {
+        Some(image) => {
+            checked(d, f, "image_resource", node, McpServer::check_image(&image));
+            if !artifact.is_empty() {
+                let message = "an MCP server has an `image:` or an `image_resource:`, not both";
+                d.fail(Code::InvalidValue, message, node.span);
+            }
+            McpImage::Resource(Box::new(image))
+        }
+        None if artifact.is_empty() => McpImage::Step,
+        None => McpImage::Artifact(artifact),
+    };
     McpProgram { command, image, params: d.environment(f, "params") }
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use jb_metrics::{Collection, Metrics};
 use jb_model::{BuildId, ContainerHandle, Timestamp, VolumeHandle};
-use jb_store::{ContainerFilter, Store};
+use jb_store::{ContainerFilter, ContainerRecord, Store};
 use tokio::sync::watch;
 
 use crate::Clock;
@@ -203,15 +203,28 @@ impl Collector {
     }
 
     /// Removes the containers of a build that succeeded, without waiting for a round: nobody looks into
-    /// them, and a busy server would keep hundreds. One that was entered stays for its grace period.
+    /// them, and a busy server would keep hundreds. What their places have more urgent to do comes first.
+    pub async fn remove_finished_containers_of(&self, build: BuildId) {
+        let workers: BTreeSet<String> =
+            self.containers_of(build).await.into_iter().map(|container| container.worker).collect();
+        let places = workers.into_iter().filter_map(|worker| self.place(Some(worker)));
+        futures_util::future::join_all(places.map(|place| place.runtime.leisure())).await;
+        self.remove_containers_of(build).await;
+    }
+
+    /// Removes the containers of a build that is over. One that was entered stays for its grace period.
     pub async fn remove_containers_of(&self, build: BuildId) {
-        let filter = ContainerFilter { build: Some(build), ..ContainerFilter::default() };
-        let containers = self.store.containers(&filter, MAX_PER_ROUND).await;
-        for container in log(containers.map_err(stored("list a build's containers"))) {
+        for container in self.containers_of(build).await {
             if container.last_hijack.is_none() {
                 self.remove_container(&container.handle).await;
             }
         }
+    }
+
+    async fn containers_of(&self, build: BuildId) -> Vec<ContainerRecord> {
+        let filter = ContainerFilter { build: Some(build), ..ContainerFilter::default() };
+        let containers = self.store.containers(&filter, MAX_PER_ROUND).await;
+        log(containers.map_err(stored("list a build's containers")))
     }
 
     /// Destroys a container and forgets it; one that cannot be destroyed now is tried again later.

@@ -163,7 +163,7 @@ impl Engine {
         if status == BuildStatus::Succeeded {
             let collector = self.collector.clone();
             // A restart in between leaves them to the next round of collection.
-            tokio::spawn(async move { collector.remove_containers_of(build).await });
+            tokio::spawn(async move { collector.remove_finished_containers_of(build).await });
         }
         Ok(())
     }

@@ -33,5 +33,9 @@ pub const MAX_CHUNK: usize = 64 << 10;
 /// What a runner keeps of one process's output that was not acknowledged, in bytes of records. A process that has said
 /// more waits. Whoever follows a process acknowledges well before this much has come.
 pub const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+/// What whoever comes through a runner's port says first, in bytes.
+pub const KEY_BYTES: usize = 32;
+/// A runner's first word to who came through its port or wanted to be told of the connection.
+pub const ANNOUNCEMENT: u8 = 0;
 /// The longest process id, in bytes.
 pub const MAX_ID: usize = 200;

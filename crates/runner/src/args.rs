@@ -6,6 +6,7 @@ use std::time::Duration;
 use jb_runner_protocol::JOURNAL_BYTES_MAX;
 
 use crate::journal::LIMIT_MIN;
+use crate::serve::Lock;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,8 @@ pub(crate) struct Options {
     /// Where journals are kept; made when missing.
     pub(crate) journal: PathBuf,
     pub(crate) socket: Socket,
+    /// A port of the loopback to listen on, too, and what its callers' key has to fit.
+    pub(crate) door: Option<(u16, Lock)>,
     /// The process whose status the runner ends with.
     pub(crate) main: Option<String>,
     /// Ends the runner after the main process: once its journal is acknowledged, or this long after.
@@ -52,7 +55,7 @@ pub(crate) enum Socket {
 
 const USAGE: &str =
     "usage: jb-runner serve --journal DIR (--socket PATH | --socket-fd N) [--main ID] \
-[--linger SECONDS] [--grace SECONDS] [--journal-limit BYTES] [--echo] [--make DIR...] [--user USER --own DIR...]
+[--linger SECONDS] [--grace SECONDS] [--port PORT --key SHA256] [--journal-limit BYTES] [--echo] [--make DIR...] [--user USER --own DIR...]
        jb-runner connect --socket PATH [--announce]";
 
 pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
@@ -62,6 +65,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
     let (mut echo, mut grace) = (false, Duration::from_secs(10));
     let mut journal_limit = JOURNAL_BYTES_MAX;
     let mut announce = false;
+    let (mut port, mut key) = (None, None);
     let (mut make, mut user, mut own) = (Vec::new(), None, Vec::new());
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value\n{USAGE}"));
@@ -69,6 +73,8 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
             "--journal" => journal = Some(PathBuf::from(value()?)),
             "--socket" => socket = Some(Socket::Path(PathBuf::from(value()?))),
             "--socket-fd" => socket = Some(Socket::Inherited(number(word, value()?)?)),
+            "--port" => port = Some(number(word, value()?)?),
+            "--key" => key = Some(lock(value()?)?),
             "--main" => main = Some(value()?.clone()),
             "--linger" => linger = Some(Duration::from_secs(number(word, value()?)?)),
             "--grace" => grace = Duration::from_secs(number(word, value()?)?),
@@ -90,9 +96,13 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
             if linger.is_some() && main.is_none() {
                 return Err(format!("`--linger` needs `--main`\n{USAGE}"));
             }
+            if port.is_some() != key.is_some() {
+                return Err(format!("`--port` and `--key` need each other\n{USAGE}"));
+            }
             Ok(Command::Serve(Options {
                 journal: journal.ok_or_else(|| missing("--journal"))?,
                 socket: socket.ok_or_else(|| missing("--socket"))?,
+                door: port.zip(key),
                 main,
                 linger,
                 echo,
@@ -113,4 +123,15 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
 
 fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, String> {
     value.parse().map_err(|_| format!("`{name} {value}` is not a number\n{USAGE}"))
+}
+
+/// The digest of a key, in hexadecimal digits.
+fn lock(text: &str) -> Result<Lock, String> {
+    let bytes = text.as_bytes().chunks(2).map(|digits| {
+        let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.len() == 2)?;
+        u8::from_str_radix(digits, 16).ok()
+    });
+    let bytes: Option<Vec<u8>> = bytes.collect();
+    let lock = bytes.and_then(|bytes| Lock::try_from(bytes).ok());
+    lock.ok_or_else(|| format!("`--key {text}` is not a SHA-256 digest\n{USAGE}"))
 }

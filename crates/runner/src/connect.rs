@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use jb_runner_protocol::ANNOUNCEMENT;
+
 const PIECE: usize = 256 << 10;
 /// How long a runner that was just started may take to listen. Less than whoever waits for the announcement does.
 const START: Duration = Duration::from_secs(10);
@@ -23,7 +25,7 @@ pub(crate) fn bridge(socket: &Path, announce: bool) -> Result<u8, String> {
     let mut to = from.try_clone().map_err(|error| failed("connect to", error))?;
     let (mut input, mut output) = stdio().map_err(|error| failed("connect to", error))?;
     if announce {
-        output.write_all(&[0]).map_err(|error| failed("announce", error))?;
+        output.write_all(&[ANNOUNCEMENT]).map_err(|error| failed("announce", error))?;
     }
     std::thread::spawn(move || {
         // Whatever ends the input ends the conversation; the other direction reports it.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jb_archive::owner::give_tree_once;
 use jb_runner_protocol::record::MAX_RECORD;
-use jb_runner_protocol::{MAX_CHUNK, Reply};
+use jb_runner_protocol::{ANNOUNCEMENT, MAX_CHUNK, Reply};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::args::{Options, Socket};
@@ -17,11 +17,14 @@ use crate::say;
 use crate::sys::{self, Signals};
 use crate::user::identify;
 use connection::Connection;
+use door::Door;
+pub(crate) use door::Lock;
 use echo::Echo;
 use pace::Pace;
 use supervisor::Supervisor;
 
 mod connection;
+mod door;
 mod echo;
 mod pace;
 mod supervisor;
@@ -45,12 +48,17 @@ pub(crate) fn serve(options: Options) -> Result<u8, String> {
     }
     hand_over(&options);
     let listener = listen(&options.socket).map_err(|error| failed("listen", error))?;
+    let door = options.door.and_then(|(port, lock)| {
+        let door = Door::open(port, lock);
+        door.inspect_err(|error| say(&format!("port {port} is of no use: {error}"))).ok()
+    });
     let supervisor = Supervisor::new(&options)?;
     let echo = options.echo.then(|| Echo::new(options.main.clone()));
     let mut server = Server {
         options,
         signals,
         listener,
+        door,
         supervisor,
         connections: Vec::new(),
         last_connection: 0,
@@ -96,6 +104,7 @@ struct Server {
     options: Options,
     signals: Signals,
     listener: UnixListener,
+    door: Option<Door>,
     supervisor: Supervisor,
     connections: Vec<Connection>,
     last_connection: u64,
@@ -110,6 +119,8 @@ struct Server {
 enum Source {
     Signals,
     Listener,
+    /// Or somebody at it.
+    Door,
     Connection(usize),
     Echo,
     /// Positions in the list of running processes.
@@ -129,6 +140,7 @@ impl Server {
                 self.handle(source, flags, &running, scratch);
             }
             self.supervisor.advance(now, scratch);
+            self.let_in(now);
             self.exchange();
             if let Some(status) = self.finished(now) {
                 return Ok(status);
@@ -145,6 +157,10 @@ impl Server {
             PollFd::new(self.signals.fd(), PollFlags::IN),
             PollFd::new(&self.listener, PollFlags::IN),
         ];
+        for fd in self.door.iter().flat_map(Door::sources) {
+            sources.push(Source::Door);
+            fds.push(fd);
+        }
         for (index, connection) in self.connections.iter().enumerate() {
             sources.push(Source::Connection(index));
             fds.push(PollFd::new(connection.stream(), connection.interest()));
@@ -186,7 +202,8 @@ impl Server {
     fn deadline(&self) -> Option<Instant> {
         let linger = self.supervisor.main_ended_at().zip(self.options.linger);
         let linger = linger.map(|(ended, linger)| ended + linger);
-        [self.supervisor.deadline(), linger, self.farewell].into_iter().flatten().min()
+        let door = self.door.as_ref().and_then(Door::deadline);
+        [self.supervisor.deadline(), linger, self.farewell, door].into_iter().flatten().min()
     }
 
     fn handle(
@@ -206,6 +223,8 @@ impl Server {
             }
             // Written after everything else was handled.
             Source::Echo => {}
+            // Answered in every turn: callers who say nothing are shown out, too.
+            Source::Door => {}
             Source::Output(index, stream) => {
                 if let Some(process) = self.supervisor.process_mut(&running[index]) {
                     let bytes = process.read(stream, scratch);
@@ -241,15 +260,31 @@ impl Server {
                 Socket::Path(_) => sys::peer_uid(&fd)
                     .is_some_and(|uid| uid == 0 || uid == rustix::process::geteuid().as_raw()),
             };
-            if !trusted || self.connections.len() >= MAX_CONNECTIONS {
-                say("refused a connection: of another user, or one too many");
+            if !trusted {
+                say("refused a connection of another user");
                 continue;
             }
             if rustix::io::ioctl_fionbio(fd.as_fd(), true).is_ok() {
-                self.last_connection += 1;
-                self.connections.push(Connection::new(self.last_connection, fd));
+                self.admit(fd, &[]);
             }
         }
+    }
+
+    /// Takes those into the circle of clients who have the key.
+    fn let_in(&mut self, now: Instant) {
+        let callers = self.door.as_mut().map(|door| door.answer(now)).unwrap_or_default();
+        for caller in callers {
+            self.admit(caller, &[ANNOUNCEMENT]);
+        }
+    }
+
+    fn admit(&mut self, stream: OwnedFd, greeting: &[u8]) {
+        if self.connections.len() >= MAX_CONNECTIONS {
+            say("refused a connection: one too many");
+            return;
+        }
+        self.last_connection += 1;
+        self.connections.push(Connection::new(self.last_connection, stream, greeting));
     }
 
     /// Answers requests and passes on what is new in the journals.

@@ -56,10 +56,17 @@ where
 }
 
 /// What this crate asks for; all else is `other`.
-const RESOURCES: &[&str] =
-    &["events", "networkpolicies", "persistentvolumeclaims", "pods", "pods/exec", "pods/log"];
+const RESOURCES: &[&str] = &[
+    "events",
+    "networkpolicies",
+    "persistentvolumeclaims",
+    "pods",
+    "pods/exec",
+    "pods/log",
+    "pods/portforward",
+];
 
-/// The verb and resource of a request, as a Role names them. Exec is `create`, by whichever method it is done.
+/// The verb and resource of a request, as a Role names them. Those that become streams are `create`, by whichever method they are made.
 fn asked(method: &Method, uri: &Uri) -> (&'static str, &'static str) {
     // /api/v1/namespaces/<namespace>/<resource>[/<name>[/<subresource>]]
     let after = uri.path().split_once("/namespaces/").map_or("", |(_, after)| after);
@@ -72,7 +79,7 @@ fn asked(method: &Method, uri: &Uri) -> (&'static str, &'static str) {
     });
     let is_watch = uri.query().is_some_and(|query| query.contains("watch=true"));
     let verb = match *method {
-        _ if sub == Some("exec") => "create",
+        _ if matches!(sub, Some("exec" | "portforward")) => "create",
         Method::GET if name.is_some() => "get",
         Method::GET if is_watch => "watch",
         Method::GET => "list",

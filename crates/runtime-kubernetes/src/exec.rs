@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use jb_runner_protocol::ANNOUNCEMENT;
 use jb_runtime::RunnerStream;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
@@ -18,7 +19,7 @@ use crate::api::text_of;
 pub(crate) use output::Output;
 
 /// How long an executed command may take to show that it runs.
-const ANNOUNCEMENT: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// Bytes on their way to and from a command.
 const BUFFER: usize = 256 << 10;
 
@@ -71,7 +72,7 @@ impl Exec {
             max_stdout_buf_size: Some(BUFFER),
             max_stderr_buf_size: Some(BUFFER),
         };
-        let started = tokio::time::timeout(ANNOUNCEMENT, pods.exec(pod, command, &params)).await;
+        let started = tokio::time::timeout(PATIENCE, pods.exec(pod, command, &params)).await;
         let mut process = match started {
             Ok(started) => started.map_err(Failure::Api)?,
             Err(_) => return Err(Failure::Lost(io::ErrorKind::TimedOut.into())),
@@ -119,11 +120,11 @@ pub(crate) async fn connect(
     silence_max: Duration,
 ) -> Result<RunnerExec, Failure> {
     let mut exec = Exec::start(pods, pod, container, command, None).await?;
-    let mut announcement = [1];
-    let read = tokio::time::timeout(ANNOUNCEMENT, exec.stdout.read(&mut announcement)).await;
+    let mut announcement = [!ANNOUNCEMENT];
+    let read = tokio::time::timeout(PATIENCE, exec.stdout.read(&mut announcement)).await;
     let lost = |kind: io::ErrorKind| Failure::Lost(kind.into());
     match read {
-        Ok(Ok(1)) if announcement == [0] => {
+        Ok(Ok(1)) if announcement == [ANNOUNCEMENT] => {
             Ok(RunnerExec { stdout: exec.stdout, stdin: exec.stdin, silence_max })
         }
         Ok(Ok(0)) => {

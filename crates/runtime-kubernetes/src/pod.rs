@@ -4,6 +4,7 @@ mod containers;
 mod layout;
 pub(crate) mod link;
 mod owned;
+pub(crate) mod port;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;

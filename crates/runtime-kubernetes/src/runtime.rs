@@ -22,10 +22,10 @@ use tokio::time::Instant;
 
 use crate::artifacts::{Artifacts, Known};
 use crate::checks::Checks;
-use crate::exec::RunnerExec;
 use crate::failure::{Answer, Problem, Standing, answer_of, lost, standing};
 use crate::image::Reference;
 use crate::image::pointer::Pointer;
+use crate::keys::Keys;
 use crate::logins::Logins;
 use crate::network::kept::Kept;
 use crate::pod::Published;
@@ -35,15 +35,19 @@ use crate::starts::Starts;
 use crate::table::{PodTable, handle_of, is_meant};
 use crate::waits::Waits;
 use crate::{api, names, pod, pods, probe};
+use ports::Ports;
+use starting::Starting;
 
 mod attempts;
 mod birth;
 mod check;
 mod create;
 mod link;
+mod ports;
 mod prepare;
 mod reach;
 mod settle;
+mod starting;
 mod store;
 
 /// A stream made while a container was created is kept this long for the first who connects.
@@ -52,11 +56,17 @@ const SPARE_STREAM: Duration = Duration::from_secs(20);
 const FIRST_LIST: Duration = Duration::from_secs(60);
 /// Between SIGTERM and SIGKILL for what is not needed any more.
 const DESTROY_SECONDS: u32 = 1;
+/// The longest that pods which nobody needs stay because others are being started.
+const LEISURE: Duration = Duration::from_secs(20);
+
 /// Containers on a cluster. Cheap to clone; all clones are one runtime.
 #[derive(Clone)]
 pub struct KubernetesRuntime {
     inner: Arc<Inner>,
 }
+
+/// Streams that nobody has asked for yet, and since when.
+type Spare = HashMap<ContainerHandle, (Instant, Box<dyn RunnerStream>)>;
 
 struct Inner {
     settings: Arc<Settings>,
@@ -67,8 +77,10 @@ struct Inner {
     artifacts: Artifacts,
     logins: Logins,
     checks: Checks,
-    spare: Mutex<HashMap<ContainerHandle, (Instant, RunnerExec)>>,
+    spare: Mutex<Spare>,
     starts: Starts,
+    starting: Starting,
+    ports: Ports,
     watches: [JoinHandle<()>; 3],
     /// The API server's.
     api_addresses: Vec<String>,
@@ -125,6 +137,7 @@ impl KubernetesRuntime {
         }
         let artifacts = Artifacts::new(pods.clone(), Arc::clone(&settings), features, store);
         let logins = Logins::new(Api::namespaced(client.clone(), namespace), Arc::clone(&settings));
+        let keys = Keys::fresh().map_err(|error| Error::io("cannot make a secret", error))?;
         let spare = Mutex::default();
         let checks = Checks::new(settings.check_pods, server_id());
         let events: Api<Event> = Api::namespaced(client, &settings.namespace);
@@ -142,6 +155,8 @@ impl KubernetesRuntime {
             checks,
             spare,
             starts,
+            starting: Starting::default(),
+            ports: Ports::new(keys),
             watches,
             api_addresses,
         };
@@ -183,7 +198,7 @@ async fn check_claim(
 }
 
 impl Inner {
-    fn spare(&self) -> MutexGuard<'_, HashMap<ContainerHandle, (Instant, RunnerExec)>> {
+    fn spare(&self) -> MutexGuard<'_, Spare> {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         spare.retain(|_, (since, _)| since.elapsed() < SPARE_STREAM);
         spare
@@ -355,6 +370,10 @@ impl Runtime for KubernetesRuntime {
 
     async fn settle(&self, handle: &ContainerHandle) -> Result<()> {
         self.inner.settle(handle).await
+    }
+
+    async fn leisure(&self) {
+        self.inner.starting.over(LEISURE).await;
     }
 
     async fn destroy(&self, handle: &ContainerHandle) -> Result<()> {

@@ -167,6 +167,11 @@ pub trait Runtime: Send + Sync + 'static {
         false
     }
 
+    /// Returns once removing a container that nobody needs any more takes nothing from those that are being started: they
+    /// come first where both are done by the same machines. Returns at once where that makes no difference, when what is
+    /// being started lacks the room that a removal gives back, and after some seconds in any case.
+    async fn leisure(&self) {}
+
     /// Ends every process of the container and removes it.
     async fn destroy(&self, handle: &ContainerHandle) -> Result<()>;
 

@@ -102,6 +102,10 @@ impl Runtime for Measured {
         self.timed(What::Container, "settle", self.runtime.settle(handle)).await
     }
 
+    async fn leisure(&self) {
+        self.runtime.leisure().await;
+    }
+
     async fn destroy(&self, handle: &ContainerHandle) -> Result<()> {
         self.timed(What::Container, "destroy", self.runtime.destroy(handle)).await
     }

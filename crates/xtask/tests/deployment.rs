@@ -343,6 +343,7 @@ fn the_server_may_do_only_what_it_does() {
         ("persistentvolumeclaims", json!(["get"])),
         ("pods", json!(["get", "list", "watch", "create", "delete"])),
         ("pods/exec", json!(["get", "create"])),
+        ("pods/portforward", json!(["get", "create"])),
         ("secrets", json!(["create", "delete"])),
     ];
     assert!(granted.into_iter().eq(expected.iter().map(|(name, verbs)| (*name, verbs))));

@@ -8,11 +8,15 @@ fn parse_line(line: &str) -> Result<Command, String> {
 
 #[test]
 fn every_option_is_understood() {
-    let line = "serve --journal /j --socket-fd 3 --main task --linger 60 --echo --grace 2 \
-                --journal-limit 1073741824 --make /new --user app --own /in --own /out";
+    let key = "0a".repeat(32);
+    let line = format!(
+        "serve --journal /j --socket-fd 3 --port 64117 --key {key} --main task --linger 60 --echo --grace 2 \
+         --journal-limit 1073741824 --make /new --user app --own /in --own /out"
+    );
     let expected = Options {
         journal: PathBuf::from("/j"),
         socket: Socket::Inherited(3),
+        door: Some((64117, [10; 32])),
         main: Some("task".to_owned()),
         linger: Some(Duration::from_secs(60)),
         echo: true,
@@ -22,7 +26,7 @@ fn every_option_is_understood() {
         own: ["/in", "/out"].map(PathBuf::from).to_vec(),
         journal_limit: 1 << 30,
     };
-    assert_eq!(parse_line(line), Ok(Command::Serve(expected)));
+    assert_eq!(parse_line(&line), Ok(Command::Serve(expected)));
     let socket = PathBuf::from("/s");
     let connect = |announce| Ok(Command::Connect { socket: socket.clone(), announce });
     assert_eq!(parse_line("connect --socket /s"), connect(false));
@@ -39,6 +43,9 @@ fn what_is_wrong_is_named() {
         ("serve --journal /j --socket-fd x", "--socket-fd x"),
         ("serve --journal /j --socket /s --linger 1", "--main"),
         ("serve --journal /j --socket /s --journal-limit 4096", "at least"),
+        ("serve --journal /j --socket /s --port 1", "--key"),
+        ("serve --journal /j --socket /s --port 65536", "--port 65536"),
+        ("serve --journal /j --socket /s --port 1 --key 0a", "SHA-256"),
         ("serve --verbose", "--verbose"),
         ("connect", "--socket"),
     ] {

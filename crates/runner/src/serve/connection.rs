@@ -46,12 +46,13 @@ struct Attachment {
 }
 
 impl Connection {
-    pub(super) fn new(number: u64, stream: OwnedFd) -> Self {
+    /// One that says `greeting` first.
+    pub(super) fn new(number: u64, stream: OwnedFd, greeting: &[u8]) -> Self {
         Self {
             number,
             stream,
             incoming: FrameBuffer::new(),
-            outgoing: Vec::new(),
+            outgoing: greeting.to_vec(),
             sent: 0,
             attachments: BTreeMap::new(),
             greeted: false,

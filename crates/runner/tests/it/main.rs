@@ -3,6 +3,7 @@
 
 mod client;
 mod command;
+mod door;
 mod init;
 mod oom;
 mod output;

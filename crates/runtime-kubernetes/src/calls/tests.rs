@@ -14,6 +14,7 @@ fn requests_have_the_verbs_and_resources_of_roles() {
         (Method::GET, format!("{pods}?&watch=true&resourceVersion=3"), "watch", "pods"),
         (Method::DELETE, format!("{pods}/a?"), "delete", "pods"),
         (Method::GET, format!("{pods}/a/exec?command=true"), "create", "pods/exec"),
+        (Method::GET, format!("{pods}/a/portforward?ports=1"), "create", "pods/portforward"),
         (Method::PATCH, format!("{policies}/a?"), "patch", "networkpolicies"),
         (Method::GET, "/api/v1/namespaces/ci/secrets/a".to_owned(), "get", "other"),
         (Method::GET, "/version".to_owned(), "list", "other"),

@@ -16,7 +16,7 @@ use crate::probe::Features;
 use crate::settings::{PodSecurity, Settings};
 use crate::user::{self, RunAs};
 
-const INSTALL: &str = "install";
+pub(super) const INSTALL: &str = "install";
 /// The runner's socket.
 const SOCKET: &str = "/.jetbridge/state/sock";
 /// What CPU shares are counted against, as the kernel does.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::attempts::Attempts;
 use super::birth::Birth;
 use super::prepare::Preparing;
+use super::starting::{Held, Start};
 use super::{Inner, words};
 use crate::artifacts::Known;
 use crate::checks::member::is_shared;
@@ -41,17 +42,20 @@ impl Inner {
         waits: &Waits,
     ) -> Result<()> {
         let deadline = Instant::now() + self.settings.start_timeout;
-        let (name, mut birth) = match self.table.of(&spec.handle) {
-            Some(pod) => (pod.metadata.name.clone().unwrap_or_default(), None),
+        let start = self.starting.begin();
+        let mut birth = match self.table.of(&spec.handle) {
+            Some(_) => None,
             None => {
                 let mut pod = self.pod_once_there_are_volumes(spec, deadline, waits).await?;
                 adjust(&mut pod);
+                self.ports.open(&mut pod);
                 let birth = Birth::new(&self.settings.metrics.pods, names::kind_of(&pod));
-                (self.request(spec, &pod, deadline, waits).await?, Some(birth))
+                self.request(spec, &pod, deadline, (&start, waits)).await?;
+                Some(birth)
             }
         };
         let waited = match self.admit(spec).await {
-            Ok(()) => self.wait(spec, &name, deadline, waits, &mut birth).await,
+            Ok(()) => self.wait(spec, deadline, (&start, waits), &mut birth).await,
             Err(error) => Err(error),
         };
         if let Some(birth) = birth {
@@ -155,25 +159,28 @@ impl Inner {
         }
     }
 
-    /// Creates the pod or finds the one of its name; returns its name.
+    /// Creates the pod or finds the one of its name.
     async fn request(
         &self,
         spec: &ContainerSpec,
         pod: &Pod,
         deadline: Instant,
-        waits: &Waits,
-    ) -> Result<String> {
+        (start, waits): (&Start<'_>, &Waits),
+    ) -> Result<()> {
         let context = || format!("cannot create the pod of container `{}`", spec.handle);
         let name = pod.metadata.name.clone().unwrap_or_default();
         let params = PostParams::default();
         loop {
             let patience = deadline.saturating_duration_since(Instant::now());
             let create = || self.pods.create(&params, pod);
-            let full = |why: &str| waits.tell(&format!("the namespace has no room: {why}"));
+            let full = |why: &str| {
+                start.is(Held::ByRoom);
+                waits.tell(&format!("the namespace has no room: {why}"));
+            };
             match api::call_until_room("create a pod", patience, create, full).await {
                 Ok(created) => {
                     self.table.created(created);
-                    return Ok(name);
+                    return Ok(());
                 }
                 Err(error) if answer_of(&error) == Answer::Exists => {}
                 Err(error) => return Err(api::failed(context(), error)),
@@ -182,7 +189,7 @@ impl Inner {
             match found.map_err(|error| api::failed(context(), error))? {
                 Some(found) if found.metadata.deletion_timestamp.is_none() => {
                     self.table.created(found);
-                    return Ok(name);
+                    return Ok(());
                 }
                 // One that is going has the name for a moment longer.
                 _ if Instant::now() > deadline => {
@@ -200,9 +207,8 @@ impl Inner {
     async fn wait(
         &self,
         spec: &ContainerSpec,
-        name: &str,
         deadline: Instant,
-        waits: &Waits,
+        (start, waits): (&Start<'_>, &Waits),
         birth: &mut Option<Birth>,
     ) -> Result<()> {
         let handle = &spec.handle;
@@ -214,7 +220,13 @@ impl Inner {
             changes.mark_unchanged();
             starts.mark_unchanged();
             let pod = self.pod_of(handle).await.map_err(|error| self.explained(handle, error))?;
-            match standing(&pod) {
+            let (standing, obstacle) = (standing(&pod), obstacle(&pod));
+            start.is(match (&standing, &obstacle) {
+                (_, None) => Held::Busy,
+                (Standing::Waiting(_), Some(_)) => Held::ByRoom,
+                (_, Some(_)) => Held::ByOther,
+            });
+            match standing {
                 Standing::Over(Problem::Image(text)) => return Err(Error::Image(text)),
                 Standing::Over(Problem::NoVolume(volume)) => {
                     return Err(Error::NoVolume(jb_model::VolumeHandle::new(volume)));
@@ -228,7 +240,7 @@ impl Inner {
                     }
                     self.bring_inputs(handle, &pod, &mut preparing).await?;
                     if attempts.is_due(self.starts.of(&pod, MAIN), Instant::now()) {
-                        if self.is_up(handle, name, context).await? {
+                        if self.is_up(handle, &pod, context).await? {
                             return Ok(());
                         }
                         attempts.failed(Instant::now());
@@ -236,7 +248,7 @@ impl Inner {
                 }
                 Standing::Waiting(_) => {}
             }
-            waits.tell(&obstacle(&pod).unwrap_or_default());
+            waits.tell(&obstacle.unwrap_or_default());
             let now = Instant::now();
             if now > deadline {
                 let waited = self.settings.start_timeout.as_secs();
@@ -256,10 +268,10 @@ impl Inner {
     async fn is_up(
         &self,
         handle: &ContainerHandle,
-        name: &str,
+        pod: &Pod,
         context: impl Fn() -> String,
     ) -> Result<bool> {
-        match self.attempt(name, MAIN).await {
+        match self.attempt(pod, MAIN).await {
             Ok(stream) => {
                 self.spare().insert(handle.clone(), (Instant::now(), stream));
                 Ok(true)

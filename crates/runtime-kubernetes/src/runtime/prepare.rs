@@ -79,7 +79,7 @@ impl Inner {
         store: &ObjectStore,
     ) -> Result<bool> {
         let name = pod.metadata.name.clone().unwrap_or_default();
-        let stream = match self.attempt(&name, PREPARE).await {
+        let stream = match self.attempt(pod, PREPARE).await {
             Ok(stream) => stream,
             Err(failure) => {
                 tracing::trace!(%handle, %failure, "inputs cannot be put in place yet");
@@ -87,7 +87,7 @@ impl Inner {
             }
         };
         let done = async {
-            let client = RunnerClient::handshake(Box::new(stream)).await?;
+            let client = RunnerClient::handshake(stream).await?;
             let mut fetched = wanted(pod);
             if is_hermetic(pod) {
                 fetched = self.hand_over(&name, fetched).await?;

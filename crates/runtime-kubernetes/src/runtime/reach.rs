@@ -5,15 +5,22 @@ use std::time::Duration;
 
 use jb_model::ContainerHandle;
 use jb_runtime::{Error, Result, RunnerStream};
+use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
 use super::{Inner, words};
 use crate::api;
-use crate::exec::{self, Failure, RunnerExec};
+use crate::exec::{self, Failure};
 use crate::failure::{Answer, Standing, answer_of, is_of_node, standing, unreachable};
+use crate::forward;
 use crate::pod::{self, MAIN};
 use crate::waits::Waits;
 
+/// Between attempts to reach by its port a runner that has just started. Several cost less than one executed command.
+const PORT_PAUSES: [Duration; 5] = {
+    let ms = Duration::from_millis;
+    [ms(30), ms(60), ms(120), ms(240), ms(480)]
+};
 /// Between attempts to reach a runner whose API server or kubelet does not answer.
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// How long those are waited for.
@@ -55,7 +62,7 @@ impl Inner {
     ) -> Result<Box<dyn RunnerStream>> {
         let spare = self.spare().remove(handle);
         if let Some((_, stream)) = spare {
-            return Ok(Box::new(stream));
+            return Ok(stream);
         }
         // A pod of its own is known by its label, and most containers have one.
         if self.table.of(handle).is_none()
@@ -64,7 +71,7 @@ impl Inner {
             return Ok(stream);
         }
         let reached = self.reach(handle, MAIN, waits).await;
-        Ok(Box::new(reached.map_err(|error| self.explained(handle, error))?))
+        reached.map_err(|error| self.explained(handle, error))
     }
 
     /// Of a pod that the cluster took away, why it did so.
@@ -77,10 +84,59 @@ impl Inner {
         }
     }
 
-    /// Tries once to reach the runner in one of a pod's containers.
-    pub(super) async fn attempt(&self, pod: &str, container: &str) -> Result<RunnerExec, Failure> {
+    /// Tries once to reach the runner in one of a pod's containers: by its port, or else by a command executed in it,
+    /// which waits for the runner to listen.
+    pub(super) async fn attempt(
+        &self,
+        pod: &Pod,
+        container: &str,
+    ) -> Result<Box<dyn RunnerStream>, Failure> {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let failure = match self.by_port(pod, name, container).await {
+            Some(Ok(stream)) => return Ok(stream),
+            Some(Err(Failure::Api(error))) if is_of_connection(&error) => {
+                return Err(Failure::Api(error));
+            }
+            Some(Err(failure)) => Some(failure),
+            None => None,
+        };
         let silence_max = self.settings.stream_silence;
-        exec::connect(&self.pods, pod, container, pod::connect(), silence_max).await
+        let stream =
+            exec::connect(&self.pods, name, container, pod::connect(), silence_max).await?;
+        if let Some(failure) = failure {
+            tracing::debug!(pod = name, container, %failure, "a runner was not reached by its port");
+            self.ports.did_without(&failure);
+        }
+        Ok(Box::new(stream))
+    }
+
+    /// A runner that has just started may not listen yet. `None` where there is no port.
+    async fn by_port(
+        &self,
+        pod: &Pod,
+        name: &str,
+        container: &str,
+    ) -> Option<Result<Box<dyn RunnerStream>, Failure>> {
+        let (port, key) = self.ports.to(pod, container)?;
+        let silence_max = self.settings.stream_silence;
+        let mut pauses = PORT_PAUSES.into_iter();
+        loop {
+            match forward::connect(&self.pods, name, port, &key, silence_max).await {
+                Ok(stream) => {
+                    self.ports.came_through();
+                    return Some(Ok(Box::new(stream)));
+                }
+                Err(failure @ Failure::NotRun(_))
+                    if self.starts.of(pod, container) == Some(true) =>
+                {
+                    match pauses.next() {
+                        Some(pause) => tokio::time::sleep(pause).await,
+                        None => return Some(Err(failure)),
+                    }
+                }
+                Err(failure) => return Some(Err(failure)),
+            }
+        }
     }
 
     /// Reaches the runner in one of a pod's containers. What may pass is waited for.
@@ -89,7 +145,7 @@ impl Inner {
         handle: &ContainerHandle,
         container: &str,
         waits: &Waits,
-    ) -> Result<RunnerExec> {
+    ) -> Result<Box<dyn RunnerStream>> {
         let context = || format!("cannot connect to the runner of container `{handle}`");
         let begun = Instant::now();
         let mut unreached = Unreached::default();
@@ -98,8 +154,7 @@ impl Inner {
             if let Standing::Over(problem) = standing(&pod) {
                 return Err(Error::io(context(), io::Error::other(words(problem))));
             }
-            let name = pod.metadata.name.clone().unwrap_or_default();
-            let failure = match self.attempt(&name, container).await {
+            let failure = match self.attempt(&pod, container).await {
                 Ok(stream) => return Ok(stream),
                 Err(failure) => failure,
             };
@@ -134,6 +189,11 @@ impl Inner {
             }
         }
     }
+}
+
+/// Whether the API server itself is not there to be asked.
+fn is_of_connection(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::HyperError(_) | kube::Error::Service(_))
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl Inner {
         let context = || format!("cannot keep the outputs of container `{handle}`");
         let stream = self.reach(handle, HELPER, &Waits::unwatched()).await;
         let stream = stream.map_err(|error| self.explained(handle, error))?;
-        let client = RunnerClient::handshake(Box::new(stream)).await?;
+        let client = RunnerClient::handshake(stream).await?;
         run(&client, PROCESS, spec, context).await
     }
 }

@@ -94,7 +94,7 @@ impl Inner {
         };
         let stream = self.reach(handle, HELPER, &Waits::unwatched()).await;
         let stream = stream.map_err(|error| self.explained(handle, error))?;
-        let client = RunnerClient::handshake(Box::new(stream)).await?;
+        let client = RunnerClient::handshake(stream).await?;
         let spec = ProcessSpec {
             path: pod::program("jb-artifacts"),
             args: Command::Store.to_args(),

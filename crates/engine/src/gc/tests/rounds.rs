@@ -23,6 +23,9 @@ struct Handles {
     endings: tokio::sync::watch::Sender<u64>,
     volumes: Mutex<BTreeSet<VolumeHandle>>,
     keeps_to_its_name: bool,
+    /// Held while something more urgent is done, and told that somebody waits for that.
+    busy: tokio::sync::Mutex<()>,
+    waited_for: tokio::sync::Notify,
 }
 
 impl Handles {
@@ -48,6 +51,10 @@ impl Runtime for Handles {
     }
     fn keeps_to_its_name(&self) -> bool {
         self.keeps_to_its_name
+    }
+    async fn leisure(&self) {
+        self.waited_for.notify_one();
+        drop(self.busy.lock().await);
     }
     async fn destroy(&self, handle: &ContainerHandle) -> Result<()> {
         self.containers.lock().unwrap().remove(handle);
@@ -150,6 +157,29 @@ async fn containers_go_when_nobody_needs_them() {
     assert!(server.store.container_handles("w").await.unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn containers_of_builds_that_succeeded_go_once_their_place_has_leisure() {
+    let mut server = Server::new(JOB).await;
+    let runtime = Arc::new(Handles::default());
+    let collector = Collector::new(server.store.clone(), runtime.clone(), GraceSettings::default());
+    let build = server.trigger("a").await;
+    server.settle().await;
+    add_container(&server, &runtime, "done", build).await;
+    add_container(&server, &runtime, "hijacked", build).await;
+    server.finish(build, BuildStatus::Succeeded).await;
+    let busy = runtime.busy.lock().await;
+    let meanwhile = async {
+        runtime.waited_for.notified().await;
+        assert!(runtime.has("done"));
+        let hijacked = ContainerHandle::new("hijacked");
+        server.store.touch_hijacked(&hijacked, server.now).await.unwrap();
+        drop(busy);
+    };
+    tokio::join!(collector.remove_finished_containers_of(build), meanwhile);
+    assert!(!runtime.has("done"));
+    assert!(runtime.has("hijacked"), "somebody went in while it waited");
+}
+
 /// What a runtime would not find is not forgotten: it stays where it is.
 #[tokio::test]
 async fn containers_of_a_worker_that_is_not_here_stay_recorded() {
@@ -163,7 +193,7 @@ async fn containers_of_a_worker_that_is_not_here_stay_recorded() {
         add_container(&server, &runtime, "own", build).await;
         record_container(&server, "other", build, "former").await;
         server.finish(build, BuildStatus::Succeeded).await;
-        collector.remove_containers_of(build).await;
+        collector.remove_finished_containers_of(build).await;
         collector.run_once(server.now).await;
         assert!(server.store.container_handles("w").await.unwrap().is_empty());
         let others = server.store.container_handles("former").await.unwrap();

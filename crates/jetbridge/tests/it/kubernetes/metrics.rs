@@ -50,7 +50,7 @@ async fn pods_and_calls_are_counted() {
     // The pod for volumes, and what the cluster can do was tried.
     assert!(calls("create", "pods", "201") >= 3.0);
     assert_eq!(calls("delete", "pods", "200"), 2.0);
-    assert!(calls("create", "pods/exec", "101") >= 3.0);
+    assert!(calls("create", "pods/portforward", "101") >= 3.0);
     assert!(calls("watch", "pods", "200") >= 1.0);
     assert!(calls("patch", "networkpolicies", "201") >= 1.0);
     let published = [r#"operation="settle""#, r#"result="ok""#];

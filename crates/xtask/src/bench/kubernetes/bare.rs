@@ -13,6 +13,19 @@ use super::stage::Stage;
 pub(super) const COMMAND: [&str; 2] = ["date", "+%s%N"];
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// How a pod is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// As `kubectl run` does, where a namespace has the restricted Pod Security level. Like every pod that names no account
+    /// it has a volume with a token, which is why its node takes about a third of a second longer: it looks at volumes
+    /// that often.
+    Plain,
+    /// With an init container before.
+    WithInit,
+    /// As isolated as a step: root in a user namespace of its own, without a token.
+    Isolated,
+}
+
 /// One pod, in nanoseconds since 1970.
 pub(super) struct Run {
     pub(super) requested: u64,
@@ -23,7 +36,7 @@ pub(super) struct Run {
 }
 
 /// Runs pods of these names at once until all have succeeded, and deletes them.
-pub(super) async fn run(stage: &Stage, names: &[String], init: bool) -> anyhow::Result<Vec<Run>> {
+pub(super) async fn run(stage: &Stage, names: &[String], kind: Kind) -> anyhow::Result<Vec<Run>> {
     let begin = SystemTime::now();
     let bare = &stage.bare;
     let mut ends = BTreeMap::new();
@@ -41,7 +54,7 @@ pub(super) async fn run(stage: &Stage, names: &[String], init: bool) -> anyhow::
     });
     let made = async {
         let pods = names.iter().map(|name| {
-            let pod = pod(name, &stage.image, init);
+            let pod = pod(name, &stage.image, kind);
             async move { bare.create_pod(&pod).await }
         });
         futures_util::future::try_join_all(pods).await
@@ -67,9 +80,7 @@ pub(super) async fn run(stage: &Stage, names: &[String], init: bool) -> anyhow::
     Ok(runs)
 }
 
-/// As `kubectl run` makes it, where a namespace has the restricted Pod Security level. Like every pod that names no account it
-/// has a volume with a token, which is why its node takes about a third of a second longer: it looks at volumes that often.
-fn pod(name: &str, image: &str, init: bool) -> Value {
+fn pod(name: &str, image: &str, kind: Kind) -> Value {
     let container = |name: &str, command: &[&str]| {
         json!({
             "name": name,
@@ -82,8 +93,9 @@ fn pod(name: &str, image: &str, init: bool) -> Value {
             },
         })
     };
-    let before: Vec<Value> = init.then(|| container("init", &["true"])).into_iter().collect();
-    json!({
+    let before = (kind == Kind::WithInit).then(|| container("init", &["true"]));
+    let before: Vec<Value> = before.into_iter().collect();
+    let mut pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name},
@@ -97,5 +109,14 @@ fn pod(name: &str, image: &str, init: bool) -> Value {
             "initContainers": before,
             "containers": [container("main", &COMMAND)],
         },
-    })
+    });
+    if kind == Kind::Isolated {
+        let spec = &mut pod["spec"];
+        spec["automountServiceAccountToken"] = false.into();
+        spec["enableServiceLinks"] = false.into();
+        spec["hostUsers"] = false.into();
+        spec["securityContext"] =
+            json!({"runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}});
+    }
+    pod
 }

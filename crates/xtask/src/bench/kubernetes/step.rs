@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 
 use super::super::figures::{Bound, Figure, quantile};
 use super::audit::nanos;
-use super::bare;
+use super::bare::{self, Kind};
 use super::stage::{Stage, between, times};
 
 /// Of the job with several steps.
@@ -28,8 +28,10 @@ pub(super) async fn one(stage: &Stage, n: usize) -> anyhow::Result<[Figure; 3]> 
         let requested = only(stage.steps_requested(asked)?.into_iter())?;
         let known = only(ends.into_iter())?;
         let printed = only(times(&log).into_iter())?;
-        let bare = only(bare::run(stage, &[format!("bare-{round}")], false).await?.into_iter())?;
-        let init = only(bare::run(stage, &[format!("init-{round}")], true).await?.into_iter())?;
+        let bare =
+            only(bare::run(stage, &[format!("bare-{round}")], Kind::Plain).await?.into_iter())?;
+        let init =
+            only(bare::run(stage, &[format!("init-{round}")], Kind::WithInit).await?.into_iter())?;
         if round >= WARM_UP {
             ours.push(between(requested, nanos(known)?));
             ran.push(between(requested, printed));

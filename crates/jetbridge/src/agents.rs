@@ -57,6 +57,8 @@ struct File {
     models: BTreeMap<String, PricesFile>,
     turns: Option<u32>,
     idle_timeout_seconds: Option<u64>,
+    /// When a call has waited for people for this long, nothing of its agent runs until they have decided.
+    suspend_after_seconds: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -152,6 +154,9 @@ fn read(text: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result
     }
     settings.default_model = file.default;
     settings.turns = file.turns.unwrap_or(settings.turns);
+    if let Some(seconds) = file.suspend_after_seconds {
+        settings.suspend_after = Duration::from_secs(seconds);
+    }
     if let Some(seconds) = file.idle_timeout_seconds {
         settings.idle_timeout = Duration::from_secs(seconds.max(1));
     }

@@ -8,6 +8,7 @@ use jb_scripted_model::{Reply, Said, Script, ToolUse};
 use serde_json::json;
 
 use crate::harness::Harness;
+use crate::recording::again;
 use crate::step::{Ran, Step};
 
 fn shell(argv: [&str; 2]) -> ToolUse {
@@ -197,10 +198,9 @@ async fn a_budget_and_a_recording_are_the_steps_and_not_a_gateways() {
     assert_eq!(third.ending(), (Ending::BudgetSpent, spent, None));
 
     // Answered from the recording, without stops: the same two requests, and none after them.
-    let mut again = Step::replaying(harness.api, step.recording());
-    again.spec.tools = step.spec.tools.clone();
-    again.spec.asked = step.spec.asked.clone();
-    again.gateway.recording = None;
+    let mut again = again(&step);
+    again.spec.tools.clone_from(&step.spec.tools);
+    again.spec.asked.clone_from(&step.spec.asked);
     again.gateway.budget.turns = Some(2);
     let ran = again.run_with(async |spec| {
         let mut running = harness.start(&spec, &[]).await;

@@ -11,7 +11,7 @@ use jb_runtime::fake::FakeRuntime;
 use jb_store::{ApprovalRecord, ContainerFilter, Visible};
 
 use crate::agents::allow;
-use crate::server::Server;
+use crate::server::{PATIENCE, Server};
 
 const PIPELINE: &str = r#"
 var_sources: [{name: vs, type: dummy, config: {vars: {secret: sesame}}}]
@@ -232,10 +232,18 @@ async fn questions_go_with_their_agent_and_their_build() {
 /// Waits until nothing of a build's agent runs: no container is recorded, and none is there.
 async fn until_nothing_runs(server: &Server, build: BuildId) {
     let of_build = ContainerFilter { build: Some(build), ..ContainerFilter::default() };
-    let recorded = async || server.store.containers(&of_build, 9).await.unwrap();
-    while !recorded().await.is_empty() || !server.fake.list().await.unwrap().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let own = format!("b{build}-");
+    let gone = async || {
+        let present = server.fake.list().await.unwrap();
+        server.store.containers(&of_build, 9).await.unwrap().is_empty()
+            && !present.iter().any(|container| container.handle.as_str().starts_with(&own))
+    };
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !gone().await {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{}", server.log(build).await);
 }
 
 /// Collects garbage as a server does that has run for long.

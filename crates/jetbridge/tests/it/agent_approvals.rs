@@ -1,5 +1,7 @@
 //! Agents whose calls wait for people, in real containers.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::agents;
@@ -111,6 +113,13 @@ rules:
 - {reply: {say: {text: They are there.}}}
 "#;
 
+/// Lets agents that wait for people stop at once, as the server is told when it starts.
+pub fn stop_at_once(dir: &Path) {
+    let file = dir.join("agents.yml");
+    let models = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("suspend_after_seconds: 0\n{models}")).unwrap();
+}
+
 /// The agent's containers go while people take their time, and what it did is there when it goes on.
 pub async fn nothing_runs(api: Api, mut restart: impl AsyncFnMut() -> Api) {
     api.set_pipeline("careful", PARKED).await;
@@ -120,7 +129,7 @@ pub async fn nothing_runs(api: Api, mut restart: impl AsyncFnMut() -> Api) {
         let asked = asked_about(&api, build, call).await;
         // The server dies with nothing of the agent there, and is asked when it is back.
         until("nothing of it runs", async || {
-            let path = format!("/containers?build_id={build}");
+            let path = format!("/teams/main/containers?build_id={build}");
             let containers = api.get(&path).await;
             let mut names = containers.as_array().unwrap().iter().map(|it| &it["step_name"]);
             (!names.any(|name| name.as_str().unwrap().starts_with("careful"))).then_some(())
@@ -157,9 +166,7 @@ async fn nothing_runs_while_people_take_their_time() {
     let dir = tempfile::tempdir().unwrap();
     let model = agents::model(agents::parsed(PARKED_SCRIPT)).await;
     let Some(mut server) = agents::server(dir.path(), &model).await else { return };
-    let file = dir.path().join("agents.yml");
-    let models = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("suspend_after_seconds: 0\n{models}")).unwrap();
+    stop_at_once(dir.path());
     server.kill();
     server.start_again().await;
     let api = server.login().await;

@@ -111,7 +111,7 @@ impl Step<'_> {
         let mut began = leaf.began;
         loop {
             let run = match self.next(began.unwrap_or_else(|| context.now())).await? {
-                Next::Run(run) => run,
+                Next::Run(run) => *run,
                 Next::Over(held) => return self.without_run(held).await,
             };
             let Some(made) = self.make(run).await? else {

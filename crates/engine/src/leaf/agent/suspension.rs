@@ -14,7 +14,7 @@ use crate::leaf::Trouble;
 
 /// What is to be done for a step.
 pub(super) enum Next {
-    Run(Run),
+    Run(Box<Run>),
     /// It is over without another run.
     Over(Held),
 }
@@ -50,7 +50,7 @@ impl Step<'_> {
                 run.left = suspended
                     .is_some()
                     .then(|| Left { digest: String::new(), decided: Vec::new() });
-                return Ok(Next::Run(run));
+                return Ok(Next::Run(Box::new(run)));
             }
             Standing::Stopped(number) => number,
         };
@@ -65,7 +65,7 @@ impl Step<'_> {
                 let mut run = Run::new(context, &leaf.plan, last + 1);
                 run.left = Some(Left { digest, decided });
                 run.spent = context.agent_spent(&leaf.plan.id).await?;
-                Ok(Next::Run(run))
+                Ok(Next::Run(Box::new(run)))
             }
             held => Ok(Next::Over(held)),
         }

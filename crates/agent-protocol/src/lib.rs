@@ -10,6 +10,7 @@ mod log_text;
 pub mod mcp;
 pub mod network;
 pub mod recording;
+pub mod suspension;
 pub mod transcript;
 
 use std::collections::BTreeMap;
@@ -69,6 +70,9 @@ pub struct LoopSpec {
     /// Which calls wait for people.
     #[serde(default)]
     pub asked: approval::Asked,
+    /// None where it waits for them however long they take.
+    #[serde(default)]
+    pub suspension: Option<suspension::Suspension>,
     /// The JSON Schema of the result, when there is to be one.
     pub result_schema: Option<Value>,
     /// Addresses that must not answer before anything begins. `host:port`.
@@ -129,6 +133,9 @@ pub struct GatewaySpec {
     /// What each model costs, by the provider's name of it. Others are refused.
     pub models: BTreeMap<String, Prices>,
     pub budget: GatewayBudget,
+    /// What gateways before it let through for the same step.
+    #[serde(default)]
+    pub spent: Spent,
     /// The MCP servers that it reaches.
     #[serde(default)]
     pub mcp: Vec<mcp::Server>,
@@ -243,6 +250,19 @@ impl Usage {
         let sum: u128 = parts.iter().map(|(n, price)| u128::from(*n) * u128::from(*price)).sum();
         u64::try_from(sum.div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
+}
+
+/// What was let through for a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Spent {
+    /// To the model, answered or not.
+    pub requests: u32,
+    /// Those that were answered.
+    pub turns: u32,
+    #[serde(flatten)]
+    pub usage: Usage,
+    pub cost_micros: u64,
 }
 
 /// What a gateway lets through; none is no limit.

@@ -35,6 +35,10 @@ pub fn log_text(entry: &Entry) -> String {
             let colon = if comment.is_empty() { "" } else { ": " };
             format!("{word} by {by}{colon}{comment}\n")
         }
+        Entry::Suspended { .. } => {
+            format!("{DIM}nothing of it runs until that is decided{END}\n")
+        }
+        Entry::Resumed { .. } => format!("{DIM}it goes on{END}\n"),
         Entry::ToolResult { outcome, text, .. } => result(*outcome, text),
         Entry::ModelCall { error: Some(error), .. } => {
             format!("{RED}the model did not answer: {error}{END}\n")

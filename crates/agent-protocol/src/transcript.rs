@@ -73,6 +73,20 @@ pub enum Entry {
     },
     /// People decided about it.
     ApprovalAnswered { id: String, approved: bool, by: String, comment: String },
+    /// Nothing is to be done until people decide: the harness stops, to go on from where it is. Its last line for now.
+    Suspended {
+        /// How often it stopped before.
+        run: u32,
+        /// The id of what has to be decided before it goes on.
+        needs: String,
+        /// The SHA-256 of what it left to go on from.
+        digest: String,
+    },
+    /// It goes on. The first line of what is started anew.
+    Resumed {
+        /// How often it stopped before.
+        run: u32,
+    },
     /// What became of a tool call. `bytes` is the length of what the tool answered; `text` may be shorter.
     ToolResult { id: String, name: String, outcome: ToolOutcome, text: String, bytes: u64 },
     /// A request to the model that went through the gateway.
@@ -126,7 +140,7 @@ pub enum Entry {
         #[serde(flatten)]
         limit: Limit,
     },
-    /// What the step used in all. The gateway's last line.
+    /// What the step used in all so far. The gateway's last line; of an agent that goes on there are several.
     Spent {
         turns: u32,
         #[serde(flatten)]

@@ -20,8 +20,8 @@ use axum::extract::State;
 use axum::http::{Method, Request, Response, StatusCode, header};
 use jb_agent_protocol::recording;
 use jb_agent_protocol::{
-    AnswerFacts, Api, BUDGET_SPENT, Entry, GatewayBudget, GatewaySpec, Limit, Prices, Upstream,
-    Usage,
+    AnswerFacts, Api, BUDGET_SPENT, Entry, GatewayBudget, GatewaySpec, Limit, Prices, Spent,
+    Upstream, Usage,
 };
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
@@ -59,7 +59,6 @@ enum Answers {
     Recording(Mutex<replay::Recording>),
 }
 
-#[derive(Default)]
 struct Used {
     requests: u32,
     turns: u32,
@@ -121,7 +120,8 @@ impl Gateway {
                 Answers::Service(forward::Service::new(api, &url, key, idle)?)
             }
             Upstream::Replay { path, .. } => {
-                Answers::Recording(Mutex::new(replay::Recording::open(&path, api)?))
+                let requests = spec.spent.requests;
+                Answers::Recording(Mutex::new(replay::Recording::open(&path, api, requests)?))
             }
         };
         redact.retain(|text| text.len() > 1);
@@ -138,7 +138,8 @@ impl Gateway {
         };
         let recorder = spec.recording.as_deref().map(|path| Recorder::create(path, &header));
         let recorder = recorder.transpose()?;
-        let used = Mutex::default();
+        let Spent { requests, turns, usage, cost_micros } = spec.spent;
+        let used = Mutex::new(Used { requests, turns, tokens: usage, cost_micros, told: false });
         let provider = spec.provider;
         let mcp = mcp::Servers::new(spec.mcp, &redact, idle)?;
         let outside = matches!(answers, Answers::Service(_)).then_some(outside);

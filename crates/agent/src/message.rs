@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use jb_agent_protocol::Api;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::exchange::error_of;
@@ -37,7 +38,7 @@ pub enum AskError {
 }
 
 /// One message of a conversation. Those of the model and those to it take turns.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
     User(String),
     Assistant(Vec<Block>),
@@ -46,7 +47,7 @@ pub enum Message {
 }
 
 /// What a tool answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolAnswer {
     pub id: String,
     pub text: String,
@@ -54,7 +55,7 @@ pub struct ToolAnswer {
 }
 
 /// One block of an answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Block {
     Text(String),
     ToolUse {

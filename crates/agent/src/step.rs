@@ -1,6 +1,7 @@
 //! What every harness does, whoever wrote it: how it begins, what the agent is told of its step, and how it ends.
 
 use jb_agent_protocol::network::Reach;
+use jb_agent_protocol::suspension::Suspension;
 use jb_agent_protocol::transcript::Ending;
 use jb_agent_protocol::{
     CONTEXT_DIR, CONTEXT_MANIFEST, CONTEXT_UNTRUSTED, Entry, LoopSpec, ToolGrant,
@@ -48,6 +49,10 @@ impl End {
 
 /// The first things a harness says.
 pub(crate) fn begin(spec: &LoopSpec, harness: &str, version: &str, output: &Output) {
+    if let Some(Suspension { run, left: Some(_), .. }) = spec.suspension {
+        output.say(Entry::Resumed { run });
+        return;
+    }
     let remote = spec.mcp.iter().flat_map(|grant| {
         grant.tools.iter().map(|tool| McpServer::offered_name(&grant.server, tool))
     });

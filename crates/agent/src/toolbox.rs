@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use jb_agent_protocol::approval::Decision;
 use jb_agent_protocol::transcript::{Ending, ToolOutcome};
 use jb_agent_protocol::{Entry, LoopSpec, RESULT_BYTES_MAX, RESULT_TOOL};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::output::{Output, cut, cut_value};
@@ -16,8 +17,8 @@ mod approvals;
 mod batches;
 
 pub use approvals::Decisions;
-use approvals::{Approvals, Wait};
-pub(crate) use batches::Call;
+use approvals::{Approvals, Decided, Wait};
+pub(crate) use batches::{Call, Progress, Stopped};
 
 /// How often a result that does not keep to its schema is handed back.
 const RESULT_REFUSALS_MAX: u32 = 2;
@@ -37,12 +38,14 @@ pub(crate) struct Toolbox {
 }
 
 /// A call that the transcript has.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Begun {
     call: Call,
     wait: Wait,
 }
 
 /// What was done about a call.
+#[derive(Serialize, Deserialize)]
 struct Done {
     /// What people said of it, if they were asked.
     decision: Option<Decision>,
@@ -59,6 +62,14 @@ pub(crate) enum Outcome {
     },
     /// It was the last one.
     Over(End),
+}
+
+/// What is counted of a step's agent over all of its runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    refusals: u32,
+    reminders: u32,
+    asked: u32,
 }
 
 /// What is next when the agent has nothing more to do.
@@ -79,6 +90,9 @@ impl Toolbox {
         output: Output,
     ) -> Result<Self, String> {
         let tools = Tools::new(spec, remote)?;
+        for decision in spec.suspension.iter().flat_map(|it| &it.left).flat_map(|it| &it.decided) {
+            decisions.take(decision.clone());
+        }
         let approvals = Approvals::new(&spec.asked, decisions)?;
         let result = spec.result_schema.as_ref().map(|given| {
             let schema = Schema::new(given);
@@ -116,10 +130,25 @@ impl Toolbox {
         Begun { call, wait }
     }
 
-    /// Makes a call that was begun, once people have approved it if they were asked.
+    /// Makes a call that was begun, once people have approved it if they were asked, however long they take.
     pub(crate) async fn finish(&self, begun: Begun) -> Outcome {
-        let done = self.perform(&begun).await;
+        let decided = self.approvals.decision(&begun.wait).await;
+        let done = self.perform(&begun, decided).await;
         self.say_done(&begun, done)
+    }
+
+    /// What was counted so far.
+    pub(crate) fn counts(&self) -> Counts {
+        let of = |count: &AtomicU32| count.load(Ordering::Relaxed);
+        let (refusals, reminders) = (of(&self.refusals), of(&self.reminders));
+        Counts { refusals, reminders, asked: self.approvals.asked() }
+    }
+
+    /// Goes on counting where an earlier run was.
+    pub(crate) fn go_on(&self, counts: Counts) {
+        self.refusals.store(counts.refusals, Ordering::Relaxed);
+        self.reminders.store(counts.reminders, Ordering::Relaxed);
+        self.approvals.go_on(counts.asked);
     }
 
     /// Whether a tool leaves everything as it is.
@@ -127,11 +156,11 @@ impl Toolbox {
         self.tools.only_reads(name)
     }
 
-    async fn perform(&self, Begun { call, wait }: &Begun) -> Done {
+    async fn perform(&self, Begun { call, .. }: &Begun, decided: Decided) -> Done {
         if self.result.is_some() && call.name == RESULT_TOOL {
             return Done { decision: None, called: None };
         }
-        let (decision, refused) = self.approvals.decision(wait).await;
+        let Decided { decision, refused } = decided;
         let called = match refused {
             Some(refused) => refused,
             None => self.tools.call(&cut(&call.name, 200), &call.input).await,

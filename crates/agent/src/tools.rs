@@ -11,6 +11,7 @@ mod shell;
 
 use jb_agent_protocol::transcript::ToolOutcome;
 use jb_agent_protocol::{LoopSpec, ToolGrant, mcp};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub(crate) use shell::{arguments, find, search_path};
 const ANSWER_BYTES_MAX: usize = 48 << 10;
 
 /// What a tool answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Called {
     pub outcome: ToolOutcome,
     pub text: String,

@@ -23,6 +23,9 @@ pub struct AgentSettings {
     pub turns: u32,
     /// A model that says nothing for this long is asked again.
     pub idle_timeout: Duration,
+    /// When a call of an agent's has waited for people for this long, nothing of the agent runs until they have decided, if its
+    /// harness can go on later.
+    pub suspend_after: Duration,
     /// What becomes of what is said to models.
     pub recordings: Recordings,
     /// Addresses that must not answer inside an agent's container, as `host:port`, besides those that the runtime names
@@ -87,6 +90,7 @@ impl Default for AgentSettings {
             contexts: BTreeMap::new(),
             turns: 100,
             idle_timeout: Duration::from_secs(120),
+            suspend_after: Duration::from_secs(60),
             recordings: Recordings::default(),
             forbidden: forbidden.map(str::to_owned).into(),
             private_hosts: Vec::new(),

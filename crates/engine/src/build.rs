@@ -24,6 +24,7 @@ use crate::trace::{Marks, Place, Stories, build_span};
 
 pub(crate) use asking::{Asking, question};
 pub(crate) use records::CachedResource;
+pub(crate) use transcript::{PutAway, Suspended};
 pub(crate) use values::Secrets;
 
 /// A build that this server drives.

@@ -228,7 +228,7 @@ impl Collector {
     }
 
     /// Destroys a container and forgets it; one that cannot be destroyed now is tried again later.
-    async fn remove_container(&self, handle: &ContainerHandle) -> bool {
+    pub(crate) async fn remove_container(&self, handle: &ContainerHandle) -> bool {
         let row = self.store.container(handle).await;
         let row = log(row.map_err(stored("find a container")));
         match self.place(row.map(|row| row.worker)) {
@@ -314,7 +314,8 @@ impl Collector {
         Ok(n_removed)
     }
 
-    async fn remove_volume(&self, handle: &VolumeHandle) -> bool {
+    /// Destroys a volume and forgets it; one that cannot be destroyed now is tried again later.
+    pub(crate) async fn remove_volume(&self, handle: &VolumeHandle) -> bool {
         let row = self.store.volume(handle).await;
         let row = log(row.map_err(stored("find a volume")));
         match self.place(row.map(|row| row.volume.worker)) {

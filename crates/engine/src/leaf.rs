@@ -46,7 +46,9 @@ impl Leaf {
     }
 }
 
-pub(crate) use agent::{beside as beside_agent, image_owners as images_beside_agent};
+pub(crate) use agent::{
+    beside as beside_agent, image_owners as images_beside_agent, kept as kept_of_agent,
+};
 pub(crate) use script::{container_handle, version_of};
 
 /// What a leaf reports: events for the machine and for the build's log, stored in one transaction.

@@ -57,6 +57,8 @@ struct File {
     models: BTreeMap<String, PricesFile>,
     turns: Option<u32>,
     idle_timeout_seconds: Option<u64>,
+    /// When a call has waited for people for this long, nothing of its agent runs until they have decided.
+    suspend_after_seconds: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -152,6 +154,9 @@ fn read(text: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result
     }
     settings.default_model = file.default;
     settings.turns = file.turns.unwrap_or(settings.turns);
+    if let Some(seconds) = file.suspend_after_seconds {
+        settings.suspend_after = Duration::from_secs(seconds);
+    }
     if let Some(seconds) = file.idle_timeout_seconds {
         settings.idle_timeout = Duration::from_secs(seconds.max(1));
     }
@@ -185,7 +190,7 @@ mod tests {
     #[test]
     fn a_file_names_models_prices_and_keys() {
         let text = "default: anthropic/m\nproviders: {anthropic: {url: 'http://x', key_env: K}}\n\
-                    models: {anthropic/m: {input: 3, output: 15.5, cache_read: 0.3, context: 64000}}\nturns: 7\n";
+                    models: {anthropic/m: {input: 3, output: 15.5, cache_read: 0.3, context: 64000}}\nturns: 7\nsuspend_after_seconds: 5\n";
         let settings = read(text, |name| (name == "K").then(|| "sesame".to_owned())).unwrap();
         assert_eq!(settings.default_model.as_deref(), Some("anthropic/m"));
         let prices =
@@ -194,6 +199,9 @@ mod tests {
         assert_eq!(settings.providers["anthropic"].url, "http://x");
         assert_eq!(settings.providers["anthropic"].key.as_ref().unwrap().0, "sesame");
         assert_eq!((settings.turns, settings.contexts["anthropic/m"]), (7, 64_000));
+        assert_eq!(settings.suspend_after, Duration::from_secs(5));
+        let usual = read("", |_| None).unwrap();
+        assert_eq!(usual.suspend_after, Duration::from_secs(60));
     }
 
     #[test]

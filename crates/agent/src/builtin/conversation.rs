@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use jb_agent_protocol::suspension::Suspension;
 use jb_agent_protocol::transcript::Ending;
 use jb_agent_protocol::{Entry, LoopSpec, RESULT_TOOL};
 
-use super::compaction;
 use super::repeats::{Repeats, Verdict};
+use super::state::State;
+use super::{Ended, compaction};
 use crate::message::{Answer, AskError, Block, Client, Message, Stop, ToolAnswer};
 use crate::output::{Output, cut};
 use crate::step::{End, system};
-use crate::toolbox::{Call, Next, Outcome, SHOWN_BYTES, Toolbox};
+use crate::toolbox::{Call, Next, Outcome, Progress, SHOWN_BYTES, Stopped, Toolbox};
 
 /// Requests for one answer, and the longest pause between two of them. Together at most ten minutes.
 const ATTEMPTS_MAX: u32 = 14;
@@ -28,6 +30,10 @@ pub(super) struct Conversation<'a> {
     context_tokens: u64,
     repeats: Repeats,
     pause: Duration,
+    /// When it stops for people who take their time.
+    suspension: Option<Suspension>,
+    /// Calls of the last answer, which an earlier run began.
+    left: Option<(Vec<Call>, Progress)>,
 }
 
 /// Why there is no answer.
@@ -49,22 +55,46 @@ impl<'a> Conversation<'a> {
         let definitions = tools.definitions();
         let system = system(spec, RESULT_TOOL);
         let client = Client::new(&spec.socket, spec.api, spec.model.clone(), system, definitions)?;
-        let prompt = spec.prompt.clone();
-        let messages = vec![Message::User(prompt.clone())];
-        let pause = Duration::from_millis(spec.retry_pause_ms);
-        let (context_tokens, repeats) = (spec.context_tokens, Repeats::default());
-        Ok(Self { client, tools, output, prompt, messages, context_tokens, repeats, pause })
+        let mut conversation = Self {
+            client,
+            tools,
+            output,
+            prompt: spec.prompt.clone(),
+            messages: vec![Message::User(spec.prompt.clone())],
+            context_tokens: spec.context_tokens,
+            repeats: Repeats::default(),
+            pause: Duration::from_millis(spec.retry_pause_ms),
+            suspension: spec.suspension.clone(),
+            left: None,
+        };
+        if let Some(Suspension { dir, left: Some(left), .. }) = &spec.suspension {
+            conversation.go_on(State::find(dir, &left.digest)?);
+        }
+        Ok(conversation)
     }
 
-    pub(super) async fn run(mut self) -> End {
+    /// Takes up what an earlier run left.
+    fn go_on(&mut self, state: State) {
+        let State { messages, calls, progress, counts, repeats } = state;
+        self.tools.go_on(counts);
+        (self.messages, self.repeats) = (messages, repeats);
+        self.left = Some((calls, progress));
+    }
+
+    pub(super) async fn run(mut self) -> Ended {
+        if let Some((calls, progress)) = self.left.take()
+            && let Some(ended) = self.call(&calls, progress).await
+        {
+            return ended;
+        }
         loop {
             let answer = match self.answer().await {
                 Ok(answer) => answer,
-                Err(end) => return end,
+                Err(end) => return Ended::Over(end),
             };
             self.messages.extend(answer.repeated());
-            if let Some(end) = self.take(answer).await {
-                return end;
+            if let Some(ended) = self.take(answer).await {
+                return ended;
             }
         }
     }
@@ -144,7 +174,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Acts on an answer; says how the work ended if it did.
-    async fn take(&mut self, answer: Answer) -> Option<End> {
+    async fn take(&mut self, answer: Answer) -> Option<Ended> {
         let mut calls = Vec::new();
         for block in answer.blocks {
             match block {
@@ -158,26 +188,40 @@ impl<'a> Conversation<'a> {
             }
         }
         if !calls.is_empty() {
-            return self.call(&calls).await;
+            return self.call(&calls, Progress::default()).await;
         }
         match answer.stop {
-            Stop::Refused => Some(End::new(Ending::Refused, "the model refused to go on")),
+            Stop::Refused => {
+                Some(Ended::Over(End::new(Ending::Refused, "the model refused to go on")))
+            }
             Stop::CutOff => {
                 self.say("Go on.");
                 None
             }
-            Stop::Done => self.done(),
+            Stop::Done => self.done().map(Ended::Over),
         }
     }
 
-    async fn call(&mut self, calls: &[Call]) -> Option<End> {
+    async fn call(&mut self, calls: &[Call], mut progress: Progress) -> Option<Ended> {
+        let after = |it: &Suspension| Duration::from_millis(it.after_ms);
+        let mut within = self.suspension.as_ref().map(after);
+        let outcomes = loop {
+            match self.tools.call_all(calls, progress, within).await {
+                Ok(outcomes) => break outcomes,
+                Err(stopped) => match self.suspend(calls, stopped) {
+                    Ok(last) => return Some(Ended::Suspended(last)),
+                    // Where nothing can be left it goes on waiting.
+                    Err(kept) => (progress, within) = (kept, None),
+                },
+            }
+        };
         let mut results = Vec::with_capacity(calls.len());
-        for (call, outcome) in calls.iter().zip(self.tools.call_all(calls).await) {
+        for (call, outcome) in calls.iter().zip(outcomes) {
             match outcome {
                 Outcome::Answered { text, is_error } => {
                     results.push(ToolAnswer { id: call.id.clone(), text, is_error });
                 }
-                Outcome::Over(end) => return Some(end),
+                Outcome::Over(end) => return Some(Ended::Over(end)),
             }
         }
         let made = calls.iter().zip(&results);
@@ -189,10 +233,23 @@ impl<'a> Conversation<'a> {
                     last.text = format!("{}\n{text}", last.text);
                 }
             }
-            Verdict::Stop(why) => return Some(End::new(Ending::Refused, why)),
+            Verdict::Stop(why) => return Some(Ended::Over(End::new(Ending::Refused, why))),
         }
         self.messages.push(Message::Results(results));
         None
+    }
+
+    /// Leaves everything to be gone on from; gives the last word of this run, or back how far the calls are.
+    fn suspend(&self, calls: &[Call], stopped: Stopped) -> Result<Entry, Progress> {
+        let Stopped { progress, needs } = stopped;
+        let Some(Suspension { run, dir, .. }) = &self.suspension else { return Err(progress) };
+        let (messages, calls) = (self.messages.clone(), calls.to_vec());
+        let (counts, repeats) = (self.tools.counts(), self.repeats);
+        let state = State { messages, calls, progress, counts, repeats };
+        match state.leave(dir) {
+            Ok(digest) => Ok(Entry::Suspended { run: *run, needs, digest }),
+            Err(_) => Err(state.progress),
+        }
     }
 
     fn done(&mut self) -> Option<End> {

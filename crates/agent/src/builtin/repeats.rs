@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// How often in a row it is let; a poll that waits for something has this many looks.
@@ -10,7 +11,7 @@ const TIMES_MAX: u32 = 12;
 const TOLD_FROM: u32 = 4;
 
 /// How often the last calls were the same, with the same answers.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Repeats {
     last: u64,
     times: u32,

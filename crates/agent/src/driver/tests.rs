@@ -18,6 +18,7 @@ fn spec() -> LoopSpec {
         network: Default::default(),
         mcp: vec![],
         asked: Default::default(),
+        suspension: None,
         result_schema: None,
         forbidden: vec![],
         retry_pause_ms: 1,

@@ -20,14 +20,16 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    pub(super) fn open(path: &str, api: Api) -> Result<Self, String> {
+    /// Reads a recording of which gateways before this one took so many exchanges.
+    pub(super) fn open(path: &str, api: Api, taken: u32) -> Result<Self, String> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("read the recording {path}: {error}"))?;
         let mut exchanges = recording::read(&text).map_err(|error| format!("{path}: {error}"))?;
         for exchange in &mut exchanges {
             exchange.request = conversation(api, &exchange.request);
         }
-        let used = vec![false; exchanges.len()];
+        let taken = usize::try_from(taken).unwrap_or(usize::MAX);
+        let used = (0..exchanges.len()).map(|index| index < taken).collect();
         Ok(Self { api, exchanges, used })
     }
 

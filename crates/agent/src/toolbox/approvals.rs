@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use jb_agent_protocol::Entry;
 use jb_agent_protocol::approval::{APPROVALS_MAX, Asked, Decision, INPUT_BYTES_MAX};
 use jb_agent_protocol::transcript::ToolOutcome;
 use jb_model::agent::ShellGrant;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::Call;
@@ -56,12 +58,22 @@ pub(super) struct Approvals {
 }
 
 /// What a call waits for.
+#[derive(Serialize, Deserialize)]
 pub(super) enum Wait {
     Nobody,
     /// The decision about this.
     People(String),
     /// Nothing any more: it cannot be asked about.
     Refused(Called),
+}
+
+/// What is known of a call that waits no more.
+#[derive(Debug, Default)]
+pub(super) struct Decided {
+    /// What people said, if they were asked.
+    pub(super) decision: Option<Decision>,
+    /// Why the call is not made, if it is not.
+    pub(super) refused: Option<Called>,
 }
 
 impl Approvals {
@@ -107,11 +119,38 @@ impl Approvals {
         Wait::People(id)
     }
 
-    /// What people said, and why the call is not made, if it is not.
-    pub(super) async fn decision(&self, wait: &Wait) -> (Option<Decision>, Option<Called>) {
+    /// How many calls were asked about.
+    pub(super) fn asked(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Goes on counting where an earlier run was.
+    pub(super) fn go_on(&self, asked: u32) {
+        self.asked.store(asked, Ordering::Relaxed);
+    }
+
+    /// What becomes of a call that waits, if that is known within a time.
+    ///
+    /// # Errors
+    /// The id of what is to be decided still.
+    pub(super) async fn decision_within(
+        &self,
+        wait: &Wait,
+        time: Option<Duration>,
+    ) -> Result<Decided, String> {
+        let (Wait::People(id), Some(time)) = (wait, time) else {
+            return Ok(self.decision(wait).await);
+        };
+        tokio::time::timeout(time, self.decision(wait)).await.map_err(|_| id.clone())
+    }
+
+    /// What becomes of a call that waits, however long people take.
+    pub(super) async fn decision(&self, wait: &Wait) -> Decided {
         let id = match wait {
-            Wait::Nobody => return (None, None),
-            Wait::Refused(called) => return (None, Some(called.clone())),
+            Wait::Nobody => return Decided::default(),
+            Wait::Refused(called) => {
+                return Decided { decision: None, refused: Some(called.clone()) };
+            }
             Wait::People(id) => id,
         };
         let decision = self.decisions.of(id).await;
@@ -120,7 +159,7 @@ impl Approvals {
             let text = format!("denied by a person{colon}{}", decision.comment);
             Called::new(ToolOutcome::Denied, text)
         });
-        (Some(decision), refused)
+        Decided { decision: Some(decision), refused }
     }
 }
 
@@ -140,10 +179,10 @@ mod tests {
         decide("a1", true, "yes");
         let approvals = Approvals::new(&Asked::default(), decisions.clone());
         let Ok(approvals) = approvals else { unreachable!("nothing is asked for") };
-        let (decision, refused) = approvals.decision(&Wait::People("a1".to_owned())).await;
+        let of = async |id: &str| approvals.decision(&Wait::People(id.to_owned())).await;
+        let Decided { decision, refused } = of("a1").await;
         assert_eq!(decision.map(|it| (it.approved, it.comment)), Some((false, "no".to_owned())));
         assert_eq!(refused.map(|it| it.text), Some("denied by a person: no".to_owned()));
-        let (_, refused) = approvals.decision(&Wait::People("a2".to_owned())).await;
-        assert_eq!(refused, None);
+        assert_eq!(of("a2").await.refused, None);
     }
 }

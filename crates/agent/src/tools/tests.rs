@@ -39,6 +39,7 @@ fn step(tools: Vec<ToolGrant>) -> Step {
         network: Default::default(),
         mcp: vec![],
         asked: Default::default(),
+        suspension: None,
         result_schema: None,
         forbidden: vec![],
         retry_pause_ms: 1,

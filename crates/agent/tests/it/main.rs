@@ -21,5 +21,6 @@ mod network;
 mod programs;
 mod recording;
 mod step;
+mod suspension;
 mod town;
 mod trouble;

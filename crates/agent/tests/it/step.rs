@@ -74,6 +74,7 @@ impl Step {
             mcp: vec![],
             network: Reach::Gateway,
             asked: Default::default(),
+            suspension: None,
             result_schema: None,
             forbidden: vec![],
             retry_pause_ms: 1,
@@ -86,6 +87,7 @@ impl Step {
             provider: "scripted".into(),
             models: [("m".to_owned(), prices)].into(),
             budget: GatewayBudget { turns: Some(20), ..GatewayBudget::default() },
+            spent: Default::default(),
             mcp: vec![],
             proxy: None,
             recording: Some(path("recording.jsonl")),
@@ -119,6 +121,8 @@ impl Step {
 
     /// Runs the harness that is given beside the gateway.
     pub(crate) async fn run_with(&self, harness: impl AsyncFnOnce(LoopSpec) -> Vec<Entry>) -> Ran {
+        let received = || self.model.as_ref().map_or(0, |model| model.received().len());
+        let before = received();
         let (output, said) = Output::kept();
         let gateway = tokio::spawn(jb_agent::gateway::run(self.gateway.clone(), output));
         while !self.dir.path().join("gateway.sock").exists() && !gateway.is_finished() {
@@ -129,7 +133,7 @@ impl Step {
         let requests = |said: &[Entry]| {
             said.iter().filter(|entry| matches!(entry, Entry::ModelCall { .. })).count()
         };
-        let asked = self.model.as_ref().map_or(0, |model| model.received().len());
+        let asked = received() - before;
         while requests(&said.lock().unwrap()) < asked {
             tokio::task::yield_now().await;
         }

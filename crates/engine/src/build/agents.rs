@@ -1,6 +1,6 @@
 //! A build's agents as traces and metrics see them.
 
-use jb_agent_protocol::{Line, Source};
+use jb_agent_protocol::{Entry, Line, Source, Spent};
 use jb_metrics::Chat;
 use jb_model::{Plan, PlanId, PlanStep, Timestamp, Value};
 
@@ -24,11 +24,45 @@ impl BuildContext {
         if said == 0 {
             return Ok(());
         }
-        let (mut story, mut from) = (Story::default(), 0);
+        let mut story = Story::default();
+        self.each_line(origin, |source, line| {
+            // It was counted when it was stored.
+            let _ = story.take(source, line);
+        })
+        .await?;
+        self.stories.resume(origin, story);
+        Ok(())
+    }
+
+    /// What the gateways of a step let through so far.
+    pub(crate) async fn agent_spent(&self, step: &PlanId) -> Result<Spent, Trouble> {
+        let mut spent = Spent::default();
+        self.each_line(step, |source, line| {
+            let (Source::Gateway, Entry::ModelCall { number, status, usage, cost_micros, .. }) =
+                (source, &line.entry)
+            else {
+                return;
+            };
+            spent.requests = spent.requests.max(*number);
+            spent.turns += u32::from((200..300).contains(status));
+            spent.usage.add(*usage);
+            spent.cost_micros = spent.cost_micros.saturating_add(*cost_micros);
+        })
+        .await?;
+        Ok(spent)
+    }
+
+    /// Goes through what is stored of what a step's agent and those beside it said.
+    async fn each_line(
+        &self,
+        origin: &PlanId,
+        mut take: impl FnMut(Source, &Line),
+    ) -> Result<(), Trouble> {
+        let mut from = 0;
         loop {
             let store = &self.engine.store;
             let entries = store.transcript(self.build.id, from, READ_BYTES).await?;
-            let Some(last) = entries.last() else { break };
+            let Some(last) = entries.last() else { return Ok(()) };
             from = last.seq + 1;
             for entry in &entries {
                 let Ok(entry) = serde_json::from_str::<Value>(&entry.json) else { continue };
@@ -37,13 +71,10 @@ impl BuildContext {
                 }
                 let source = serde_json::from_value::<Source>(entry["source"].clone());
                 if let (Ok(source), Ok(line)) = (source, serde_json::from_value::<Line>(entry)) {
-                    // It was counted when it was stored.
-                    let _ = story.take(source, &line);
+                    take(source, &line);
                 }
             }
         }
-        self.stories.resume(origin, story);
-        Ok(())
     }
 
     /// Adds lines to the story of a step's agent, once they are stored, and counts what they end.

@@ -2,7 +2,7 @@
 
 use jb_agent_protocol::{Entry, Line, Source, log_text};
 use jb_model::event::LogSource;
-use jb_model::{BuildEvent, PlanId, Timestamp, Value};
+use jb_model::{BuildEvent, PlanId, Timestamp, Value, VolumeHandle};
 use jb_store::{AgentUsage, AgentUse, Position, Transcribed};
 use serde_json::json;
 
@@ -10,9 +10,35 @@ use super::{BuildContext, encode};
 use crate::leaf::{Leaf, Trouble};
 use crate::process::Speaker;
 
-/// The scope under which the last word of a step's agent is kept, which no step is in.
-fn end_scope(step: &PlanId) -> String {
+/// The scope under which the last words of a step's agent are kept, which no step is in.
+fn agent_scope(step: &PlanId) -> String {
     format!("agent of {step}")
+}
+
+/// How it ended.
+const END: &str = "end";
+/// How it stopped last, to go on later.
+const SUSPENDED: &str = "suspended";
+/// Of which run that stopped all is kept.
+const PUT_AWAY: &str = "put away";
+
+/// How a step's agent stopped, to go on later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Suspended {
+    /// How often it stopped before.
+    pub run: u32,
+    /// The id of the call that is to be decided about.
+    pub needs: String,
+    /// Of what it goes on from.
+    pub digest: String,
+}
+
+/// What is kept of a run of an agent that stopped, while nothing of it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PutAway {
+    pub run: u32,
+    /// Its outputs, by the names of the artifacts that they will be.
+    pub outputs: Vec<(String, VolumeHandle)>,
 }
 
 impl BuildContext {
@@ -35,8 +61,10 @@ impl BuildContext {
                 continue;
             };
             // Before its position is stored, so that it is known whenever the journal is not read again.
-            if source == Source::Harness && read["type"] == "end" {
-                self.keep_agent_end(origin, &read).await?;
+            if source == Source::Harness {
+                for word in [END, SUSPENDED].into_iter().filter(|word| read["type"] == *word) {
+                    self.keep_of_agent(origin, word, &read).await?;
+                }
             }
             let mut entry = self.masked(read);
             if let Ok(line) = serde_json::from_value::<Line>(entry.clone()) {
@@ -91,16 +119,50 @@ impl BuildContext {
         }
     }
 
-    async fn keep_agent_end(&self, step: &PlanId, end: &Value) -> jb_store::Result<()> {
+    async fn keep_of_agent(
+        &self,
+        step: &PlanId,
+        what: &str,
+        value: &Value,
+    ) -> jb_store::Result<()> {
         let store = &self.engine.store;
-        store.set_build_var(self.build.id, &end_scope(step), "end", end, false).await
+        store.set_build_var(self.build.id, &agent_scope(step), what, value, false).await
+    }
+
+    async fn kept_of_agent(&self, leaf: &Leaf, what: &str) -> Result<Option<Value>, Trouble> {
+        let scope = agent_scope(&leaf.plan.id);
+        let vars = self.engine.store.build_vars(self.build.id).await?;
+        let found = vars.into_iter().find(|var| var.scope == scope && var.name == what);
+        Ok(found.map(|var| var.value))
     }
 
     /// The last word of a step's agent, if it came that far.
     pub(crate) async fn agent_end(&self, leaf: &Leaf) -> Result<Option<Value>, Trouble> {
-        let scope = end_scope(&leaf.plan.id);
-        let vars = self.engine.store.build_vars(self.build.id).await?;
-        Ok(vars.into_iter().find(|var| var.scope == scope).map(|var| var.value))
+        self.kept_of_agent(leaf, END).await
+    }
+
+    /// How a step's agent stopped last, if it did.
+    pub(crate) async fn agent_suspended(&self, leaf: &Leaf) -> Result<Option<Suspended>, Trouble> {
+        let Some(said) = self.kept_of_agent(leaf, SUSPENDED).await? else { return Ok(None) };
+        match serde_json::from_value(said)? {
+            Entry::Suspended { run, needs, digest } => Ok(Some(Suspended { run, needs, digest })),
+            _ => Ok(None),
+        }
+    }
+
+    /// The run of a step's agent that stopped last and of which all is kept.
+    pub(crate) async fn agent_put_away(&self, leaf: &Leaf) -> Result<Option<PutAway>, Trouble> {
+        let Some(kept) = self.kept_of_agent(leaf, PUT_AWAY).await? else { return Ok(None) };
+        let (run, outputs): (u32, Vec<(String, String)>) = serde_json::from_value(kept)?;
+        let outputs = outputs.into_iter().map(|(name, volume)| (name, VolumeHandle(volume)));
+        Ok(Some(PutAway { run, outputs: outputs.collect() }))
+    }
+
+    /// Remembers that all is kept of a run that stopped: from now on its containers are not needed.
+    pub(crate) async fn put_agent_away(&self, leaf: &Leaf, kept: &PutAway) -> Result<(), Trouble> {
+        let outputs = kept.outputs.iter().map(|(name, volume)| (name.as_str(), volume.as_str()));
+        let value = json!((kept.run, outputs.collect::<Vec<_>>()));
+        Ok(self.keep_of_agent(&leaf.plan.id, PUT_AWAY, &value).await?)
     }
 }
 

@@ -11,7 +11,9 @@ use jb_runtime::ContainerKind;
 use super::Place;
 use super::placement::{self, Facts, Refusal, Wanted};
 use crate::build::BuildContext;
-use crate::leaf::{Leaf, Trouble, beside_agent, container_handle, images_beside_agent};
+use crate::leaf::{
+    Leaf, Trouble, beside_agent, container_handle, images_beside_agent, kept_of_agent,
+};
 
 /// Between looks at places for a step that waits for one.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -63,6 +65,10 @@ impl BuildContext {
             if self.engine.store.container(&handle).await?.is_some() {
                 return Ok(Some(self.engine.place_of(&handle).await?));
             }
+        }
+        // Of an agent that stopped there may be no container, and all that it wrote is there.
+        if let Some(volume) = kept_of_agent(self, leaf).await? {
+            return Ok(Some(self.engine.place_of_volume(&volume).await?));
         }
         let inputs = self.wanted_inputs(leaf).await?;
         loop {

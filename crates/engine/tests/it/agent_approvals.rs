@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use jb_engine::gc::Collector;
+use jb_engine::gc::decide::GraceSettings;
 use jb_model::approval::ApprovalStatus;
 use jb_model::{BuildId, BuildStatus};
+use jb_runtime::Runtime as _;
 use jb_runtime::fake::FakeRuntime;
-use jb_store::{ApprovalRecord, Visible};
+use jb_store::{ApprovalRecord, ContainerFilter, Visible};
 
 use crate::agents::allow;
-use crate::server::Server;
+use crate::server::{PATIENCE, Server};
 
 const PIPELINE: &str = r#"
 var_sources: [{name: vs, type: dummy, config: {vars: {secret: sesame}}}]
@@ -59,6 +62,27 @@ jobs:
     tools: [{shell: ["git *"]}]
     budget: {time: 10m}
     approval: *asked
+- name: parked
+  plan:
+  - agent: a
+    prompt: |
+      write out/x one
+      ask a1 git push one
+      suspend a1
+      answer a1
+      read out/x
+      write out/x two
+      ask a2 git push two
+      suspend a2
+      answer a2
+      read out/x
+    config: {platform: linux, outputs: [{name: out}]}
+    tools: [{shell: ["git *"]}]
+    mcp: [{name: db, command: [pg-mcp], tools: [query]}]
+    budget: {time: 10m}
+    approval: *asked
+    on_abort: &left {task: t, config: {platform: linux, inputs: [{name: out}], run: {path: sh, args: [-c, 'cat out/x']}}}
+  - *left
 - name: killed
   plan:
   - {agent: a, prompt: "ask a1 git push\nexit 3", config: {platform: linux}, tools: [{shell: ["git *"]}], approval: *asked}
@@ -73,7 +97,7 @@ async fn server() -> Server {
     server
 }
 
-async fn of_call(server: &Server, build: BuildId, call: &str) -> ApprovalRecord {
+pub(crate) async fn of_call(server: &Server, build: BuildId, call: &str) -> ApprovalRecord {
     let asked = async || {
         let asked = server.store.approvals_of_build(build).await.unwrap();
         asked.into_iter().find(|asked| asked.call == call)
@@ -203,4 +227,101 @@ async fn questions_go_with_their_agent_and_their_build() {
     server.engine().abort(build, false).await.unwrap();
     assert_eq!(server.ended(build).await, BuildStatus::Aborted);
     assert_eq!(of_call(&server, build, "a1").await.status, ApprovalStatus::Withdrawn);
+}
+
+/// Waits until nothing of a build's agent runs: no container is recorded, and none is there.
+async fn until_nothing_runs(server: &Server, build: BuildId) {
+    let of_build = ContainerFilter { build: Some(build), ..ContainerFilter::default() };
+    let own = format!("b{build}-");
+    let gone = async || {
+        let present = server.fake.list().await.unwrap();
+        server.store.containers(&of_build, 9).await.unwrap().is_empty()
+            && !present.iter().any(|container| container.handle.as_str().starts_with(&own))
+    };
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !gone().await {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{}", server.log(build).await);
+}
+
+/// Collects garbage as a server does that has run for long.
+async fn collect(server: &Server) {
+    let places = server.engine().places.clone();
+    let collector = Collector::new(server.store.clone(), places, GraceSettings::default());
+    for _ in 0..2 {
+        collector.run_once(server.now()).await;
+        server.advance(24 * HOUR);
+    }
+}
+
+async fn types(server: &Server, build: BuildId, source: &str) -> Vec<String> {
+    let entries = crate::agents::transcript(server, build).await;
+    crate::agents::types(&entries, source)
+}
+
+#[tokio::test]
+async fn nothing_runs_while_people_take_their_time() {
+    let mut server = server().await;
+    let build = server.trigger("parked").await;
+    for call in ["a1", "a2"] {
+        let asked = of_call(&server, build, call).await;
+        until_nothing_runs(&server, build).await;
+        for _ in 0..2 {
+            server.crash().await;
+            server.start(None);
+            // What is kept is kept for as long as they take.
+            collect(&server).await;
+        }
+        assert_eq!(of_call(&server, build, call).await.status, ApprovalStatus::Waiting);
+        server.answer(&asked, "ann", true).await;
+    }
+    assert_eq!(server.ended(build).await, BuildStatus::Succeeded, "{}", server.log(build).await);
+    let log = server.log(build).await.replace('\r', "");
+    assert!(log.ends_with("two"), "{log}");
+    let said = ["one", "approved by ann: looked at it", "3 turns, 110 tokens"];
+    assert!(said.iter().all(|said| log.contains(said)), "{log}");
+    assert!(!log.contains("the state is another"), "{log}");
+    assert_eq!(log.matches("waiting for approval").count(), 2, "{log}");
+    let harness = types(&server, build, "harness").await;
+    let mut expected = vec!["start", "approval_asked", "suspended"];
+    expected.extend(["resumed", "approval_answered", "text", "approval_asked", "suspended"]);
+    expected.extend(["resumed", "approval_answered", "text", "end"]);
+    assert_eq!(harness, expected);
+    let gateway = crate::agents::transcript(&server, build).await;
+    let calls = gateway.iter().filter(|entry| entry["type"] == "model_call");
+    let numbers: Vec<u64> = calls.map(|entry| entry["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn an_agent_that_stopped_is_not_begun_again_to_be_ended() {
+    let mut server = server().await;
+    let build = server.trigger("parked").await;
+    of_call(&server, build, "a1").await;
+    until_nothing_runs(&server, build).await;
+    let started = server.fake.started().len();
+    server.engine().abort(build, false).await.unwrap();
+    assert_eq!(server.ended(build).await, BuildStatus::Aborted);
+    assert_eq!(of_call(&server, build, "a1").await.status, ApprovalStatus::Withdrawn);
+    // What it wrote is there for the step's hooks.
+    assert!(server.log(build).await.ends_with("one"), "{}", server.log(build).await);
+    assert_eq!(server.fake.started().len(), started + 1);
+
+    let build = server.trigger("parked").await;
+    of_call(&server, build, "a1").await;
+    until_nothing_runs(&server, build).await;
+    let started = server.fake.started().len();
+    server.crash().await;
+    server.advance(7 * 24 * HOUR);
+    server.start(None);
+    assert_eq!(server.ended(build).await, BuildStatus::Aborted);
+    assert_eq!(of_call(&server, build, "a1").await.status, ApprovalStatus::Expired);
+    let log = server.log(build).await;
+    assert!(
+        log.contains("expired: nobody decided about the call") && log.ends_with("one"),
+        "{log}"
+    );
+    assert_eq!(server.fake.started().len(), started + 1);
 }

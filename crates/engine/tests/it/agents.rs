@@ -164,7 +164,7 @@ async fn server() -> Server {
     server
 }
 
-async fn transcript(server: &Server, build: BuildId) -> Vec<Value> {
+pub(crate) async fn transcript(server: &Server, build: BuildId) -> Vec<Value> {
     let entries = server.store.transcript(build, 0, 1 << 20).await.unwrap();
     for (number, entry) in entries.iter().enumerate() {
         assert_eq!(entry.seq, number as u64);
@@ -172,7 +172,7 @@ async fn transcript(server: &Server, build: BuildId) -> Vec<Value> {
     entries.iter().map(|entry| serde_json::from_str(&entry.json).unwrap()).collect()
 }
 
-fn types(transcript: &[Value], source: &str) -> Vec<String> {
+pub(crate) fn types(transcript: &[Value], source: &str) -> Vec<String> {
     let of = transcript.iter().filter(|entry| entry["source"] == source);
     of.map(|entry| entry["type"].as_str().unwrap().to_owned()).collect()
 }

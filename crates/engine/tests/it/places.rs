@@ -3,9 +3,9 @@
 use jb_engine::gc::Collector;
 use jb_engine::gc::decide::GraceSettings;
 use jb_engine::places::ForgetError;
-use jb_model::{BuildEvent, BuildId, BuildStatus};
+use jb_model::{BuildEvent, BuildId, BuildStatus, ContainerHandle};
 use jb_runtime::fake::{Call, FakeRuntime, Fate};
-use jb_runtime::{Error, Runtime};
+use jb_runtime::{ContainerKind, ContainerSpec, Error, Image, Network, Runtime, User};
 
 use crate::server::Server;
 
@@ -28,6 +28,19 @@ jobs:
   - task: third
     tags: [gpu]
     config: {platform: linux, inputs: [{name: src}, {name: out}], run: {path: cat, args: [src/a, out/b]}}
+- name: stops
+  plan:
+  - agent: a
+    tags: [gpu]
+    prompt: |
+      write out/x one
+      ask a1 git push
+      suspend a1
+      answer a1
+      read out/x
+    config: {platform: linux, outputs: [{name: out}]}
+    tools: [{shell: ["git *"]}]
+    approval: {tools: [{shell: ["git push*"]}], users: ["local:ann"]}
 - name: nowhere
   plan: [{task: t, tags: [arm], config: {platform: linux, run: {path: ls}}}]
 - name: plain
@@ -145,4 +158,44 @@ async fn a_place_that_does_not_answer_keeps_the_others_from_nothing() {
     let build = server.trigger("across").await;
     server.logged(build, "worker `gpu` does not answer; the step waits for one").await;
     assert_eq!(server.run("plain").await.1, BuildStatus::Succeeded);
+}
+
+/// While nothing of it runs there is no container that says where it was.
+#[tokio::test]
+async fn an_agent_goes_on_where_it_stopped() {
+    let mut server = Server::stopped(FakeRuntime::new(), PIPELINE).await;
+    crate::agents::allow(&mut server);
+    let places = ["gpu", "gpu2"].map(FakeRuntime::named);
+    for place in &places {
+        server.more.push((place.clone(), Vec::new(), vec!["gpu".to_owned()]));
+    }
+    server.start(None);
+    let build = server.trigger("stops").await;
+    let asked = crate::agent_approvals::of_call(&server, build, "a1").await;
+    let [first, second] = &places;
+    while !first.list().await.unwrap().is_empty() || first.started().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    server.crash().await;
+    // By what else decides it would be the other.
+    let busy = ContainerSpec {
+        handle: ContainerHandle::new("busy"),
+        kind: ContainerKind::Task,
+        image: Image::Host,
+        hostname: String::new(),
+        working_dir: "/tmp".to_owned(),
+        mounts: Vec::new(),
+        limits: Default::default(),
+        privileged: false,
+        network: Network::Outbound,
+        user: User::Image,
+        coordinates: Default::default(),
+        source: None,
+    };
+    first.create(&busy).await.unwrap();
+    server.start(None);
+    server.answer(&asked, "ann", true).await;
+    assert_eq!(server.ended(build).await, BuildStatus::Succeeded);
+    assert!(server.log(build).await.contains("one"), "{}", server.log(build).await);
+    assert!(second.started().is_empty());
 }

@@ -132,6 +132,8 @@ fn of_people() -> Vec<Value> {
     vec![
         one("approval_asked", &asked, &[("input", json!({}))]),
         one("approval_answered", &answered, &[("by", text()), ("comment", text())]),
+        one("suspended", &[("run", count()), ("needs", text()), ("digest", text())], &[]),
+        one("resumed", &[("run", count())], &[]),
     ]
 }
 

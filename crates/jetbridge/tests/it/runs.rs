@@ -7,7 +7,7 @@ use std::process::Output;
 use jb_scripted_model::{Script, ScriptedModel};
 use serde_json::Value;
 
-use crate::agents::{KEY, example, model, repository, script};
+use crate::agents::{KEY, example, model, parsed, repository, script};
 use crate::docker_registry;
 use crate::harnesses::{self, HARNESSES, Harness};
 use crate::server::{containers_run, jetbridge};
@@ -190,6 +190,37 @@ async fn the_example_runs_again_with_codex() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_runs_again_with_opencode() {
     the_example_runs_again_with(&HARNESSES[2]).await;
+}
+
+/// However often an agent stopped for people, its recording is one, and it need not stop again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_stopped_runs_again_from_its_recording() {
+    if !containers_run() {
+        return;
+    }
+    let model = model(parsed(SCRIPT)).await;
+    let runs = Runs::with(&model, "messages");
+    let models = std::fs::read_to_string(&runs.models).unwrap();
+    std::fs::write(&runs.models, format!("suspend_after_seconds: 0\n{models}")).unwrap();
+    let transcripts = ["first", "second"].map(|name| runs.transcript(name));
+    let [first, second] = &transcripts;
+    let answers = ["--answer", "implement=approve", "--answer", "ship=approve"];
+    let recorded =
+        runs.record(PIPELINE, &[&["--transcript", first.as_str()][..], &answers].concat());
+    assert!(recorded.status.success(), "{recorded:?}");
+    assert!(shown(&recorded).contains("it goes on"), "{}", shown(&recorded));
+    drop(model);
+    let again = runs.replay(PIPELINE, &["--transcript", second.as_str()]);
+    assert!(again.status.success(), "{again:?}");
+    // How long people took is not replayed.
+    let [first, second] = transcripts.map(|file| {
+        let of_stops = ["suspended", "resumed", "spent"];
+        let mut entries = timeless(&file);
+        entries.retain(|entry| !of_stops.iter().any(|kind| entry["type"] == *kind));
+        entries
+    });
+    assert!(first.len() > 15, "{first:?}");
+    assert_eq!(first, second);
 }
 
 #[tokio::test(flavor = "multi_thread")]

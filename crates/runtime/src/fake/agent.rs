@@ -2,8 +2,8 @@
 //!
 //! Each line of the prompt is one thing to do: `text …`, `call TOOL`, `write PATH CONTENT`, `read PATH`, `sleep NAME`,
 //! `raw LINE`, `told KEY`, `fail ENDING MESSAGE`, `result JSON`, `exit STATUS`; `ask ID WORDS` asks people about a program, and
-//! `answer ID` waits for what they said, the first time it comes. What is left out is said: a beginning, and an
-//! end that completes. The gateway says what one request cost and which MCP servers it would reach, and ends when told to, as
+//! `answer ID` waits for what they said, the first time it comes; `suspend ID` stops, to go on
+//! after it once that is decided. What is left out is said: a beginning, and an end that completes. The gateway says what one request cost and which MCP servers it would reach, and ends when told to, as
 //! an MCP server does that is a program.
 
 use std::collections::BTreeMap;
@@ -31,16 +31,26 @@ pub(super) async fn run(program: &Program, spec: &ProcessSpec) -> Result<Exit, S
         Some("loop") | None => "builtin",
         Some(driven) => driven,
     };
-    say(
-        program,
-        json!({"type": "start", "harness": harness, "version": "fake", "model": told["model"], "tools": []}),
-    );
+    let (mut passed, mut decisions) = left(program, spec, &told["suspension"]);
+    if passed == 0 {
+        say(
+            program,
+            json!({"type": "start", "harness": harness, "version": "fake", "model": told["model"], "tools": []}),
+        );
+    }
     let script = told["prompt"].as_str().unwrap_or_default().to_owned();
     let mut result = Value::Null;
-    let mut decisions: BTreeMap<String, Value> = BTreeMap::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if passed > 0 {
+            passed -= u64::from(verb == "suspend");
+            continue;
+        }
         match verb {
+            "suspend" => {
+                suspend(program, spec, &told["suspension"], rest);
+                return Ok(Exit::status(0));
+            }
             "text" => say(program, json!({"type": "text", "text": rest})),
             "call" => {
                 say(program, json!({"type": "tool_call", "id": "t", "name": rest, "input": {}}));
@@ -78,6 +88,40 @@ pub(super) async fn run(program: &Program, spec: &ProcessSpec) -> Result<Exit, S
     }
     say(program, end);
     Ok(Exit::status(0))
+}
+
+/// How many stops an earlier run left behind, and what people decided meanwhile.
+fn left(
+    program: &Program,
+    spec: &ProcessSpec,
+    suspension: &Value,
+) -> (u64, BTreeMap<String, Value>) {
+    let (left, run) = (&suspension["left"], suspension["run"].as_u64().unwrap_or_default());
+    if left.is_null() {
+        return (0, BTreeMap::new());
+    }
+    say(program, json!({"type": "resumed", "run": run}));
+    let state = program.read(&state(spec, suspension)).unwrap_or_default();
+    if left["digest"] != String::from_utf8_lossy(&state).as_ref() {
+        say(program, json!({"type": "text", "text": "the state is another"}));
+    }
+    let decided = left["decided"].as_array().into_iter().flatten();
+    let decided = decided.map(|it| (it["id"].as_str().unwrap_or_default().to_owned(), it.clone()));
+    (run, decided.collect())
+}
+
+/// Where it leaves its state, which is its own digest.
+fn state(spec: &ProcessSpec, suspension: &Value) -> String {
+    inside(spec, &format!("{}/state.json", suspension["dir"].as_str().unwrap_or_default()))
+}
+
+fn suspend(program: &Program, spec: &ProcessSpec, suspension: &Value, needs: &str) {
+    let digest = format!("state {}", suspension["run"]);
+    program.write_file(&state(spec, suspension), digest.clone().into_bytes());
+    say(
+        program,
+        json!({"type": "suspended", "run": suspension["run"], "needs": needs, "digest": digest}),
+    );
 }
 
 fn ask(program: &Program, about: &str) {
@@ -119,17 +163,19 @@ async fn gateway(program: &Program, told: &Value) -> Result<Exit, Stop> {
         }
         entry
     };
+    let requests = |so_far: &Value| so_far.as_u64().unwrap_or_default() + 1;
+    let (number, turns) = (requests(&told["spent"]["requests"]), requests(&told["spent"]["turns"]));
     say(
         program,
         with(
-            json!({"type": "model_call", "number": 1, "model": "m", "status": 200, "first_byte_ms": 1, "total_ms": 2}),
+            json!({"type": "model_call", "number": number, "model": "m", "status": 200, "first_byte_ms": 1, "total_ms": 2}),
         ),
     );
     for server in told["mcp"].as_array().into_iter().flatten() {
         say(program, json!({"type": "text", "text": server.to_string()}));
     }
     program.sleep(NEVER, true).await?;
-    say(program, with(json!({"type": "spent", "turns": 1})));
+    say(program, with(json!({"type": "spent", "turns": turns})));
     Ok(Exit::status(0))
 }
 

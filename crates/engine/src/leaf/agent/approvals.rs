@@ -12,6 +12,7 @@ use jb_model::approval::ApprovalStatus;
 use jb_model::{ApprovalId, Timestamp};
 use jb_store::{ApprovalRecord, build_changed};
 
+use super::suspension::Containers;
 use crate::build::{Asking, BuildContext};
 use crate::leaf::{Leaf, Trouble, approve};
 use crate::process::{Error, Process};
@@ -32,6 +33,15 @@ pub(super) enum Over {
     /// Nobody decided in time about a call.
     Expired(ApprovalId),
     OutOfTime,
+}
+
+/// What became of a question while nothing of its agent runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It is decided, with all that is decided so far.
+    Decided(Vec<Decision>),
+    Over(Over),
+    Cancelled,
 }
 
 /// Where the questions of a step stand.
@@ -102,6 +112,39 @@ impl Limits {
             let wait = standing.next.map_or(BACKSTOP, |at| at.since(now).min(BACKSTOP));
             tokio::select! {
                 () = build_changed(&mut changes, context.build.id), if self.asking.is_some() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Waits until people have decided about the call with this id. Meanwhile what is left of the agent's containers goes.
+    pub(super) async fn held(
+        &self,
+        context: &BuildContext,
+        leaf: &Leaf,
+        began: Timestamp,
+        needs: &str,
+        containers: &mut Containers<'_>,
+    ) -> Result<Held, Trouble> {
+        // From before the questions are read: an answer in between is told of.
+        let mut changes = context.engine.store.subscribe();
+        loop {
+            containers.remove().await?;
+            let standing = self.look(context, leaf, began).await?;
+            if leaf.cancel.is_requested() {
+                return Ok(Held::Cancelled);
+            }
+            if let Some(over) = standing.over {
+                return Ok(Held::Over(over));
+            }
+            let decided: Vec<Decision> = standing.decided.into_iter().map(|(_, it)| it).collect();
+            if decided.iter().any(|decision| decision.id == needs) {
+                return Ok(Held::Decided(decided));
+            }
+            let wait = standing.next.map_or(BACKSTOP, |at| at.since(context.now()).min(BACKSTOP));
+            tokio::select! {
+                () = build_changed(&mut changes, context.build.id) => {}
+                () = leaf.cancel.requested() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }

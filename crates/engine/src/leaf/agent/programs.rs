@@ -9,11 +9,12 @@ use jb_runtime::client::{ProcessSpec, Stdin};
 use jb_runtime::{ContainerKind, ContainerSpec, Image, Link, Mount, MountSource, Network, User};
 use serde_json::json;
 
+use super::runs::Run;
 use super::servers::{Program, ProgramImage};
 use crate::build::BuildContext;
 use crate::cancel::{Cancel, CancelHandle};
 use crate::leaf::image::ImageConfig;
-use crate::leaf::{Leaf, Trouble, script, task};
+use crate::leaf::{Leaf, Trouble, task};
 use crate::process::{Process, Show, Speaker};
 
 /// Where servers are started.
@@ -23,16 +24,11 @@ const DIR: &str = "/tmp";
 pub(super) struct Made {
     name: String,
     handle: ContainerHandle,
-    /// What runs in it.
+    /// What runs in it, and its name there.
+    process_name: String,
     process: ProcessSpec,
     /// Where the gateway finds it.
     pub(super) link: Mount,
-}
-
-/// The same server of the same step always has the same container.
-pub(crate) fn handle(context: &BuildContext, leaf: &Leaf, server: &str) -> ContainerHandle {
-    let step = script::container_handle(context, &leaf.plan, ContainerKind::Mcp);
-    ContainerHandle::new(format!("{step}.{server}"))
 }
 
 /// Makes the containers of servers, side by side; none when the step was cancelled before. `image` is the step's.
@@ -40,10 +36,11 @@ pub(super) async fn make(
     context: &BuildContext,
     leaf: &Leaf,
     plan: &TaskPlan,
+    run: &Run,
     programs: &[Program],
     image: (&Image, &ImageConfig),
 ) -> Result<Option<Vec<Made>>, Trouble> {
-    let made = programs.iter().map(|program| make_one(context, leaf, plan, program, image));
+    let made = programs.iter().map(|program| make_one(context, leaf, plan, run, program, image));
     Ok(try_join_all(made).await?.into_iter().collect())
 }
 
@@ -51,6 +48,7 @@ async fn make_one(
     context: &BuildContext,
     leaf: &Leaf,
     plan: &TaskPlan,
+    run: &Run,
     program: &Program,
     image: (&Image, &ImageConfig),
 ) -> Result<Option<Made>, Trouble> {
@@ -63,7 +61,7 @@ async fn make_one(
         ProgramImage::Fetched(owner) => Some(task::fetched_image(context, owner).await?),
     };
     let (image, config) = own.as_ref().map_or(image, |(image, config)| (image, config));
-    let handle = handle(context, leaf, name);
+    let handle = run.own.server(name);
     let volume = VolumeHandle::new(format!("{handle}-socket"));
     let path = mcp::socket_dir(name);
     context.record_volume(leaf, &volume, "artifact", &plan.name, &path).await?;
@@ -104,7 +102,8 @@ async fn make_one(
         DIR.to_owned(),
         user,
     );
-    Ok(Some(Made { name: name.clone(), handle, process, link: link(false) }))
+    let (name, process_name) = (name.clone(), run.named(&format!("mcp {name}")));
+    Ok(Some(Made { name, process_name, handle, process, link: link(false) }))
 }
 
 /// Follows servers until they are told to end. One that is lost is no more than its tools: the step goes on. One that could
@@ -117,12 +116,11 @@ pub(super) async fn follow(
     (stop, stop_harness): (&Cancel, &CancelHandle),
 ) -> Result<(), Trouble> {
     let follow = servers.iter().map(async |server| {
-        let name = format!("mcp {}", server.name);
         let process = Process {
             context,
             origin: &leaf.plan.id,
             container: &server.handle,
-            name: &name,
+            name: &server.process_name,
             show: Show::Transcript(Speaker { agent, source: Source::Server, asking: None }),
         };
         let ended = process.run(server.process.clone(), stop, async || Ok(())).await;

@@ -20,6 +20,7 @@ pub(super) fn name(leaf: &Leaf, plan: &TaskPlan) -> String {
     recording_name(&plan.name, &leaf.plan.attempts, scope)
 }
 
+/// Where the gateway's recording is kept. It begins with those of the step's gateways before.
 fn volume(gateway: &ContainerHandle) -> VolumeHandle {
     VolumeHandle::new(format!("{gateway}-recording"))
 }

@@ -2,7 +2,8 @@
 
 use jb_agent_protocol::{
     CONTEXT_DIR, CONTEXT_UNTRUSTED, CommandLine, GatewayBudget, GatewaySpec, LoopSpec,
-    RECORDING_DIR, RECORDING_FILE, Root, SOCKET, ToolGrant, approval,
+    RECORDING_DIR, RECORDING_FILE, Root, SOCKET, Spent, ToolGrant, approval,
+    suspension::Suspension,
 };
 use jb_model::Value;
 use jb_model::agent::{AgentConfig, AskedTool, Harness, ResultSchema, ShellGrant, Tool};
@@ -90,6 +91,7 @@ impl<'a> Setup<'a> {
         mounts: &[Mount],
         config: &TaskConfig,
         off_limits: &[String],
+        suspension: Option<Suspension>,
     ) -> Value {
         json!(LoopSpec {
             name: name.to_owned(),
@@ -102,6 +104,7 @@ impl<'a> Setup<'a> {
             tools: self.agent.tools.iter().map(grant).collect(),
             mcp: self.servers.told.iter().map(servers::grant).collect(),
             asked: asked(self.agent),
+            suspension,
             result_schema: self.schema.clone(),
             network: network::reach(self.agent),
             forbidden: network::forbidden(self.agent, self.settings, off_limits),
@@ -111,7 +114,12 @@ impl<'a> Setup<'a> {
     }
 
     /// What the gateway is told: the only place that the key goes to.
-    pub(super) fn gateway(&self, redact: Vec<String>, off_limits: &[String]) -> Value {
+    pub(super) fn gateway(
+        &self,
+        redact: Vec<String>,
+        off_limits: &[String],
+        spent: Spent,
+    ) -> Value {
         let (model, budget) = (&self.model, &self.agent.budget);
         let recording = format!("{RECORDING_DIR}/{RECORDING_FILE}");
         json!(GatewaySpec {
@@ -124,6 +132,7 @@ impl<'a> Setup<'a> {
                 tokens: budget.tokens,
                 cost_micros: budget.cost_micros,
             },
+            spent,
             mcp: self.servers.told.clone(),
             proxy: network::proxy(self.agent, self.settings, off_limits),
             // What is answered from one is there already.

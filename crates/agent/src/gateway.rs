@@ -19,9 +19,10 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Method, Request, Response, StatusCode, header};
 use jb_agent_protocol::recording;
+use jb_agent_protocol::suspension::PAST_DIFFERS;
 use jb_agent_protocol::{
-    AnswerFacts, Api, BUDGET_SPENT, Entry, GatewayBudget, GatewaySpec, Limit, Prices, Spent,
-    Upstream, Usage,
+    AnswerFacts, Api, BUDGET_SPENT, Entry, GatewayBudget, GatewaySpec, Limit, Prices, REDACTED,
+    Spent, Upstream, Usage,
 };
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
@@ -41,6 +42,8 @@ const OUTPUT_TOKENS_MIN: u64 = 16;
 struct Gateway {
     api: Api,
     answers: Answers,
+    /// What a harness that begins anew is told first.
+    past: Option<Mutex<replay::Recording>>,
     models: BTreeMap<String, Prices>,
     budget: GatewayBudget,
     /// Whose the models are.
@@ -114,13 +117,22 @@ impl Gateway {
         let mut redact = spec.redact;
         let idle = Duration::from_millis(spec.idle_timeout_ms);
         let api = spec.upstream.api();
+        let Spent { requests, turns, usage, cost_micros } = spec.spent;
+        let past = spec.over_again.then(|| {
+            let kept = match &spec.upstream {
+                Upstream::Replay { path, .. } => Some(path),
+                Upstream::Service { .. } => spec.recording.as_ref(),
+            };
+            let path = kept.ok_or("what an agent did before is not kept")?;
+            replay::Recording::of_past(path, api, requests).map(Mutex::new)
+        });
+        let past = past.transpose()?;
         let answers = match spec.upstream {
             Upstream::Service { url, key, .. } => {
                 redact.push(key.clone());
                 Answers::Service(forward::Service::new(api, &url, key, idle)?)
             }
             Upstream::Replay { path, .. } => {
-                let requests = spec.spent.requests;
                 Answers::Recording(Mutex::new(replay::Recording::open(&path, api, requests)?))
             }
         };
@@ -138,7 +150,6 @@ impl Gateway {
         };
         let recorder = spec.recording.as_deref().map(|path| Recorder::create(path, &header));
         let recorder = recorder.transpose()?;
-        let Spent { requests, turns, usage, cost_micros } = spec.spent;
         let used = Mutex::new(Used { requests, turns, tokens: usage, cost_micros, told: false });
         let provider = spec.provider;
         let mcp = mcp::Servers::new(spec.mcp, &redact, idle)?;
@@ -148,6 +159,7 @@ impl Gateway {
         Ok(Self {
             api,
             answers,
+            past,
             models,
             budget,
             provider,
@@ -168,6 +180,21 @@ impl Gateway {
     /// Masks what no recording may hold.
     fn mask(&self, text: String) -> String {
         mask(&self.redact, text)
+    }
+
+    /// The answer to what was asked before; none once all of that was asked again.
+    fn before(&self, path: &str, asked: &Value) -> Option<Response<Body>> {
+        let mut past = self.past.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = past.next()?;
+        Some(match past.find(path, asked) {
+            Ok(exchange) => replay::again(exchange),
+            Err(difference) => {
+                let what = format!("{PAST_DIFFERS}: {difference}");
+                self.output.say(Entry::ReplayMismatch { number, difference });
+                // A status with which programs repeat the words, and do not ask again.
+                problem(StatusCode::FORBIDDEN, "past_differs", &what)
+            }
+        })
     }
 
     /// Whether a request may still be made; how many tokens the answer may have if so.
@@ -192,7 +219,7 @@ impl Gateway {
 
 fn mask(secrets: &[String], text: String) -> String {
     secrets.iter().fold(text, |text, secret| {
-        if text.contains(secret) { text.replace(secret, "((redacted))") } else { text }
+        if text.contains(secret) { text.replace(secret, REDACTED) } else { text }
     })
 }
 
@@ -300,6 +327,11 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
         let what = format!("the model `{model}` is not granted to this step");
         return problem(StatusCode::FORBIDDEN, "permission_error", &what);
     };
+    let asked = mask_value(&gateway.redact, &Value::Object(body.clone()));
+    let path = gateway.api.path();
+    if let Some(known) = gateway.before(path, &asked) {
+        return known;
+    }
     let (number, room) = match gateway.admit(&prices) {
         Ok(admitted) => admitted,
         Err(limit) => {
@@ -307,9 +339,7 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
             return problem(StatusCode::FORBIDDEN, "budget_spent", &what);
         }
     };
-    let asked = mask_value(&gateway.redact, &Value::Object(body.clone()));
     limit(gateway.api, &mut body, room);
-    let path = gateway.api.path();
     let call = |status: u16, content_type: &str, retry_after: Option<String>| Call {
         gateway: Arc::clone(&gateway),
         number,

@@ -168,7 +168,7 @@ async fn a_past_that_differs_ends_it_with_the_difference() {
         let differs = "the agent cannot go on, as it does not come to where it was: /";
         assert!(message.starts_with(differs), "{harness:?}: {message}");
         let named = r#" is "Do something else.", recorded was "Do it.""#;
-        assert!(message.ends_with(named), "{harness:?}: {message}");
+        assert!(message.contains(named), "{harness:?}: {message}");
         assert!(!step.out("one").exists(), "{harness:?}");
         assert_eq!(step.model().received().len(), 1, "{harness:?}");
     }

@@ -209,6 +209,7 @@ async fn work(
     let stops = spec.suspension.as_ref().map(|suspension| Stops {
         suspension,
         harness: line.name,
+        socket: &spec.socket,
         tools: tools.clone(),
     });
     let setting = Setting { spec, tools, gateway, home: home.path(), relay };

@@ -19,12 +19,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Method, Request, Response, StatusCode, header};
 use jb_agent_protocol::recording;
-use jb_agent_protocol::suspension::PAST_DIFFERS;
+use jb_agent_protocol::suspension::{ANSWERING_PATH, PAST_DIFFERS};
 use jb_agent_protocol::{
     AnswerFacts, Api, BUDGET_SPENT, Entry, GatewayBudget, GatewaySpec, Limit, Prices, REDACTED,
     Spent, Upstream, Usage,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -55,6 +55,8 @@ struct Gateway {
     proxy: Option<proxy::Proxy>,
     output: Output,
     used: Mutex<Used>,
+    /// Each clone is an answer on its way.
+    answering: Arc<()>,
 }
 
 enum Answers {
@@ -114,19 +116,11 @@ fn listen(socket: &str) -> Result<UnixListener, String> {
 
 impl Gateway {
     fn new(spec: GatewaySpec, output: Output, outside: Arc<dyn Outside>) -> Result<Self, String> {
+        let past = spec.over_again.then(|| past(&spec)).transpose()?;
         let mut redact = spec.redact;
         let idle = Duration::from_millis(spec.idle_timeout_ms);
         let api = spec.upstream.api();
         let Spent { requests, turns, usage, cost_micros } = spec.spent;
-        let past = spec.over_again.then(|| {
-            let kept = match &spec.upstream {
-                Upstream::Replay { path, .. } => Some(path),
-                Upstream::Service { .. } => spec.recording.as_ref(),
-            };
-            let path = kept.ok_or("what an agent did before is not kept")?;
-            replay::Recording::of_past(path, api, requests).map(Mutex::new)
-        });
-        let past = past.transpose()?;
         let answers = match spec.upstream {
             Upstream::Service { url, key, .. } => {
                 redact.push(key.clone());
@@ -170,6 +164,7 @@ impl Gateway {
             proxy,
             output,
             used,
+            answering: Arc::default(),
         })
     }
 
@@ -217,6 +212,17 @@ impl Gateway {
     }
 }
 
+/// The answers of the model that the step's gateways before this one let through.
+fn past(spec: &GatewaySpec) -> Result<Mutex<replay::Recording>, String> {
+    let kept = match &spec.upstream {
+        Upstream::Replay { path, .. } => Some(path),
+        Upstream::Service { .. } => spec.recording.as_ref(),
+    };
+    let path = kept.ok_or("what the agent did before is not kept")?;
+    let taken = spec.spent.requests;
+    Ok(Mutex::new(replay::Recording::of_past(path, spec.upstream.api(), taken)?))
+}
+
 fn mask(secrets: &[String], text: String) -> String {
     secrets.iter().fold(text, |text, secret| {
         if text.contains(secret) { text.replace(secret, REDACTED) } else { text }
@@ -247,6 +253,7 @@ pub(crate) struct Call {
     status: u16,
     meter: Meter,
     exchange: Option<Exchange>,
+    _answering: Arc<()>,
     began: Instant,
     first_byte: Option<Duration>,
 }
@@ -303,24 +310,18 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
     if request.uri().path().starts_with(jb_agent_protocol::mcp::PATH) {
         return mcp::handle(&gateway, request).await;
     }
+    if request.method() == Method::GET && request.uri().path() == ANSWERING_PATH {
+        let others = Arc::strong_count(&gateway.answering) - 1;
+        return Response::new(Body::from(others.to_string()));
+    }
     if request.method() != Method::POST || request.uri().path() != gateway.api.path() {
         let what = format!("{} {} is not let through", request.method(), request.uri().path());
         return problem(StatusCode::NOT_FOUND, "not_found_error", &what);
     }
     let (head, body) = request.into_parts();
-    let body = match axum::body::to_bytes(body, REQUEST_BYTES_MAX).await {
+    let mut body = match object(body).await {
         Ok(body) => body,
-        Err(_) => {
-            let what = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
-            return problem(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", &what);
-        }
-    };
-    let Ok(Value::Object(mut body)) = serde_json::from_slice(&body) else {
-        return problem(
-            StatusCode::BAD_REQUEST,
-            "invalid_request_error",
-            "the body is no JSON object",
-        );
+        Err(refused) => return refused,
     };
     let model = body.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
     let Some(prices) = gateway.models.get(&model).copied() else {
@@ -332,6 +333,7 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
     if let Some(known) = gateway.before(path, &asked) {
         return known;
     }
+    let answering = Arc::clone(&gateway.answering);
     let (number, room) = match gateway.admit(&prices) {
         Ok(admitted) => admitted,
         Err(limit) => {
@@ -351,6 +353,7 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
             .recorder
             .is_some()
             .then(|| Exchange::new(path, asked.clone(), status, content_type, retry_after)),
+        _answering: Arc::clone(&answering),
         began: Instant::now(),
         first_byte: None,
     };
@@ -370,8 +373,20 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
     }
 }
 
+/// A body that is a JSON object, or why it is not taken.
+async fn object(body: Body) -> Result<Map<String, Value>, Response<Body>> {
+    let Ok(body) = axum::body::to_bytes(body, REQUEST_BYTES_MAX).await else {
+        let what = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
+        return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", &what));
+    };
+    serde_json::from_slice(&body).map_err(|_| {
+        let what = "the body is no JSON object";
+        problem(StatusCode::BAD_REQUEST, "invalid_request_error", what)
+    })
+}
+
 /// Makes the answer no longer than what is left, and has it say what it used.
-fn limit(api: Api, body: &mut serde_json::Map<String, Value>, room: Option<u64>) {
+fn limit(api: Api, body: &mut Map<String, Value>, room: Option<u64>) {
     if api == Api::Chat && body.get("stream") == Some(&Value::Bool(true)) {
         body.insert("stream_options".to_owned(), json!({"include_usage": true}));
     }

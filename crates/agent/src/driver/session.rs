@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use jb_agent_protocol::Entry;
-use jb_agent_protocol::suspension::{PAST_DIFFERS, Suspension};
+use jb_agent_protocol::suspension::{ANSWERING_PATH, PAST_DIFFERS, Suspension};
 use serde_json::Value;
 
 use super::mcp::Server;
@@ -20,6 +20,8 @@ use crate::toolbox::{self, Begun, Journal, Outcome, Place, Toolbox, Undecided};
 const CALLS_MAX: usize = 256;
 /// Characters of a line that is no word of the protocol, as the end shows it.
 const LINE_SHOWN: usize = 300;
+/// How long an answer of the model that is on its way is waited for before it is asked after again.
+const ANSWERING_PAUSE: Duration = Duration::from_secs(1);
 
 /// A program at work.
 pub(super) struct Session<'a> {
@@ -37,6 +39,8 @@ pub(super) struct Session<'a> {
 pub(super) struct Stops<'a> {
     pub(super) suspension: &'a Suspension,
     pub(super) harness: &'a str,
+    /// The gateway's.
+    pub(super) socket: &'a str,
     /// As the model was told of them.
     pub(super) tools: Vec<Value>,
 }
@@ -136,15 +140,26 @@ impl<'a> Session<'a> {
 
     fn make(&self, Call { key, todo }: Call) -> LocalBoxFuture<'a, Finished> {
         let toolbox = self.toolbox;
-        let after = |it: &Stops<'_>| Duration::from_millis(it.suspension.after_ms);
-        let within = self.stops.as_ref().map(after);
+        let after = |it: &Stops<'a>| (Duration::from_millis(it.suspension.after_ms), it.socket);
+        let stops = self.stops.as_ref().map(after);
         Box::pin(async move {
-            let begun = match todo {
+            let mut begun = match todo {
                 Todo::Begin(call) => toolbox.begin(call),
                 Todo::Finish(begun) => begun,
             };
             let call = begun.call().clone();
-            Finished { key, call, outcome: toolbox.finish(begun, within).await }
+            let mut within = stops.map(|(after, _)| after);
+            let outcome = loop {
+                let outcome = toolbox.finish(begun, within).await;
+                match (outcome, stops) {
+                    // Some call tools before the answer that calls them has ended; what is asked again must be whole.
+                    (Err(undecided), Some((_, socket))) if is_answering(socket).await => {
+                        (begun, within) = (undecided.begun, Some(ANSWERING_PAUSE));
+                    }
+                    (outcome, _) => break outcome,
+                }
+            };
+            Finished { key, call, outcome }
         })
     }
 
@@ -159,7 +174,7 @@ impl<'a> Session<'a> {
                 Todo::Finish(begun) => open.push(begun.clone()),
             }
         }
-        let Stops { suspension, harness, tools } = stops;
+        let Stops { suspension, harness, tools, .. } = stops;
         let past = self.journal.past(open, queued, self.toolbox.counts(), tools);
         match state::leave(&suspension.dir, harness, &past) {
             Ok(digest) => Some(Entry::Suspended { run: suspension.run, needs, digest }),
@@ -229,4 +244,13 @@ impl<'a> Session<'a> {
         self.waiting.push_back(Call { key, todo });
         Ok(None)
     }
+}
+
+/// Whether an answer of the model is on its way. A gateway that cannot say so has none.
+async fn is_answering(socket: &str) -> bool {
+    let asked = async {
+        let http = reqwest::Client::builder().unix_socket(socket).build()?;
+        http.get(format!("http://gateway{ANSWERING_PATH}")).send().await?.text().await
+    };
+    asked.await.is_ok_and(|text| text.parse().is_ok_and(|answers: usize| answers > 0))
 }

@@ -1,7 +1,8 @@
 //! Agents that stop while people take their time: what one left, another goes on from, in containers of its own.
 
+use jb_agent::Output;
 use jb_agent_protocol::approval::{Asked, Decision};
-use jb_agent_protocol::suspension::{Left, STATE_FILE, Suspension};
+use jb_agent_protocol::suspension::{ANSWERING_PATH, Left, STATE_FILE, Suspension};
 use jb_agent_protocol::transcript::{Ending, ToolOutcome};
 use jb_agent_protocol::{Entry, ToolGrant};
 use jb_scripted_model::{Reply, Said, Script, ToolUse};
@@ -172,6 +173,27 @@ async fn a_past_that_differs_ends_it_with_the_difference() {
         assert!(!step.out("one").exists(), "{harness:?}");
         assert_eq!(step.model().received().len(), 1, "{harness:?}");
     }
+}
+
+/// What is answered again must be whole, so a harness that begins anew stops only when nothing is on its way.
+#[tokio::test]
+async fn a_gateway_says_what_is_on_its_way() {
+    let mut step = Step::new(Script::of([Reply::Hang])).await;
+    step.gateway.idle_timeout_ms = u64::from(u32::MAX);
+    let gateway = tokio::spawn(jb_agent::gateway::run(step.gateway.clone(), Output::kept().0));
+    while !step.dir.path().join("gateway.sock").exists() {
+        tokio::task::yield_now().await;
+    }
+    let http = reqwest::Client::builder().unix_socket(step.spec.socket.as_str()).build().unwrap();
+    let answering = async || {
+        let answer = http.get(format!("http://gateway{ANSWERING_PATH}")).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+    assert_eq!(answering().await, "0");
+    let asked = json!({"model": "m", "stream": true, "messages": []});
+    let asked = http.post("http://gateway/v1/messages").json(&asked).send().await.unwrap();
+    assert_eq!((asked.status().as_u16(), answering().await), (200, "1".to_owned()));
+    gateway.abort();
 }
 
 /// What cannot be left is no reason to give up: it waits on.

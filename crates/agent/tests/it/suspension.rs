@@ -190,7 +190,8 @@ async fn a_gateway_says_what_is_on_its_way() {
         answer.text().await.unwrap()
     };
     assert_eq!(answering().await, "0");
-    let asked = json!({"model": "m", "stream": true, "messages": []});
+    let prompt = json!({"role": "user", "content": "Do it."});
+    let asked = json!({"model": "m", "max_tokens": 9, "stream": true, "messages": [prompt]});
     let asked = http.post("http://gateway/v1/messages").json(&asked).send().await.unwrap();
     assert_eq!((asked.status().as_u16(), answering().await), (200, "1".to_owned()));
     gateway.abort();

@@ -67,7 +67,7 @@ struct Finished {
 enum Next {
     Said(Option<String>),
     Asked(u64, Value),
-    Finished(Finished),
+    Finished(Box<Finished>),
 }
 
 impl<'a> Session<'a> {
@@ -107,7 +107,7 @@ impl<'a> Session<'a> {
                 biased;
                 line = self.program.line() => Next::Said(line),
                 (client, message) = self.server.message() => Next::Asked(client, message),
-                finished = finished => Next::Finished(finished),
+                finished = finished => Next::Finished(Box::new(finished)),
             };
             acts = match next {
                 Next::Said(None) => return Ended::Over(self.program.ended().await),
@@ -118,8 +118,9 @@ impl<'a> Session<'a> {
                     }
                 },
                 Next::Asked(client, message) => driver.asked(client, &message),
-                Next::Finished(Finished { key, call, outcome }) => {
+                Next::Finished(finished) => {
                     running = None;
+                    let Finished { key, call, outcome } = *finished;
                     match outcome {
                         Ok(Outcome::Over(end)) => return Ended::Over(end),
                         Ok(Outcome::Answered { text, is_error }) => {

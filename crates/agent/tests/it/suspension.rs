@@ -8,7 +8,7 @@ use jb_agent_protocol::{Entry, ToolGrant};
 use jb_scripted_model::{Reply, Said, Script, ToolUse};
 use serde_json::json;
 
-use crate::harness::Harness;
+use crate::harness::{Harness, installed};
 use crate::recording::again;
 use crate::step::{Ran, Step};
 
@@ -63,6 +63,23 @@ fn results(ran: &Ran) -> Vec<(ToolOutcome, &str)> {
         _ => None,
     });
     results.collect()
+}
+
+/// How it ends when it runs again from its recording and people say yes and no at once.
+async fn from_its_recording(step: &Step, harness: Harness) -> (Ending, String) {
+    let mut again = again(step);
+    again.spec.tools.clone_from(&step.spec.tools);
+    again.spec.asked.clone_from(&step.spec.asked);
+    let ran = again.run_with(async |spec| {
+        let mut running = harness.start(&spec, &installed()).await;
+        for approved in [true, false] {
+            let (id, _) = running.asked().await;
+            running.decide(&id, approved, "no").await;
+        }
+        running.end().await
+    });
+    let (ending, message, _) = ran.await.ending();
+    (ending, message)
 }
 
 fn texts(ran: &Ran) -> impl Iterator<Item = &str> {
@@ -125,6 +142,10 @@ async fn it_resumes_after_its_containers_are_gone() {
         let answers = requests[1].body.to_string();
         assert!(answers.contains("once") && answers.contains("denied by a person: no"));
         assert_eq!(answers.matches("Do it.").count(), 1, "{harness:?}: {answers}");
+
+        // Its recording is that of one that never stopped.
+        let ended = from_its_recording(&step, harness).await;
+        assert_eq!(ended, (Ending::Completed, String::new()), "{harness:?}");
     }
 }
 

@@ -116,7 +116,7 @@ jobs:
 - name: fetched
   plan:
   - agent: a
-    prompt: text x
+    prompt: "text it works\nsleep x"
     config: {platform: linux, image_resource: {type: mock, source: {initial_version: own, create_files: {rootfs/own: "x"}}}}
     mcp:
     - {name: db, command: [pg-mcp], tools: [query], image_resource: {type: boxed, source: {initial_version: "((vs:docs.host))"}}, params: {A: b}}

@@ -6,7 +6,6 @@ use jb_engine::gc::Collector;
 use jb_engine::gc::decide::GraceSettings;
 use jb_model::approval::ApprovalStatus;
 use jb_model::{BuildId, BuildStatus};
-use jb_runtime::Runtime as _;
 use jb_runtime::fake::FakeRuntime;
 use jb_store::{ApprovalRecord, Visible};
 

@@ -37,7 +37,8 @@ impl State {
     /// Leaves it in a directory; gives its digest.
     pub(super) fn leave(&self, dir: &str) -> Result<String, String> {
         let path = file(dir);
-        let failed = |why: String| format!("leave the agent's state in {}: {why}", path.display());
+        let failed =
+            |why: String| format!("the agent's state cannot be left in {}: {why}", path.display());
         let text = serde_json::to_vec(&Versioned { version: VERSION, state: self })
             .map_err(|error| failed(error.to_string()))?;
         if text.len() > STATE_BYTES_MAX {

@@ -38,6 +38,8 @@ pub const PLACEHOLDER_KEY: &str = "held-by-the-gateway";
 pub const RESULT_TOOL: &str = "submit_result";
 /// How the gateway's words begin when it lets nothing through any more.
 pub const BUDGET_SPENT: &str = "the step's budget is spent";
+/// What stands where a secret was.
+pub const REDACTED: &str = "((redacted))";
 /// The largest result, as JSON text.
 pub const RESULT_BYTES_MAX: usize = 256 << 10;
 /// The longest line a harness or gateway writes.
@@ -136,6 +138,10 @@ pub struct GatewaySpec {
     /// What gateways before it let through for the same step.
     #[serde(default)]
     pub spent: Spent,
+    /// Whether the harness begins anew and asks all that was let through before once more: it is told the same from the
+    /// recording, and nothing of it counts again.
+    #[serde(default)]
+    pub over_again: bool,
     /// The MCP servers that it reaches.
     #[serde(default)]
     pub mcp: Vec<mcp::Server>,

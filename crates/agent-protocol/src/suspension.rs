@@ -13,6 +13,12 @@ pub const STATE_DIR: &str = "/var/lib/jetbridge-state";
 pub const STATE_FILE: &str = "state.json";
 /// The largest state. A harness that has more goes on waiting.
 pub const STATE_BYTES_MAX: usize = 64 << 20;
+/// Where a gateway says how many answers of the model are on their way, as a number: a harness that begins anew stops
+/// when what it was told is whole.
+pub const ANSWERING_PATH: &str = "/answering";
+
+/// How words begin about a harness that begins anew and does something else than it did.
+pub const PAST_DIFFERS: &str = "the agent cannot go on, as it does not come to where it was";
 
 /// When a harness stops, and what it goes on from. Only one that can is told of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,30 +3,19 @@
 mod compaction;
 mod conversation;
 mod repeats;
-mod state;
 
-use jb_agent_protocol::{Entry, LoopSpec};
+use jb_agent_protocol::LoopSpec;
 
 use crate::Decisions;
 use crate::output::Output;
-use crate::step::{self, End};
+use crate::step::{self, End, Ended};
 
 const NAME: &str = "builtin";
 
 /// Runs an agent to its end or to where it stops to be gone on with, which is the last thing it says.
 pub async fn run(spec: LoopSpec, decisions: Decisions, output: Output) {
     step::begin(&spec, NAME, env!("CARGO_PKG_VERSION"), &output);
-    match work(spec, decisions, &output).await {
-        Ended::Over(end) => end.say(&output),
-        Ended::Suspended(last) => output.say(last),
-    }
-}
-
-/// How a run of the loop ends.
-enum Ended {
-    Over(End),
-    /// It is gone on with later; this is its last word.
-    Suspended(Entry),
+    work(spec, decisions, &output).await.say(&output);
 }
 
 async fn work(spec: LoopSpec, decisions: Decisions, output: &Output) -> Ended {

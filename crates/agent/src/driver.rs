@@ -9,12 +9,13 @@ mod claude;
 mod codex;
 mod mcp;
 mod program;
+mod session;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use futures_util::future::LocalBoxFuture;
 use jb_agent_protocol::command_line::{self, CommandLine};
+use jb_agent_protocol::suspension::{PAST_DIFFERS, Suspension};
 use jb_agent_protocol::transcript::{Ending, ToolOutcome};
 use jb_agent_protocol::{BUDGET_SPENT, Entry, LoopSpec};
 use serde_json::Value;
@@ -23,20 +24,18 @@ use crate::Decisions;
 use crate::link::{self, Listener};
 use crate::output::{Output, cut, cut_value};
 use crate::proxy;
-use crate::step::{self, End};
-use crate::toolbox::{self, Begun, Outcome, SHOWN_BYTES, Toolbox};
+use crate::state;
+use crate::step::{self, End, Ended};
+use crate::toolbox::{Journal, Past, SHOWN_BYTES};
 use program::{Home, Program};
+use session::{Session, Stops};
 
 pub use mcp::relay;
 
 /// The name of our tools as an MCP server.
 const SERVER: &str = "jetbridge";
-/// Calls of tools that wait for the one before.
-const CALLS_MAX: usize = 256;
 /// Milliseconds that programs wait for a tool: 23 days, as people may be asked first. They take no more than 2^31.
 const TOOL_TIMEOUT_MS: u64 = 2_000_000_000;
-/// Characters of a line that is no word of the protocol, as the end shows it.
-const LINE_SHOWN: usize = 300;
 
 /// What a driver knows of one program's protocol. It keeps where the conversation is, and does nothing itself.
 trait Driver {
@@ -109,6 +108,9 @@ impl Act {
 
     /// The model did not answer the program, for a reason in the program's own words.
     fn model_failed(why: &str) -> Self {
+        if let Some(at) = why.find(PAST_DIFFERS) {
+            return Self::Over(End::failed(quoted(&why[at..])));
+        }
         Self::Over(match why.find(BUDGET_SPENT) {
             Some(at) => End::new(Ending::BudgetSpent, spent(&why[at..])),
             None => End::new(Ending::ModelFailed, why.trim()),
@@ -141,6 +143,22 @@ fn spent(text: &str) -> &str {
     text[..end].trim_end()
 }
 
+/// A line of the gateway's, which programs repeat as it is or as they got it, in JSON.
+fn quoted(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let mut escaped = false;
+    let end = line.char_indices().find(|&(_, c)| {
+        let ends = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    });
+    let inside = end.map_or(line, |(end, _)| &line[..end]);
+    match serde_json::from_str(&format!("\"{inside}\"")) {
+        Ok(Value::String(text)) if line.contains("\\\"") => text,
+        _ => line.trim_end().to_owned(),
+    }
+}
+
 /// What a driver is made from.
 struct Setting<'a> {
     spec: &'a LoopSpec,
@@ -157,10 +175,8 @@ struct Setting<'a> {
 /// Runs an agent to its end, which is the last thing it says.
 pub async fn run(line: CommandLine, spec: LoopSpec, decisions: Decisions, output: Output) {
     step::begin(&spec, line.name, line.version, &output);
-    let end = match work(line, &spec, decisions, &output).await {
-        Ok(end) | Err(end) => end,
-    };
-    end.say(&output);
+    let ended = work(line, &spec, decisions, &output).await;
+    ended.unwrap_or_else(Ended::Over).say(&output);
 }
 
 async fn work(
@@ -168,7 +184,7 @@ async fn work(
     spec: &LoopSpec,
     decisions: Decisions,
     output: &Output,
-) -> Result<End, End> {
+) -> Result<Ended, End> {
     let toolbox = step::ready(spec, decisions, output).await?;
     if !line.apis.contains(&spec.api) {
         let what = format!("{} does not speak to models by {}", line.name, spec.api.as_str());
@@ -183,7 +199,19 @@ async fn work(
     let gateway = listener.address().ok_or_else(none)?;
     let server = mcp::Server::listen(&home).map_err(End::failed)?;
     let relay = server.relay().map_err(End::failed)?;
-    let tools = toolbox.definitions();
+    let (mut tools, mut journal) = (toolbox.definitions(), Journal::default());
+    if let Some(Suspension { dir, left: Some(left), .. }) = &spec.suspension {
+        let past: Past = state::find(dir, line.name, &left.digest).map_err(End::failed)?;
+        toolbox.go_on(past.counts);
+        tools.clone_from(&past.tools);
+        journal = Journal::after(past);
+    }
+    let stops = spec.suspension.as_ref().map(|suspension| Stops {
+        suspension,
+        harness: line.name,
+        socket: &spec.socket,
+        tools: tools.clone(),
+    });
     let setting = Setting { spec, tools, gateway, home: home.path(), relay };
     let mut driver: Box<dyn Driver> = match line.name {
         name if name == command_line::CLAUDE_CODE.name => Box::new(claude::Claude::new(&setting)),
@@ -194,121 +222,12 @@ async fn work(
     launch.env.extend(proxy::env(spec));
     let program = Program::start(&line, &file, launch, &home, &spec.working_dir);
     let program = program.map_err(End::failed)?;
-    let session = Session { toolbox: &toolbox, output, program, server, waiting: VecDeque::new() };
+    let session = Session::new(&toolbox, output, program, server, journal, stops);
     tokio::select! {
-        end = session.follow(driver.as_mut()) => Ok(end),
+        ended = session.follow(driver.as_mut()) => Ok(ended),
         () = listener.forward(link::End::Unix(spec.socket.clone())) => {
             Err(End::failed("the way to the gateway ended"))
         }
-    }
-}
-
-/// A program at work.
-struct Session<'a> {
-    toolbox: &'a Toolbox,
-    output: &'a Output,
-    program: Program,
-    server: mcp::Server,
-    waiting: VecDeque<Call>,
-}
-
-struct Call {
-    key: Value,
-    todo: Todo,
-}
-
-/// A call that waits for the one before.
-enum Todo {
-    Begin(toolbox::Call),
-    /// People are asked about it meanwhile.
-    Finish(Begun),
-}
-
-enum Next {
-    Said(Option<String>),
-    Asked(u64, Value),
-    Answered(Value, Outcome),
-}
-
-impl Session<'_> {
-    /// Does what the driver wants until it is over. The program's processes end with this.
-    async fn follow(mut self, driver: &mut dyn Driver) -> End {
-        let toolbox = self.toolbox;
-        // One tool at a time, as each may change what the next one sees.
-        let mut running: Option<LocalBoxFuture<'_, (Value, Outcome)>> = None;
-        let mut acts = driver.begin();
-        loop {
-            if let Some(end) = self.act(driver, acts).await {
-                return end;
-            }
-            if running.is_none()
-                && let Some(Call { key, todo }) = self.waiting.pop_front()
-            {
-                running = Some(Box::pin(async move {
-                    let begun = match todo {
-                        Todo::Begin(call) => toolbox.begin(call),
-                        Todo::Finish(begun) => begun,
-                    };
-                    (key, toolbox.finish(begun).await)
-                }));
-            }
-            let called = async {
-                match running.as_mut() {
-                    Some(call) => call.await,
-                    None => std::future::pending().await,
-                }
-            };
-            let next = tokio::select! {
-                biased;
-                line = self.program.line() => Next::Said(line),
-                (client, message) = self.server.message() => Next::Asked(client, message),
-                (key, outcome) = called => Next::Answered(key, outcome),
-            };
-            acts = match next {
-                Next::Said(None) => return self.program.ended().await,
-                Next::Said(Some(line)) => match serde_json::from_str(&line) {
-                    Ok(line) => driver.said(&line),
-                    Err(_) => return self.program.nonsense(&cut(&line, LINE_SHOWN)),
-                },
-                Next::Asked(client, message) => driver.asked(client, &message),
-                Next::Answered(_, Outcome::Over(end)) => return end,
-                Next::Answered(key, Outcome::Answered { text, is_error }) => {
-                    running = None;
-                    driver.answered(&key, &text, is_error)
-                }
-            };
-        }
-    }
-
-    async fn act(&mut self, driver: &mut dyn Driver, acts: Vec<Act>) -> Option<End> {
-        let mut acts = VecDeque::from(acts);
-        while let Some(act) = acts.pop_front() {
-            match act {
-                // One that does not listen any more has ended, which is told by its output.
-                Act::Tell(line) => self.program.tell(&line).await,
-                Act::Answer { client, message } => self.server.answer(client, &message).await,
-                Act::Say(entry) => self.output.say(entry),
-                Act::Call { key, id, name, input } => {
-                    if self.waiting.len() == CALLS_MAX {
-                        let what = format!("the agent called more than {CALLS_MAX} tools at once");
-                        return Some(End::failed(what));
-                    }
-                    let call = toolbox::Call { id, name, input };
-                    let todo = if self.toolbox.asks(&call) {
-                        Todo::Finish(self.toolbox.begin(call))
-                    } else {
-                        Todo::Begin(call)
-                    };
-                    self.waiting.push_back(Call { key, todo });
-                }
-                Act::Stopped => match self.toolbox.done(&driver.result_tool()) {
-                    toolbox::Next::Over(end) => return Some(end),
-                    toolbox::Next::Remind(text) => acts.extend(driver.remind(&text)),
-                },
-                Act::Over(end) => return Some(end),
-            }
-        }
-        None
     }
 }
 

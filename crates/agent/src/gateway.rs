@@ -19,11 +19,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Method, Request, Response, StatusCode, header};
 use jb_agent_protocol::recording;
+use jb_agent_protocol::suspension::{ANSWERING_PATH, PAST_DIFFERS};
 use jb_agent_protocol::{
-    AnswerFacts, Api, BUDGET_SPENT, Entry, GatewayBudget, GatewaySpec, Limit, Prices, Spent,
-    Upstream, Usage,
+    AnswerFacts, Api, BUDGET_SPENT, Entry, GatewayBudget, GatewaySpec, Limit, Prices, REDACTED,
+    Spent, Upstream, Usage,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -41,6 +42,8 @@ const OUTPUT_TOKENS_MIN: u64 = 16;
 struct Gateway {
     api: Api,
     answers: Answers,
+    /// What a harness that begins anew is told first.
+    past: Option<Mutex<replay::Recording>>,
     models: BTreeMap<String, Prices>,
     budget: GatewayBudget,
     /// Whose the models are.
@@ -52,6 +55,8 @@ struct Gateway {
     proxy: Option<proxy::Proxy>,
     output: Output,
     used: Mutex<Used>,
+    /// Each clone is an answer on its way.
+    answering: Arc<()>,
 }
 
 enum Answers {
@@ -111,16 +116,17 @@ fn listen(socket: &str) -> Result<UnixListener, String> {
 
 impl Gateway {
     fn new(spec: GatewaySpec, output: Output, outside: Arc<dyn Outside>) -> Result<Self, String> {
+        let past = spec.over_again.then(|| past(&spec)).transpose()?;
         let mut redact = spec.redact;
         let idle = Duration::from_millis(spec.idle_timeout_ms);
         let api = spec.upstream.api();
+        let Spent { requests, turns, usage, cost_micros } = spec.spent;
         let answers = match spec.upstream {
             Upstream::Service { url, key, .. } => {
                 redact.push(key.clone());
                 Answers::Service(forward::Service::new(api, &url, key, idle)?)
             }
             Upstream::Replay { path, .. } => {
-                let requests = spec.spent.requests;
                 Answers::Recording(Mutex::new(replay::Recording::open(&path, api, requests)?))
             }
         };
@@ -138,7 +144,6 @@ impl Gateway {
         };
         let recorder = spec.recording.as_deref().map(|path| Recorder::create(path, &header));
         let recorder = recorder.transpose()?;
-        let Spent { requests, turns, usage, cost_micros } = spec.spent;
         let used = Mutex::new(Used { requests, turns, tokens: usage, cost_micros, told: false });
         let provider = spec.provider;
         let mcp = mcp::Servers::new(spec.mcp, &redact, idle)?;
@@ -148,6 +153,7 @@ impl Gateway {
         Ok(Self {
             api,
             answers,
+            past,
             models,
             budget,
             provider,
@@ -158,6 +164,7 @@ impl Gateway {
             proxy,
             output,
             used,
+            answering: Arc::default(),
         })
     }
 
@@ -168,6 +175,21 @@ impl Gateway {
     /// Masks what no recording may hold.
     fn mask(&self, text: String) -> String {
         mask(&self.redact, text)
+    }
+
+    /// The answer to what was asked before; none once all of that was asked again.
+    fn before(&self, path: &str, asked: &Value) -> Option<Response<Body>> {
+        let mut past = self.past.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = past.next()?;
+        Some(match past.find(path, asked) {
+            Ok(exchange) => replay::again(exchange),
+            Err(difference) => {
+                let what = format!("{PAST_DIFFERS}: {difference}");
+                self.output.say(Entry::ReplayMismatch { number, difference });
+                // A status with which programs repeat the words, and do not ask again.
+                problem(StatusCode::FORBIDDEN, "past_differs", &what)
+            }
+        })
     }
 
     /// Whether a request may still be made; how many tokens the answer may have if so.
@@ -190,9 +212,20 @@ impl Gateway {
     }
 }
 
+/// The answers of the model that the step's gateways before this one let through.
+fn past(spec: &GatewaySpec) -> Result<Mutex<replay::Recording>, String> {
+    let kept = match &spec.upstream {
+        Upstream::Replay { path, .. } => Some(path),
+        Upstream::Service { .. } => spec.recording.as_ref(),
+    };
+    let path = kept.ok_or("what the agent did before is not kept")?;
+    let taken = spec.spent.requests;
+    Ok(Mutex::new(replay::Recording::of_past(path, spec.upstream.api(), taken)?))
+}
+
 fn mask(secrets: &[String], text: String) -> String {
     secrets.iter().fold(text, |text, secret| {
-        if text.contains(secret) { text.replace(secret, "((redacted))") } else { text }
+        if text.contains(secret) { text.replace(secret, REDACTED) } else { text }
     })
 }
 
@@ -220,6 +253,7 @@ pub(crate) struct Call {
     status: u16,
     meter: Meter,
     exchange: Option<Exchange>,
+    _answering: Arc<()>,
     began: Instant,
     first_byte: Option<Duration>,
 }
@@ -276,30 +310,30 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
     if request.uri().path().starts_with(jb_agent_protocol::mcp::PATH) {
         return mcp::handle(&gateway, request).await;
     }
+    if request.method() == Method::GET && request.uri().path() == ANSWERING_PATH {
+        let others = Arc::strong_count(&gateway.answering) - 1;
+        return Response::new(Body::from(others.to_string()));
+    }
     if request.method() != Method::POST || request.uri().path() != gateway.api.path() {
         let what = format!("{} {} is not let through", request.method(), request.uri().path());
         return problem(StatusCode::NOT_FOUND, "not_found_error", &what);
     }
     let (head, body) = request.into_parts();
-    let body = match axum::body::to_bytes(body, REQUEST_BYTES_MAX).await {
+    let mut body = match object(body).await {
         Ok(body) => body,
-        Err(_) => {
-            let what = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
-            return problem(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", &what);
-        }
-    };
-    let Ok(Value::Object(mut body)) = serde_json::from_slice(&body) else {
-        return problem(
-            StatusCode::BAD_REQUEST,
-            "invalid_request_error",
-            "the body is no JSON object",
-        );
+        Err(refused) => return refused,
     };
     let model = body.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
     let Some(prices) = gateway.models.get(&model).copied() else {
         let what = format!("the model `{model}` is not granted to this step");
         return problem(StatusCode::FORBIDDEN, "permission_error", &what);
     };
+    let asked = mask_value(&gateway.redact, &Value::Object(body.clone()));
+    let path = gateway.api.path();
+    if let Some(known) = gateway.before(path, &asked) {
+        return known;
+    }
+    let answering = Arc::clone(&gateway.answering);
     let (number, room) = match gateway.admit(&prices) {
         Ok(admitted) => admitted,
         Err(limit) => {
@@ -307,9 +341,7 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
             return problem(StatusCode::FORBIDDEN, "budget_spent", &what);
         }
     };
-    let asked = mask_value(&gateway.redact, &Value::Object(body.clone()));
     limit(gateway.api, &mut body, room);
-    let path = gateway.api.path();
     let call = |status: u16, content_type: &str, retry_after: Option<String>| Call {
         gateway: Arc::clone(&gateway),
         number,
@@ -321,6 +353,7 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
             .recorder
             .is_some()
             .then(|| Exchange::new(path, asked.clone(), status, content_type, retry_after)),
+        _answering: Arc::clone(&answering),
         began: Instant::now(),
         first_byte: None,
     };
@@ -340,8 +373,20 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> 
     }
 }
 
+/// A body that is a JSON object, or why it is not taken.
+async fn object(body: Body) -> Result<Map<String, Value>, Response<Body>> {
+    let Ok(body) = axum::body::to_bytes(body, REQUEST_BYTES_MAX).await else {
+        let what = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
+        return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", &what));
+    };
+    serde_json::from_slice(&body).map_err(|_| {
+        let what = "the body is no JSON object";
+        problem(StatusCode::BAD_REQUEST, "invalid_request_error", what)
+    })
+}
+
 /// Makes the answer no longer than what is left, and has it say what it used.
-fn limit(api: Api, body: &mut serde_json::Map<String, Value>, room: Option<u64>) {
+fn limit(api: Api, body: &mut Map<String, Value>, room: Option<u64>) {
     if api == Api::Chat && body.get("stream") == Some(&Value::Bool(true)) {
         body.insert("stream_options".to_owned(), json!({"include_usage": true}));
     }

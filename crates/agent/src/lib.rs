@@ -19,6 +19,7 @@ mod proxy;
 pub mod schema;
 pub mod server;
 mod sse;
+mod state;
 pub mod stdin;
 mod step;
 mod toolbox;

@@ -47,6 +47,23 @@ impl End {
     }
 }
 
+/// How a run of a harness ends.
+pub(crate) enum Ended {
+    Over(End),
+    /// It is gone on with later; this is its last word.
+    Suspended(Entry),
+}
+
+impl Ended {
+    /// The last thing a harness says.
+    pub(crate) fn say(self, output: &Output) {
+        match self {
+            Self::Over(end) => end.say(output),
+            Self::Suspended(last) => output.say(last),
+        }
+    }
+}
+
 /// The first things a harness says.
 pub(crate) fn begin(spec: &LoopSpec, harness: &str, version: &str, output: &Output) {
     if let Some(Suspension { run, left: Some(_), .. }) = spec.suspension {

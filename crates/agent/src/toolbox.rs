@@ -1,6 +1,7 @@
 //! The granted tools and the one for the result, as any harness calls them. Each call is in the transcript.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use jb_agent_protocol::approval::Decision;
 use jb_agent_protocol::transcript::{Ending, ToolOutcome};
@@ -15,10 +16,12 @@ use crate::tools::{Called, Remote, Tools};
 
 mod approvals;
 mod batches;
+mod journal;
 
 pub use approvals::Decisions;
 use approvals::{Approvals, Decided, Wait};
 pub(crate) use batches::{Call, Progress, Stopped};
+pub(crate) use journal::{Journal, Past, Place};
 
 /// How often a result that does not keep to its schema is handed back.
 const RESULT_REFUSALS_MAX: u32 = 2;
@@ -38,10 +41,23 @@ pub(crate) struct Toolbox {
 }
 
 /// A call that the transcript has.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Begun {
     call: Call,
     wait: Wait,
+}
+
+impl Begun {
+    pub(crate) fn call(&self) -> &Call {
+        &self.call
+    }
+}
+
+/// A call about which people have not decided.
+pub(crate) struct Undecided {
+    pub(crate) begun: Begun,
+    /// The id of what is to be decided.
+    pub(crate) needs: String,
 }
 
 /// What was done about a call.
@@ -130,11 +146,22 @@ impl Toolbox {
         Begun { call, wait }
     }
 
-    /// Makes a call that was begun, once people have approved it if they were asked, however long they take.
-    pub(crate) async fn finish(&self, begun: Begun) -> Outcome {
-        let decided = self.approvals.decision(&begun.wait).await;
-        let done = self.perform(&begun, decided).await;
-        self.say_done(&begun, done)
+    /// Makes a call that was begun, once people have approved it if they were asked.
+    ///
+    /// # Errors
+    /// The call again, when they have not decided `within` that time.
+    pub(crate) async fn finish(
+        &self,
+        begun: Begun,
+        within: Option<Duration>,
+    ) -> Result<Outcome, Undecided> {
+        match self.approvals.decision_within(&begun.wait, within).await {
+            Ok(decided) => {
+                let done = self.perform(&begun, decided).await;
+                Ok(self.say_done(&begun, done))
+            }
+            Err(needs) => Err(Undecided { begun, needs }),
+        }
     }
 
     /// What was counted so far.
@@ -217,6 +244,15 @@ impl Toolbox {
             let what = format!("the agent ended without handing in its result with {RESULT_TOOL}");
             return Next::Over(End::new(Ending::NoResult, what));
         }
-        Next::Remind(format!("Hand in the result with the tool {result_tool}."))
+        Next::Remind(reminder(result_tool))
     }
+
+    /// What an agent was told that forgot its result, if there is to be one.
+    pub(crate) fn reminder(&self, result_tool: &str) -> Option<String> {
+        self.result.as_ref().map(|_| reminder(result_tool))
+    }
+}
+
+fn reminder(result_tool: &str) -> String {
+    format!("Hand in the result with the tool {result_tool}.")
 }

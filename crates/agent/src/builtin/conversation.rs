@@ -5,14 +5,15 @@ use std::time::Duration;
 use jb_agent_protocol::suspension::Suspension;
 use jb_agent_protocol::transcript::Ending;
 use jb_agent_protocol::{Entry, LoopSpec, RESULT_TOOL};
+use serde::{Deserialize, Serialize};
 
 use super::repeats::{Repeats, Verdict};
-use super::state::State;
-use super::{Ended, compaction};
+use super::{NAME, compaction};
 use crate::message::{Answer, AskError, Block, Client, Message, Stop, ToolAnswer};
 use crate::output::{Output, cut};
-use crate::step::{End, system};
-use crate::toolbox::{Call, Next, Outcome, Progress, SHOWN_BYTES, Stopped, Toolbox};
+use crate::state;
+use crate::step::{End, Ended, system};
+use crate::toolbox::{Call, Counts, Next, Outcome, Progress, SHOWN_BYTES, Stopped, Toolbox};
 
 /// Requests for one answer, and the longest pause between two of them. Together at most ten minutes.
 const ATTEMPTS_MAX: u32 = 14;
@@ -36,6 +37,16 @@ pub(super) struct Conversation<'a> {
     told_of_trouble: bool,
     /// Calls of the last answer, which an earlier run began.
     left: Option<(Vec<Call>, Progress)>,
+}
+
+/// A conversation that stopped among the calls of its last answer.
+#[derive(Serialize, Deserialize)]
+struct State {
+    messages: Vec<Message>,
+    calls: Vec<Call>,
+    progress: Progress,
+    counts: Counts,
+    repeats: Repeats,
 }
 
 /// Why there is no answer.
@@ -71,7 +82,7 @@ impl<'a> Conversation<'a> {
             left: None,
         };
         if let Some(Suspension { dir, left: Some(left), .. }) = &spec.suspension {
-            conversation.go_on(State::find(dir, &left.digest)?);
+            conversation.go_on(state::find(dir, NAME, &left.digest)?);
         }
         Ok(conversation)
     }
@@ -249,7 +260,7 @@ impl<'a> Conversation<'a> {
         let (messages, calls) = (self.messages.clone(), calls.to_vec());
         let (counts, repeats) = (self.tools.counts(), self.repeats);
         let state = State { messages, calls, progress, counts, repeats };
-        match state.leave(dir) {
+        match state::leave(dir, NAME, &state) {
             Ok(digest) => Ok(Entry::Suspended { run: *run, needs, digest }),
             Err(reason) => {
                 if !std::mem::replace(&mut self.told_of_trouble, true) {

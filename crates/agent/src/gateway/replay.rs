@@ -20,17 +20,43 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Reads a recording of which gateways before this one took so many exchanges.
+    /// Reads a recording of which gateways before this one took so many answers of the model.
     pub(super) fn open(path: &str, api: Api, taken: u32) -> Result<Self, String> {
+        let exchanges = Self::read(path, api)?;
+        let mut left = taken;
+        let used = exchanges.iter().map(|exchange| {
+            let used = exchange.path == api.path() && left > 0;
+            left -= u32::from(used);
+            used
+        });
+        let used = used.collect();
+        Ok(Self { api, exchanges, used })
+    }
+
+    /// Reads only the answers of the model that gateways before this one took.
+    pub(super) fn of_past(path: &str, api: Api, taken: u32) -> Result<Self, String> {
+        let mut exchanges = Self::read(path, api)?;
+        exchanges.retain(|exchange| exchange.path == api.path());
+        exchanges.truncate(usize::try_from(taken).unwrap_or(usize::MAX));
+        let used = vec![false; exchanges.len()];
+        Ok(Self { api, exchanges, used })
+    }
+
+    fn read(path: &str, api: Api) -> Result<Vec<Exchange>, String> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("read the recording {path}: {error}"))?;
         let mut exchanges = recording::read(&text).map_err(|error| format!("{path}: {error}"))?;
         for exchange in &mut exchanges {
             exchange.request = conversation(api, &exchange.request);
         }
-        let taken = usize::try_from(taken).unwrap_or(usize::MAX);
-        let used = (0..exchanges.len()).map(|index| index < taken).collect();
-        Ok(Self { api, exchanges, used })
+        Ok(exchanges)
+    }
+
+    /// The number of the exchange that is taken next, if there is one; counted from 1.
+    pub(super) fn next(&self) -> Option<u32> {
+        let taken = self.used.iter().filter(|used| **used).count();
+        let next = u32::try_from(taken + 1).unwrap_or(u32::MAX);
+        (taken < self.used.len()).then_some(next)
     }
 
     /// The first exchange with this conversation that was not taken yet. Requests made side by side may come in another
@@ -68,15 +94,22 @@ pub(super) fn answer(
     exchange: Exchange,
     call: impl Fn(u16, &str, Option<String>) -> Call,
 ) -> Response<Body> {
-    let Exchange { status, content_type, retry_after, pieces, .. } = exchange;
-    let mut call = call(status, &content_type, retry_after.clone());
-    let (sender, receiver) = mpsc::channel(pieces.len().max(1));
-    for piece in pieces {
-        let piece = Bytes::from(piece);
-        call.piece(&piece);
-        // The channel has room for all of them.
-        let _ = sender.try_send(Ok(piece));
+    let Exchange { status, content_type, retry_after, .. } = &exchange;
+    let mut call = call(*status, content_type, retry_after.clone());
+    for piece in &exchange.pieces {
+        call.piece(&Bytes::copy_from_slice(piece.as_bytes()));
     }
     call.end(None);
+    again(exchange)
+}
+
+/// Says it once more, and counts nothing.
+pub(super) fn again(exchange: Exchange) -> Response<Body> {
+    let Exchange { status, content_type, retry_after, pieces, .. } = exchange;
+    let (sender, receiver) = mpsc::channel(pieces.len().max(1));
+    for piece in pieces {
+        // The channel has room for all of them.
+        let _ = sender.try_send(Ok(Bytes::from(piece)));
+    }
     forward::respond(status, &content_type, retry_after.as_deref(), receiver)
 }

@@ -58,7 +58,7 @@ pub(super) struct Approvals {
 }
 
 /// What a call waits for.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Wait {
     Nobody,
     /// The decision about this.

@@ -42,11 +42,6 @@ impl Harness {
         self.line.map_or("builtin", |line| line.name)
     }
 
-    /// Whether it can stop while a call waits for people, and go on elsewhere.
-    pub(crate) fn can_stop(self) -> bool {
-        self.line.is_none()
-    }
-
     /// Starts it, with programs looked for in `programs` first.
     pub(crate) async fn start(self, spec: &LoopSpec, programs: &[PathBuf]) -> Running {
         self.start_in(spec, programs, &std::env::temp_dir()).await

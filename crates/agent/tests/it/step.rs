@@ -88,6 +88,7 @@ impl Step {
             models: [("m".to_owned(), prices)].into(),
             budget: GatewayBudget { turns: Some(20), ..GatewayBudget::default() },
             spent: Default::default(),
+            over_again: false,
             mcp: vec![],
             proxy: None,
             recording: Some(path("recording.jsonl")),

@@ -1,7 +1,8 @@
 //! Agents that stop while people take their time: what one left, another goes on from, in containers of its own.
 
+use jb_agent::Output;
 use jb_agent_protocol::approval::{Asked, Decision};
-use jb_agent_protocol::suspension::{Left, STATE_FILE, Suspension};
+use jb_agent_protocol::suspension::{ANSWERING_PATH, Left, STATE_FILE, Suspension};
 use jb_agent_protocol::transcript::{Ending, ToolOutcome};
 use jb_agent_protocol::{Entry, ToolGrant, log_text};
 use jb_scripted_model::{Reply, Said, Script, ToolUse};
@@ -41,6 +42,9 @@ fn stopped(ran: &Ran) -> (String, String) {
 
 /// Runs what goes on from there, once this was decided. Gateway and socket are new ones.
 async fn goes_on(step: &mut Step, harness: Harness, digest: &str, decided: &[(&str, bool)]) -> Ran {
+    // A command line of somebody else's begins anew, and asks once more what the model was asked before.
+    step.gateway.over_again = harness.name() != "builtin";
+    step.gateway.spent.requests = step.model().received().len().try_into().unwrap();
     let suspension = step.spec.suspension.as_mut().unwrap();
     suspension.run += 1;
     let decided = decided.iter().map(|&(id, approved)| Decision {
@@ -61,6 +65,13 @@ fn results(ran: &Ran) -> Vec<(ToolOutcome, &str)> {
     results.collect()
 }
 
+fn texts(ran: &Ran) -> impl Iterator<Item = &str> {
+    ran.transcript.iter().filter_map(|entry| match entry {
+        Entry::Text { text } => Some(text.as_str()),
+        _ => None,
+    })
+}
+
 fn prompts(ran: &Ran) -> usize {
     ran.transcript.iter().filter(|entry| matches!(entry, Entry::Prompt { .. })).count()
 }
@@ -68,12 +79,13 @@ fn prompts(ran: &Ran) -> usize {
 /// One of three calls waits for nobody, the others for people, one after the other. Nothing is done, asked or said twice.
 #[tokio::test]
 async fn it_resumes_after_its_containers_are_gone() {
-    for harness in Harness::all().into_iter().filter(|harness| harness.can_stop()) {
+    for harness in Harness::all() {
         let write = json!({"path": "out/log", "content": "two"});
         let write = ToolUse { name: "write".into(), input: write };
         let tools = vec![shell(["echo", "once"]), shell(["touch", "out/one"]), write];
-        let script =
-            Script::of([Reply::Say(Said { tools, ..Said::default() }), Reply::text("Done.")]);
+        let text = "I begin.".to_owned();
+        let said = Said { text, tools, ..Said::default() };
+        let script = Script::of([Reply::Say(said), Reply::text("Done.")]);
         let mut step = step(harness, script).await;
         let first = step.run_with(async |spec| harness.run(spec).await).await;
         let (needs, digest) = stopped(&first);
@@ -98,7 +110,15 @@ async fn it_resumes_after_its_containers_are_gone() {
             let asked = |entry: &&Entry| matches!(entry, Entry::ApprovalAsked { .. });
             ran.transcript.iter().filter(asked).count()
         });
-        assert_eq!(asked, [2, 0, 0], "{harness:?}");
+        // Some ask for a call only when the one before is answered; none is asked about twice.
+        assert_eq!((asked.iter().sum(), asked[2]), (2, 0), "{harness:?}");
+        let texts: Vec<&str> = [&first, &second, &third].into_iter().flat_map(texts).collect();
+        assert_eq!(texts, ["I begin.", "Done."], "{harness:?}");
+        let calls = [&first, &second, &third].map(|ran| {
+            let calls = |entry: &&Entry| matches!(entry, Entry::ModelCall { .. });
+            ran.gateway.iter().filter(calls).count()
+        });
+        assert_eq!(calls, [1, 0, 1], "{harness:?}");
         // The model was asked twice in all, and got each answer.
         let requests = step.model().received();
         assert_eq!(requests.len(), 2, "{harness:?}");
@@ -110,7 +130,7 @@ async fn it_resumes_after_its_containers_are_gone() {
 
 #[tokio::test]
 async fn what_was_damaged_meanwhile_ends_it_with_a_clear_word() {
-    for harness in Harness::all().into_iter().filter(|harness| harness.can_stop()) {
+    for harness in Harness::all() {
         let script = Script::of([Reply::Say(Said {
             tools: vec![shell(["touch", "out/one"])],
             ..Said::default()
@@ -132,6 +152,49 @@ async fn what_was_damaged_meanwhile_ends_it_with_a_clear_word() {
         assert!(!step.out("one").exists() && !step.out("two").exists());
         assert_eq!(step.model().received().len(), 1);
     }
+}
+
+/// One that begins anew comes to where it was, or ends.
+#[tokio::test]
+async fn a_past_that_differs_ends_it_with_the_difference() {
+    for harness in Harness::all().into_iter().filter(|harness| harness.name() != "builtin") {
+        let ask = Said { tools: vec![shell(["touch", "out/one"])], ..Said::default() };
+        let mut step = step(harness, Script::of([Reply::Say(ask)])).await;
+        let first = step.run_with(async |spec| harness.run(spec).await).await;
+        let (_, digest) = stopped(&first);
+        step.spec.prompt = "Do something else.".to_owned();
+        let second = goes_on(&mut step, harness, &digest, &[("a1", true)]).await;
+        let (ending, message, _) = second.ending();
+        assert_eq!(ending, Ending::Failed, "{harness:?}: {message}");
+        let differs = "the agent cannot go on, as it does not come to where it was: /";
+        assert!(message.starts_with(differs), "{harness:?}: {message}");
+        let named = r#" is "Do something else.", recorded was "Do it.""#;
+        assert!(message.contains(named), "{harness:?}: {message}");
+        assert!(!step.out("one").exists(), "{harness:?}");
+        assert_eq!(step.model().received().len(), 1, "{harness:?}");
+    }
+}
+
+/// What is answered again must be whole, so a harness that begins anew stops only when nothing is on its way.
+#[tokio::test]
+async fn a_gateway_says_what_is_on_its_way() {
+    let mut step = Step::new(Script::of([Reply::Hang])).await;
+    step.gateway.idle_timeout_ms = u64::from(u32::MAX);
+    let gateway = tokio::spawn(jb_agent::gateway::run(step.gateway.clone(), Output::kept().0));
+    while !step.dir.path().join("gateway.sock").exists() {
+        tokio::task::yield_now().await;
+    }
+    let http = reqwest::Client::builder().unix_socket(step.spec.socket.as_str()).build().unwrap();
+    let answering = async || {
+        let answer = http.get(format!("http://gateway{ANSWERING_PATH}")).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+    assert_eq!(answering().await, "0");
+    let prompt = json!({"role": "user", "content": "Do it."});
+    let asked = json!({"model": "m", "max_tokens": 9, "stream": true, "messages": [prompt]});
+    let asked = http.post("http://gateway/v1/messages").json(&asked).send().await.unwrap();
+    assert_eq!((asked.status().as_u16(), answering().await), (200, "1".to_owned()));
+    gateway.abort();
 }
 
 /// What cannot be left is no reason to give up: it waits on, and says once why its containers stay.

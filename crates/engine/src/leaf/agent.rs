@@ -252,7 +252,8 @@ impl Step<'_> {
         let told = setup.harness(&plan.name, &dir, &layout.mounts, &config, off_limits, stops);
         let harness = harness(agent, &told, env, dir, image_config.user);
         context.keep_process(handle, &harness).await?;
-        let told = setup.gateway(context.secrets(), off_limits, run.spent);
+        let again = run.is_over_again(agent);
+        let told = setup.gateway(context.secrets(), off_limits, run.spent, again);
         let stdin = Stdin::Data(told.to_string().into_bytes());
         let way_out = process("gateway", stdin, Vec::new(), "/".to_owned(), None);
         let summary = TaskSummary {

@@ -124,9 +124,9 @@ pub fn stop_at_once(dir: &Path) {
 
 /// The agent's containers go while people take their time, and what it did is there when it goes on. Its server is
 /// another one then, which counts anew.
-pub async fn nothing_runs(api: Api, mut restart: impl AsyncFnMut() -> Api) {
+pub async fn nothing_runs(api: Api, pipeline: &str, mut restart: impl AsyncFnMut() -> Api) {
     let program = json!(MCP_PROGRAM).to_string();
-    api.set_pipeline("careful", &PARKED.replace("PROGRAM", &program)).await;
+    api.set_pipeline("careful", &pipeline.replace("PROGRAM", &program)).await;
     let build = api.trigger("careful", "touch").await;
     let mut api = api;
     for (call, verb) in [("touch out/one", "approve"), ("touch out/two", "deny")] {
@@ -183,7 +183,7 @@ async fn nothing_runs_while_people_take_their_time() {
     server.kill();
     server.start_again().await;
     let api = server.login().await;
-    nothing_runs(api, async || {
+    nothing_runs(api, PARKED, async || {
         server.kill();
         server.start_again().await;
         server.login().await

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jb_oci::{ManifestKind, Options, Registry};
 
+use crate::agent_approvals::{PARKED, PARKED_SCRIPT, nothing_runs, stop_at_once};
 use crate::agents;
 use crate::docker_registry;
 
@@ -35,12 +36,17 @@ pub async fn pipeline(
     images: &Path,
     registry: &docker_registry::Registry,
 ) -> String {
-    push(images, registry, harness).await;
-    let image = format!("{}, insecure: true", registry.name(harness.name));
+    let image = image(harness, images, registry).await;
     agents::example("harness.yml")
         .replace("((harness))", harness.name)
         .replace("((model))", harness.model)
         .replace("((image))", &image)
+}
+
+/// Its image in the registry, as the source of a resource has it.
+async fn image(harness: &Harness, images: &Path, registry: &docker_registry::Registry) -> String {
+    push(images, registry, harness).await;
+    format!("{}, insecure: true", registry.name(harness.name))
 }
 
 async fn push(images: &Path, registry: &docker_registry::Registry, harness: &Harness) {
@@ -83,4 +89,39 @@ async fn a_change_is_made_by_codex() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_made_by_opencode() {
     a_change_is_made_by(&HARNESSES[2]).await;
+}
+
+/// Command lines of others begin anew when they go on, and nobody sees it: not the model, nor whoever reads the transcript.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_claude_code_runs_while_people_take_their_time() {
+    let Some(images) = images() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let model = agents::model(agents::parsed(PARKED_SCRIPT)).await;
+    let Some(mut server) = agents::server(dir.path(), &model).await else { return };
+    stop_at_once(dir.path());
+    server.kill();
+    server.start_again().await;
+    let api = server.login().await;
+    let host = agents::host(&api).await;
+    let Some(registry) = docker_registry::Registry::start_at(host, false) else { return };
+    let harness = &HARNESSES[0];
+    let image = image(harness, &images, &registry).await;
+    let source = format!("{{type: registry-image, source: {{repository: {image}}}}}");
+    let config = "    config: {platform: linux, inputs: [{name: src}], outputs: [{name: out}";
+    let pipeline = PARKED.replace(
+        config,
+        &format!(
+            "    harness: {}\n    model: {}\n{}",
+            harness.name,
+            harness.model,
+            config.replace("linux,", &format!("linux, image_resource: {source},"))
+        ),
+    );
+    nothing_runs(api, &pipeline, async || {
+        server.kill();
+        server.start_again().await;
+        server.login().await
+    })
+    .await;
+    assert_eq!(model.received().len(), 3);
 }

@@ -98,13 +98,18 @@ impl Run {
         superseded
     }
 
-    /// Where the harness finds and leaves its state, if it can stop.
+    /// Whether the harness goes on from where it was by beginning anew, and asks for all that it was answered once more.
+    pub(super) fn is_over_again(&self, agent: &AgentConfig) -> bool {
+        self.left.is_some() && agent.harness != Harness::Builtin
+    }
+
+    /// Where the harness finds and leaves its state, if it may stop.
     pub(super) fn state(&self, agent: &AgentConfig) -> Option<Mount> {
         let source = MountSource::Output(self.own.state());
         can_stop(agent).then(|| Mount { path: STATE_DIR.to_owned(), source })
     }
 
-    /// What the harness is told of its stops, if it can stop.
+    /// What the harness is told of its stops, if it may stop.
     pub(super) fn suspension(
         &self,
         context: &BuildContext,
@@ -120,9 +125,9 @@ impl Run {
     }
 }
 
-/// Whether a step's agent asks people, and its harness can stop for them and go on later.
+/// Whether a step's agent asks people: every harness can stop for them and go on later.
 fn can_stop(agent: &AgentConfig) -> bool {
-    agent.harness == Harness::Builtin && agent.approval.is_some()
+    agent.approval.is_some()
 }
 
 fn of_run(name: &str, run: u32) -> String {

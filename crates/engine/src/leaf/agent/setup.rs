@@ -119,6 +119,7 @@ impl<'a> Setup<'a> {
         redact: Vec<String>,
         off_limits: &[String],
         spent: Spent,
+        over_again: bool,
     ) -> Value {
         let (model, budget) = (&self.model, &self.agent.budget);
         let recording = format!("{RECORDING_DIR}/{RECORDING_FILE}");
@@ -133,6 +134,7 @@ impl<'a> Setup<'a> {
                 cost_micros: budget.cost_micros,
             },
             spent,
+            over_again,
             mcp: self.servers.told.clone(),
             proxy: network::proxy(self.agent, self.settings, off_limits),
             // What is answered from one is there already.

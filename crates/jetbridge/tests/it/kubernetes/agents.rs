@@ -85,7 +85,7 @@ async fn an_agent_has_no_pods_while_people_take_their_time() {
     place.server.kill();
     place.server.start_again().await;
     let api = place.login().await;
-    agent_approvals::nothing_runs(api, async || {
+    agent_approvals::nothing_runs(api, agent_approvals::PARKED, async || {
         until("its pods and their policies are gone", async || {
             let of_agents = "--selector=jetbridge.dev/kind in (agent,gateway,mcp)";
             let pods = place.cluster.kubectl(&["get", "pods", of_agents, "--output=name"]);

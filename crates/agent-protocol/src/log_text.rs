@@ -38,6 +38,9 @@ pub fn log_text(entry: &Entry) -> String {
         Entry::Suspended { .. } => {
             format!("{DIM}nothing of it runs until that is decided{END}\n")
         }
+        Entry::SuspendFailed { reason } => {
+            format!("{RED}its containers stay while it waits: {reason}{END}\n")
+        }
         Entry::Resumed { .. } => format!("{DIM}it goes on{END}\n"),
         Entry::ToolResult { outcome, text, .. } => result(*outcome, text),
         Entry::ModelCall { error: Some(error), .. } => {

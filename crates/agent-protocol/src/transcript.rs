@@ -82,6 +82,8 @@ pub enum Entry {
         /// The SHA-256 of what it left to go on from.
         digest: String,
     },
+    /// What it would go on from cannot be kept: it waits for people where it is. Said once.
+    SuspendFailed { reason: String },
     /// It goes on. The first line of what is started anew.
     Resumed {
         /// How often it stopped before.

@@ -28,7 +28,8 @@ struct Versioned<T> {
 /// When it is too large or cannot be written; the text says which.
 pub(crate) fn leave<T: Serialize>(dir: &str, harness: &str, state: &T) -> Result<String, String> {
     let path = file(dir);
-    let failed = |why: String| format!("leave the agent's state in {}: {why}", path.display());
+    let failed =
+        |why: String| format!("the agent's state cannot be left in {}: {why}", path.display());
     let held = Versioned { version: VERSION, harness: harness.to_owned(), state };
     let text = serde_json::to_vec(&held).map_err(|error| failed(error.to_string()))?;
     if text.len() > STATE_BYTES_MAX {

@@ -426,8 +426,7 @@ impl Artifacts {
                     problem = text,
                     "the pod for artifacts ended; making another"
                 );
-                let params =
-                    DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+                let params = DeleteParams::default().grace_period(0);
                 let deleted =
                     api::call("delete a pod", || self.pods.delete(&self.name, &params)).await;
                 match deleted {

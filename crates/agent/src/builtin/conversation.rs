@@ -33,6 +33,8 @@ pub(super) struct Conversation<'a> {
     pause: Duration,
     /// When it stops for people who take their time.
     suspension: Option<Suspension>,
+    /// Whether it said that it cannot.
+    told_of_trouble: bool,
     /// Calls of the last answer, which an earlier run began.
     left: Option<(Vec<Call>, Progress)>,
 }
@@ -76,6 +78,7 @@ impl<'a> Conversation<'a> {
             repeats: Repeats::default(),
             pause: Duration::from_millis(spec.retry_pause_ms),
             suspension: spec.suspension.clone(),
+            told_of_trouble: false,
             left: None,
         };
         if let Some(Suspension { dir, left: Some(left), .. }) = &spec.suspension {
@@ -251,7 +254,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Leaves everything to be gone on from; gives the last word of this run, or back how far the calls are.
-    fn suspend(&self, calls: &[Call], stopped: Stopped) -> Result<Entry, Progress> {
+    fn suspend(&mut self, calls: &[Call], stopped: Stopped) -> Result<Entry, Progress> {
         let Stopped { progress, needs } = stopped;
         let Some(Suspension { run, dir, .. }) = &self.suspension else { return Err(progress) };
         let (messages, calls) = (self.messages.clone(), calls.to_vec());
@@ -259,7 +262,12 @@ impl<'a> Conversation<'a> {
         let state = State { messages, calls, progress, counts, repeats };
         match state::leave(dir, NAME, &state) {
             Ok(digest) => Ok(Entry::Suspended { run: *run, needs, digest }),
-            Err(_) => Err(state.progress),
+            Err(reason) => {
+                if !std::mem::replace(&mut self.told_of_trouble, true) {
+                    self.output.say(Entry::SuspendFailed { reason: cut(&reason, 1000) });
+                }
+                Err(state.progress)
+            }
         }
     }
 

@@ -179,7 +179,8 @@ impl<'a> Session<'a> {
         let past = self.journal.past(open, queued, self.toolbox.counts(), tools);
         match state::leave(&suspension.dir, harness, &past) {
             Ok(digest) => Some(Entry::Suspended { run: suspension.run, needs, digest }),
-            Err(_) => {
+            Err(reason) => {
+                self.output.say(Entry::SuspendFailed { reason: cut(&reason, 1000) });
                 self.waiting.push_front(Call { key, todo: Todo::Finish(begun) });
                 None
             }

@@ -4,7 +4,7 @@ use jb_agent::Output;
 use jb_agent_protocol::approval::{Asked, Decision};
 use jb_agent_protocol::suspension::{ANSWERING_PATH, Left, STATE_FILE, Suspension};
 use jb_agent_protocol::transcript::{Ending, ToolOutcome};
-use jb_agent_protocol::{Entry, ToolGrant};
+use jb_agent_protocol::{Entry, ToolGrant, log_text};
 use jb_scripted_model::{Reply, Said, Script, ToolUse};
 use serde_json::json;
 
@@ -218,22 +218,35 @@ async fn a_gateway_says_what_is_on_its_way() {
     gateway.abort();
 }
 
-/// What cannot be left is no reason to give up: it waits on.
+/// What cannot be left is no reason to give up: it waits on, and says once why its containers stay.
 #[tokio::test]
-async fn one_that_cannot_leave_its_state_waits_on() {
+async fn one_that_cannot_leave_its_state_says_so_and_waits_on() {
     let harness = Harness::all()[0];
-    let tools = vec![shell(["touch", "out/one"])];
-    let script = Script::of([Reply::Say(Said { tools, ..Said::default() }), Reply::text("Done.")]);
-    let mut step = step(harness, script).await;
-    step.spec.suspension.as_mut().unwrap().dir = "/dev/null".to_owned();
+    let ask = |path| Reply::Say(Said { tools: vec![shell(["touch", path])], ..Said::default() });
+    let script = Script::of([ask("out/one"), ask("out/two"), Reply::text("Done.")]);
+    let step = step(harness, script).await;
+    // Its volume is full.
+    let state = step.dir.path().join("state").join(STATE_FILE);
+    std::os::unix::fs::symlink("/dev/full", &state).unwrap();
     let ran = step.run_with(async |spec| {
         let mut running = harness.start(&spec, &[]).await;
-        let (id, _) = running.asked().await;
-        running.decide(&id, true, "").await;
+        let (first, _) = running.asked().await;
+        let said = running.next().await;
+        assert!(matches!(said, Some(Entry::SuspendFailed { .. })), "{said:?}");
+        running.decide(&first, true, "").await;
+        let (second, _) = running.asked().await;
+        running.decide(&second, true, "").await;
         running.end().await
     });
-    assert_eq!(ran.await.ending(), (Ending::Completed, String::new(), None));
-    assert!(step.out("one").exists());
+    let ran = ran.await;
+    assert_eq!(ran.ending(), (Ending::Completed, String::new(), None));
+    assert!(step.out("one").exists() && step.out("two").exists());
+    let said = ran.transcript.iter().filter(|it| matches!(it, Entry::SuspendFailed { .. }));
+    let said: Vec<String> = said.map(log_text).collect();
+    let [line] = &said[..] else { panic!("{said:?}") };
+    let state = state.display();
+    let why = format!("the agent's state cannot be left in {state}: No space left on device");
+    assert!(line.contains(&why) && line.lines().count() == 1, "{line}");
 }
 
 /// Results that were handed back and reminders count on, as the loop that is looked for does.

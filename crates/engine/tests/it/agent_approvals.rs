@@ -6,12 +6,11 @@ use jb_engine::gc::Collector;
 use jb_engine::gc::decide::GraceSettings;
 use jb_model::approval::ApprovalStatus;
 use jb_model::{BuildId, BuildStatus};
-use jb_runtime::Runtime as _;
 use jb_runtime::fake::FakeRuntime;
-use jb_store::{ApprovalRecord, ContainerFilter, Visible};
+use jb_store::{ApprovalRecord, Visible};
 
 use crate::agents::allow;
-use crate::server::{PATIENCE, Server};
+use crate::server::Server;
 
 const PIPELINE: &str = r#"
 var_sources: [{name: vs, type: dummy, config: {vars: {secret: sesame}}}]
@@ -229,23 +228,6 @@ async fn questions_go_with_their_agent_and_their_build() {
     assert_eq!(of_call(&server, build, "a1").await.status, ApprovalStatus::Withdrawn);
 }
 
-/// Waits until nothing of a build's agent runs: no container is recorded, and none is there.
-async fn until_nothing_runs(server: &Server, build: BuildId) {
-    let of_build = ContainerFilter { build: Some(build), ..ContainerFilter::default() };
-    let own = format!("b{build}-");
-    let gone = async || {
-        let present = server.fake.list().await.unwrap();
-        server.store.containers(&of_build, 9).await.unwrap().is_empty()
-            && !present.iter().any(|container| container.handle.as_str().starts_with(&own))
-    };
-    let waited = tokio::time::timeout(PATIENCE, async {
-        while !gone().await {
-            tokio::task::yield_now().await;
-        }
-    });
-    assert!(waited.await.is_ok(), "{}", server.log(build).await);
-}
-
 /// Collects garbage as a server does that has run for long.
 async fn collect(server: &Server) {
     let places = server.engine().places.clone();
@@ -267,7 +249,7 @@ async fn nothing_runs_while_people_take_their_time() {
     let build = server.trigger("parked").await;
     for call in ["a1", "a2"] {
         let asked = of_call(&server, build, call).await;
-        until_nothing_runs(&server, build).await;
+        server.until_nothing_runs(build).await;
         for _ in 0..2 {
             server.crash().await;
             server.start(None);
@@ -300,7 +282,7 @@ async fn an_agent_that_stopped_is_not_begun_again_to_be_ended() {
     let mut server = server().await;
     let build = server.trigger("parked").await;
     of_call(&server, build, "a1").await;
-    until_nothing_runs(&server, build).await;
+    server.until_nothing_runs(build).await;
     let started = server.fake.started().len();
     server.engine().abort(build, false).await.unwrap();
     assert_eq!(server.ended(build).await, BuildStatus::Aborted);
@@ -311,7 +293,7 @@ async fn an_agent_that_stopped_is_not_begun_again_to_be_ended() {
 
     let build = server.trigger("parked").await;
     of_call(&server, build, "a1").await;
-    until_nothing_runs(&server, build).await;
+    server.until_nothing_runs(build).await;
     let started = server.fake.started().len();
     server.crash().await;
     server.advance(7 * 24 * HOUR);

@@ -18,7 +18,7 @@ jobs:
   plan: [{get: image}, {get: other}]
 - name: task
   plan:
-  - {task: t, config: {platform: linux, run: {path: echo, args: [hello]},
+  - {task: t, config: {platform: linux, run: {path: sh, args: [-c, "echo hello; sleep x"]},
       image_resource: {type: registry-image, source: {initial_version: d2, repository: some/image}}}}
 "#;
 
@@ -71,11 +71,14 @@ async fn a_get_of_an_image_needs_no_container() {
 #[tokio::test]
 async fn a_task_runs_in_an_image_fetched_that_way() {
     let server = server(fetched).await;
-    let (build, status) = server.run("task").await;
-    assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.errors(build).await);
+    let build = server.trigger("task").await;
+    server.logged(build, "hello").await;
     assert_eq!(runs(&server, "-get-"), 0);
     let task = server.container(build, "t").await;
     assert!(matches!(server.fake.spec(&task).unwrap().image, Image::Volume(_)));
+    server.fake.release("x");
+    let status = server.ended(build).await;
+    assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.errors(build).await);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod agent_approvals;
+mod agent_servers;
 mod agents;
 mod approvals;
 mod bad_output;

@@ -1,9 +1,10 @@
 //! Gets, puts and checks, and how versions travel from job to job.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jb_model::{BuildEvent, BuildId, BuildStatus, Plan, PlanId, PlanStep};
-use jb_runtime::fake::FakeRuntime;
+use jb_model::{BuildEvent, BuildId, BuildStatus, ContainerHandle, Plan, PlanId, PlanStep};
+use jb_runtime::fake::{FakeRuntime, Fate};
 use jb_store::Page;
 use serde_json::json;
 
@@ -111,14 +112,20 @@ async fn versions_pass_from_job_to_job() {
 #[tokio::test]
 async fn a_put_sees_what_its_params_name() {
     let server = Server::new(PIPELINE).await;
+    // A container goes with its build, which succeeds.
+    let seen = Arc::new(Mutex::new(None));
+    let (fake, put) = (server.fake.clone(), seen.clone());
+    server.fake.set_hook(Some(Arc::new(move |call| {
+        if call.what == "start" && call.on.contains("-put-") {
+            *put.lock().unwrap() = fake.spec(&ContainerHandle::new(call.on.as_str()));
+        }
+        Fate::Done
+    })));
     let (build, status) = server.run("detected").await;
     assert_eq!(status, BuildStatus::Succeeded, "{:?}", server.log(build).await);
     assert!(server.log(build).await.contains("pushing version: fromfile\n"));
-    let put = server.fake.started().into_iter().find(|(name, _)| name.as_str().contains("-put-"));
-    let spec = server.fake.spec(&put.unwrap().0);
-    if let Some(spec) = spec {
-        assert_eq!(spec.mounts.len(), 1, "only `o`: {:?}", spec.mounts);
-    }
+    let mounts = seen.lock().unwrap().take().unwrap().mounts;
+    assert_eq!(mounts.len(), 1, "only `o`: {mounts:?}");
 }
 
 #[tokio::test]

@@ -13,8 +13,11 @@ use jb_model::{
     BuildEvent, BuildId, BuildStatus, ContainerHandle, JobId, Object, PipelineId, Plan, ResourceId,
     Timestamp,
 };
+use jb_runtime::Runtime as _;
 use jb_runtime::fake::FakeRuntime;
-use jb_store::{Allowance, Options, ResourceKind, SaveOutcome, SavePipeline, Store, TeamRecord};
+use jb_store::{
+    Allowance, ContainerFilter, Options, ResourceKind, SaveOutcome, SavePipeline, Store, TeamRecord,
+};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -218,6 +221,23 @@ impl Server {
         .await
     }
 
+    /// Waits until nothing of a build is there: no container is recorded, and none runs.
+    pub(crate) async fn until_nothing_runs(&self, build: BuildId) {
+        let of_build = ContainerFilter { build: Some(build), ..ContainerFilter::default() };
+        let own = format!("b{build}-");
+        let gone = async || {
+            let present = self.fake.list().await.unwrap();
+            self.store.containers(&of_build, 9).await.unwrap().is_empty()
+                && !present.iter().any(|container| container.handle.as_str().starts_with(&own))
+        };
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while !gone().await {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(waited.await.is_ok(), "{}", self.log(build).await);
+    }
+
     /// Triggers a job and waits for the build's end.
     pub(crate) async fn run(&self, job: &str) -> (BuildId, BuildStatus) {
         let build = self.trigger(job).await;
@@ -271,7 +291,7 @@ impl Server {
 
     /// The container of a build's step, by the step's kind and name.
     pub(crate) async fn container(&self, build: BuildId, step: &str) -> ContainerHandle {
-        let filter = jb_store::ContainerFilter {
+        let filter = ContainerFilter {
             build: Some(build),
             step_name: Some(step.to_owned()),
             ..Default::default()

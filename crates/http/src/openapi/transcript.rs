@@ -133,6 +133,7 @@ fn of_people() -> Vec<Value> {
         one("approval_asked", &asked, &[("input", json!({}))]),
         one("approval_answered", &answered, &[("by", text()), ("comment", text())]),
         one("suspended", &[("run", count()), ("needs", text()), ("digest", text())], &[]),
+        one("suspend_failed", &[("reason", text())], &[]),
         one("resumed", &[("run", count())], &[]),
     ]
 }

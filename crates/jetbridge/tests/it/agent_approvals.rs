@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use jb_scripted_model::MCP_PROGRAM;
 use serde_json::{Value, json};
 
 use crate::agents;
@@ -99,6 +100,7 @@ jobs:
     prompt: Make two files.
     config: {platform: linux, inputs: [{name: src}], outputs: [{name: out}, {name: changed, path: src}]}
     tools: [write, {shell: ["touch*", "cat*"]}]
+    mcp: [{name: db, command: [sh, -c, PROGRAM], tools: [count]}]
     approval: {tools: [{shell: ["touch*"]}], timeout: 168h}
     budget: {turns: 3}
   - {task: after, config: {platform: linux, inputs: [{name: out}, {name: changed}], run: {path: sh, args: [-c, "echo; ls out; cat changed/*"]}}}
@@ -107,9 +109,9 @@ jobs:
 pub const PARKED_SCRIPT: &str = r#"
 rules:
 - when: {messages: 1}
-  reply: {say: {text: I make them., tools: [{name: write, input: {path: src/new, content: "new\n"}}, {name: shell, input: {argv: [touch, out/one]}}]}}
+  reply: {say: {text: I make them., tools: [{name: write, input: {path: src/new, content: "new\n"}}, {name: db__count, input: {}}, {name: shell, input: {argv: [touch, out/one]}}]}}
 - when: {messages: 3}
-  reply: {say: {tools: [{name: shell, input: {argv: [cat, src/given, src/new]}}, {name: shell, input: {argv: [touch, out/two]}}]}}
+  reply: {say: {tools: [{name: shell, input: {argv: [cat, src/given, src/new]}}, {name: db__count, input: {}}, {name: shell, input: {argv: [touch, out/two]}}]}}
 - {reply: {say: {text: They are there.}}}
 "#;
 
@@ -120,9 +122,11 @@ pub fn stop_at_once(dir: &Path) {
     std::fs::write(&file, format!("suspend_after_seconds: 0\n{models}")).unwrap();
 }
 
-/// The agent's containers go while people take their time, and what it did is there when it goes on.
+/// The agent's containers go while people take their time, and what it did is there when it goes on. Its server is
+/// another one then, which counts anew.
 pub async fn nothing_runs(api: Api, pipeline: &str, mut restart: impl AsyncFnMut() -> Api) {
-    api.set_pipeline("careful", pipeline).await;
+    let program = json!(MCP_PROGRAM).to_string();
+    api.set_pipeline("careful", &pipeline.replace("PROGRAM", &program)).await;
     let build = api.trigger("careful", "touch").await;
     let mut api = api;
     for (call, verb) in [("touch out/one", "approve"), ("touch out/two", "deny")] {
@@ -150,13 +154,22 @@ pub async fn nothing_runs(api: Api, pipeline: &str, mut restart: impl AsyncFnMut
         of.map(|entry| entry["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let harness = [
-        "start prompt text tool_call tool_result tool_call approval_asked suspended",
-        "resumed approval_answered tool_result tool_call tool_result tool_call approval_asked suspended",
+        "start prompt text tool_call tool_result tool_call tool_result tool_call approval_asked suspended",
+        "resumed approval_answered tool_result tool_call tool_result tool_call tool_result tool_call approval_asked \
+         suspended",
         "resumed approval_answered tool_result text end",
     ];
     assert_eq!(kinds("harness").join(" "), harness.join(" "));
-    let gateway = ["model_call spent", "model_call spent", "model_call spent"];
+    let gateway = ["model_call mcp_call spent", "model_call mcp_call spent", "model_call spent"];
     assert_eq!(kinds("gateway").join(" "), gateway.join(" "));
+    let counted = transcript.iter().filter(|entry| {
+        (&entry["type"], &entry["name"]) == (&json!("tool_result"), &json!("db__count"))
+    });
+    let counted: Vec<_> = counted.map(|entry| entry["text"].as_str().unwrap()).collect();
+    assert!(
+        counted.len() == 2 && counted.iter().all(|it| it.trim_end().ends_with("\n1")),
+        "{counted:?}"
+    );
     let calls = transcript.iter().filter(|entry| entry["type"] == "model_call");
     assert_eq!(calls.map(|it| it["number"].clone()).collect::<Vec<_>>(), [1, 2, 3]);
 }

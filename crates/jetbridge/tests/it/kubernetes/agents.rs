@@ -12,6 +12,7 @@ use crate::agent_approvals;
 use crate::agent_networks;
 use crate::agents::{self, ESCAPES, KEY};
 use crate::harnesses::{self, HARNESSES, Harness};
+use crate::server::until;
 
 /// Where pods reach this machine.
 fn host() -> Option<IpAddr> {
@@ -69,6 +70,36 @@ async fn calls_in_pods_wait_over_a_death_of_the_server() {
     })
     .await;
     assert_eq!(model.received().len(), 2);
+    place.is_empty().await;
+}
+
+/// While people take their time there is no pod that waits for them, and no policy of one; what was written is in the
+/// cluster's artifacts.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_has_no_pods_while_people_take_their_time() {
+    let Some(host) = host() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let model = agents::model(agents::parsed(agent_approvals::PARKED_SCRIPT)).await;
+    let Some(mut place) = place("restricted", dir.path(), host, &model).await else { return };
+    agent_approvals::stop_at_once(dir.path());
+    place.server.kill();
+    place.server.start_again().await;
+    let api = place.login().await;
+    agent_approvals::nothing_runs(api, agent_approvals::PARKED, async || {
+        until("its pods and their policies are gone", async || {
+            let of_agents = "--selector=jetbridge.dev/kind in (agent,gateway,mcp)";
+            let pods = place.cluster.kubectl(&["get", "pods", of_agents, "--output=name"]);
+            let owners = "--output=jsonpath={.items[*].metadata.ownerReferences[*].name}";
+            let policies = place.cluster.kubectl(&["get", "networkpolicies", owners]);
+            (pods.trim().is_empty() && policies.trim().is_empty()).then_some(())
+        })
+        .await;
+        place.server.kill();
+        place.server.start_again().await;
+        place.login().await
+    })
+    .await;
+    assert_eq!(model.received().len(), 3);
     place.is_empty().await;
 }
 

@@ -70,29 +70,36 @@ impl Objects {
         answer(self.client.delete(url)).await.map(drop)
     }
 
-    /// Every state of every pod from now on, until `take` says that it is enough.
+    /// Every state of every pod from now on, until `take` says that it is enough. It may be told a state twice: an API
+    /// server that has just started ends watches, and another begins with what is there.
     pub(super) async fn watch_pods(
         &self,
         patience: Duration,
         mut take: impl FnMut(&Value) -> bool,
     ) -> anyhow::Result<()> {
+        let watch = async {
+            while !self.watch_once(&mut take).await? {}
+            Ok(())
+        };
+        tokio::time::timeout(patience, watch).await.context("pods take too long")?
+    }
+
+    /// Until the API server ends the watch; whether it was enough.
+    async fn watch_once(&self, take: &mut impl FnMut(&Value) -> bool) -> anyhow::Result<bool> {
         let url = self.of_namespace("pods?watch=true");
         let mut answer = self.client.get(url).send().await?.error_for_status()?;
-        let read = async {
-            let mut pending = Vec::new();
-            while let Some(chunk) = answer.chunk().await? {
-                pending.extend_from_slice(&chunk);
-                while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = pending.drain(..=end).collect();
-                    let event: Value = serde_json::from_slice(&line)?;
-                    if !take(&event["object"]) {
-                        return Ok(());
-                    }
+        let mut pending = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            pending.extend_from_slice(&chunk);
+            while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                let event: Value = serde_json::from_slice(&line)?;
+                if !take(&event["object"]) {
+                    return Ok(true);
                 }
             }
-            bail!("the watch of pods ended early")
-        };
-        tokio::time::timeout(patience, read).await.context("pods take too long")?
+        }
+        Ok(false)
     }
 }
 

@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(settings.providers["anthropic"].key.as_ref().unwrap().0, "sesame");
         assert_eq!((settings.turns, settings.contexts["anthropic/m"]), (7, 64_000));
         assert_eq!(settings.suspend_after, Duration::from_secs(5));
-        let usual = read("", |_| None).unwrap();
+        let usual = read("{}", |_| None).unwrap();
         assert_eq!(usual.suspend_after, Duration::from_secs(60));
     }
 

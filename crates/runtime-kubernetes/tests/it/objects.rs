@@ -131,7 +131,7 @@ async fn large_volumes_go_from_step_to_step_and_no_pod_has_the_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_cut_off_is_no_volume() {
-    let Some(store) = TestStore::reached_by_pods() else { return };
+    let Some(mut store) = TestStore::reached_by_pods() else { return };
     let Some(cluster) = Cluster::find("restricted") else { return };
     let runtime = cluster.runtime(|changed| keep_in(&store, changed)).await;
     let made = VolumeHandle::new(format!("{}-v", cluster.namespace));
@@ -147,8 +147,11 @@ async fn an_upload_that_is_cut_off_is_no_volume() {
         while !settling.is_finished() && store.files().is_empty() {
             std::thread::yield_now();
         }
+        // The rest does not get there before the pod goes.
+        store.stop();
+        cluster.kubectl(&["delete", "pods", "--selector=jetbridge.dev/kind=task", "--now"]);
+        store.resume();
     });
-    cluster.kubectl(&["delete", "pods", "--selector=jetbridge.dev/kind=task", "--now"]);
     settling.await.unwrap().unwrap_err();
     assert!(!runtime.list_volumes().await.unwrap().contains(&made));
     let look = MountSource::Input { volume: made.clone(), copy: None };

@@ -196,6 +196,9 @@ impl<'a> Session<'a> {
                 Act::Answer { client, message } => self.server.answer(client, &message).await,
                 Act::Say(entry) => {
                     if self.journal.is_news(&entry) {
+                        if self.stops.is_some() {
+                            self.journal.said(&entry);
+                        }
                         self.output.say(entry);
                     }
                 }

@@ -118,11 +118,12 @@ impl Journal {
             self.said_again.remove(at);
         }
         // Until it has come to where it was everything was said, if not in the same words.
-        let news = before.is_none() && self.is_live();
-        if news {
-            self.said.push(entry.clone());
-        }
-        news
+        before.is_none() && self.is_live()
+    }
+
+    /// Takes what the agent said in this run.
+    pub(crate) fn said(&mut self, entry: &Entry) {
+        self.said.push(entry.clone());
     }
 
     /// What a harness leaves that stops now.
@@ -183,8 +184,10 @@ mod tests {
     fn after() -> Journal {
         let mut journal = Journal::default();
         assert!(journal.is_news(&text("I look.")));
+        journal.said(&text("I look."));
         journal.answered(call("read", "a"), "A", false);
         assert!(journal.is_news(&text("I write.")));
+        journal.said(&text("I write."));
         let open = Begun { call: call("write", "hunter2, b"), wait: Wait::People("a1".to_owned()) };
         let counts = serde_json::from_str(r#"{"refusals": 0, "reminders": 0, "asked": 1}"#);
         let past = journal.past(vec![open], vec![call("read", "c")], counts.unwrap(), vec![]);
